@@ -1,0 +1,3 @@
+//! Runs Cofferdam.
+
+pub mod connector;

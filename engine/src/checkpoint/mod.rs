@@ -1,0 +1,4 @@
+//! The checkpoint protocol.
+
+pub mod snapshot;
+pub mod store;

@@ -1,0 +1,182 @@
+//! What a checkpoint is made of.
+//!
+//! ```text
+//! subtask --freeze--> SubtaskSnapshot --acknowledge--> coordinator --> CheckpointCommit --> store
+//!                      deltas (keyed state)                             metadata, one value
+//!                      operator state, transactions                     blocks, one value each
+//! ```
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{Attempt, CheckpointId, JobId, SubtaskIndex},
+    key_group::KeyGroup,
+};
+
+/// Where a keyed state lives: it finds its blocks again under this name, whatever else changes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StateAddress {
+    /// The step's `uid`.
+    pub operator: String,
+    /// The state's name within the step.
+    pub state: String,
+}
+
+impl fmt::Display for StateAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.operator, self.state)
+    }
+}
+
+/// How a block relates to older blocks of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BlockKind {
+    /// All of the group's entries. Older blocks are void.
+    Full,
+    /// Entries that changed or went since the block before.
+    Changes,
+}
+
+/// Encoded entries of one key group.
+#[derive(Clone, Debug)]
+pub struct StateBlock {
+    /// The group.
+    pub group: KeyGroup,
+    /// All of it, or what changed.
+    pub kind: BlockKind,
+    /// Number of entries, tombstones included.
+    pub entries: u32,
+    /// The entries; empty for a full block of a group without any.
+    pub bytes: Vec<u8>,
+}
+
+/// What one snapshot adds to one keyed state, at most one block per group.
+#[derive(Clone, Debug)]
+pub struct StateDelta {
+    /// The checkpoint whose barrier it was frozen on.
+    pub checkpoint: CheckpointId,
+    /// The state.
+    pub address: StateAddress,
+    /// The blocks, by growing group.
+    pub blocks: Vec<StateBlock>,
+}
+
+/// Something a two-phase sink has made durable and not yet published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreparedTransaction {
+    /// The checkpoint whose barrier closed it.
+    pub checkpoint: CheckpointId,
+    /// The sink's own description.
+    pub bytes: Vec<u8>,
+}
+
+/// One operator's share of a subtask's snapshot, apart from keyed state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorSnapshot {
+    /// Source positions, or a sink writer's state; the operator's own encoding.
+    pub state: Vec<u8>,
+    /// Transactions not yet known to be published, oldest first.
+    pub transactions: Vec<PreparedTransaction>,
+}
+
+/// What a subtask acknowledges a checkpoint with.
+#[derive(Clone, Debug)]
+pub struct SubtaskSnapshot {
+    /// Changes to keyed state that may not be stored yet, oldest first; shared with the subtask, which keeps them until a
+    /// checkpoint completed.
+    pub deltas: Vec<Arc<StateDelta>>,
+    /// Operator states, by `uid`.
+    pub operators: Vec<(String, OperatorSnapshot)>,
+    /// Whether the input had ended and everything it led to had been sent before the barrier.
+    pub finished: bool,
+    /// What it took.
+    pub stats: SnapshotStats,
+}
+
+/// What one subtask's part of a checkpoint took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotStats {
+    /// First barrier in to last barrier in.
+    pub alignment: Duration,
+    /// Elements that waited in the alignment buffer.
+    pub stashed: u64,
+    /// On the data path: freezing.
+    pub sync: Duration,
+    /// Off the data path: checks, `pre_commit`.
+    pub r#async: Duration,
+    /// Encoded state, in bytes.
+    pub bytes: u64,
+}
+
+/// All of a checkpoint but its blocks: what is stored as its record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointMetadata {
+    /// The job that it belongs to.
+    pub job: JobId,
+    /// The job's name.
+    pub job_name: String,
+    /// Its number.
+    pub checkpoint: CheckpointId,
+    /// The attempt that took it.
+    pub attempt: Attempt,
+    /// Key groups; fixed for the job's life.
+    pub max_parallelism: u16,
+    /// Every subtask had finished: nothing is left to do but to publish.
+    pub finished: bool,
+    /// What the topology was, and each operator's snapshots.
+    pub operators: Vec<OperatorRecord>,
+}
+
+/// One operator in a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorRecord {
+    /// Its address.
+    pub uid: String,
+    /// What it was.
+    pub kind: OperatorKind,
+    /// Names of its keyed states.
+    pub states: Vec<String>,
+    /// One for each subtask.
+    pub subtasks: Vec<OperatorSnapshot>,
+}
+
+/// The operators that have something to restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OperatorKind {
+    /// Reads splits.
+    Source,
+    /// Holds keyed state.
+    Keyed,
+    /// Prepares transactions.
+    TwoPhaseSink,
+}
+
+impl fmt::Display for OperatorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Keyed => "keyed step",
+            Self::TwoPhaseSink => "two-phase sink",
+        })
+    }
+}
+
+/// What the store is asked to make durable in one step.
+#[derive(Debug)]
+pub struct CheckpointCommit {
+    /// The record.
+    pub metadata: CheckpointMetadata,
+    /// Keyed state of all subtasks; per address and group the oldest first. May hold deltas that are stored already.
+    pub deltas: Vec<Arc<StateDelta>>,
+}
+
+/// Names one subtask: which chain, and which parallel instance of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubtaskId {
+    /// The chain's number in the plan.
+    pub chain: u32,
+    /// The instance.
+    pub index: SubtaskIndex,
+}

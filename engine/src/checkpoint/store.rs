@@ -1,0 +1,117 @@
+//! Where completed checkpoints are kept.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    checkpoint::snapshot::{BlockKind, CheckpointCommit, CheckpointMetadata, StateAddress},
+    error::BoxError,
+    id::Attempt,
+    key_group::{KeyGroup, KeyGroupRange},
+};
+
+/// A choice of where state is kept. Opening it takes exclusive ownership of the place.
+pub trait StateBackend: Send + Sync + 'static {
+    /// Opens the place, or refuses to. Writes nothing that could not be mistaken for a place never used. May block on the disk.
+    fn open(&self) -> Result<Box<dyn CheckpointStore>, StoreError>;
+
+    /// The place, for messages: a directory, or "memory".
+    fn place(&self) -> String;
+
+    /// Whether checkpoints outlive the process.
+    fn is_durable(&self) -> bool;
+}
+
+/// One job's checkpoints. Owned by one caller at a time, and called on a thread that may block.
+///
+/// # Contract
+/// | call | promise |
+/// |---|---|
+/// | [`newest`](CheckpointStore::newest) | the newest checkpoint committed, `None` only for a place never used; damage is an error, never an older checkpoint |
+/// | [`begin_attempt`](CheckpointStore::begin_attempt) | a number greater than any before, durable on return |
+/// | [`commit`](CheckpointStore::commit) | durable and whole on return; after an error unknown: drop the store, open it again and ask `newest` |
+/// | [`reader`](CheckpointStore::reader) | shows the newest checkpoint; not used once the next has been committed |
+pub trait CheckpointStore: Send {
+    /// The newest completed checkpoint.
+    fn newest(&mut self) -> Result<Option<CheckpointMetadata>, StoreError>;
+
+    /// Counts the attempt up. Commits of earlier attempts are refused from now on.
+    fn begin_attempt(&mut self) -> Result<Attempt, StoreError>;
+
+    /// Makes a checkpoint the newest: blocks and metadata in one atomic, durable step. Refused with [`StoreErrorKind::Fenced`] if the commit's
+    /// attempt is not the newest, or its number is not above the newest checkpoint's. Blocks of deltas at or below the newest
+    /// checkpoint are stored already and skipped.
+    fn commit(&mut self, commit: &CheckpointCommit) -> Result<CommitStats, StoreError>;
+
+    /// Reads the newest checkpoint's keyed state.
+    fn reader(&mut self) -> Result<Arc<dyn StateReader>, StoreError>;
+
+    /// Deletes all that was stored, and gives up the place.
+    fn delete(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// Reads the keyed state of one checkpoint.
+pub trait StateReader: Send + Sync {
+    /// Calls `visit` with every block of `state` in `range`: group by group, in each group the oldest first, the full block (if any) before
+    /// the changes. Fails if a block is missing, damaged, or `visit` fails.
+    fn read(
+        &self,
+        state: &StateAddress,
+        range: KeyGroupRange,
+        visit: &mut dyn FnMut(KeyGroup, BlockKind, u32, &[u8]) -> Result<(), BoxError>,
+    ) -> Result<(), StoreError>;
+}
+
+/// What a commit wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommitStats {
+    /// Bytes written for this checkpoint: blocks and metadata, those that fold older ones included.
+    pub bytes: u64,
+}
+
+/// Why a store could not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub struct StoreError {
+    /// What sort of thing it is.
+    pub kind: StoreErrorKind,
+    /// What failed, where, and the way out.
+    pub message: String,
+    /// The error underneath.
+    #[source]
+    pub cause: Option<BoxError>,
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// What sort of thing a [`StoreError`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// Somebody else has the place open.
+    InUse,
+    /// What is stored is not whole.
+    Damaged,
+    /// Written by a newer version.
+    Newer,
+    /// Not a place of this engine's, or of another job.
+    Foreign,
+    /// An older attempt, or an older checkpoint, tried to commit.
+    Fenced,
+    /// The disk, or what lies below, failed. What was being written may or may not be there.
+    Io,
+}
+
+impl StoreError {
+    /// An error with its way out.
+    pub fn new(kind: StoreErrorKind, message: impl Into<String>, cause: Option<BoxError>) -> Self {
+        Self { kind, message: message.into(), cause }
+    }
+
+    /// Whether trying again would be refused again.
+    pub fn is_refusal(&self) -> bool {
+        !matches!(self.kind, StoreErrorKind::Io | StoreErrorKind::Fenced)
+    }
+}

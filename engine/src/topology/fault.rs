@@ -1,0 +1,98 @@
+//! What makes a topology impossible to run. All faults are found before anything starts, and listed together.
+
+use std::fmt;
+
+/// One reason why a topology cannot run. Names are the steps' own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TopologyFault {
+    /// Nothing is read.
+    NoSource,
+    /// The stream that ends with this step goes nowhere.
+    NoSink {
+        /// The last step.
+        step: String,
+    },
+    /// Two steps have one name, or one `uid`.
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+    /// A step that keeps state, reads splits or publishes has an empty name, so that nothing could find its state again.
+    Unnamed {
+        /// What sort of step.
+        kind: &'static str,
+    },
+    /// Nothing can run on no subtask, and no subtask on less than a key group.
+    Parallelism {
+        /// The step, or "the job".
+        step: String,
+        /// What was asked for.
+        parallelism: u32,
+        /// The number of key groups.
+        max_parallelism: u16,
+    },
+    /// Its transactions would never be published.
+    UnpublishedSink {
+        /// The sink.
+        sink: String,
+        /// The source without an end.
+        source: String,
+    },
+    /// A setting that makes no sense.
+    Setting {
+        /// What, and why.
+        message: String,
+    },
+}
+
+impl fmt::Display for TopologyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSource => f.write_str("it has no source: add one with `Topology::source`"),
+            Self::NoSink { step } => {
+                write!(f, "the stream that ends with '{step}' leads to no sink: end it with `sink`, or drop the step")
+            }
+            Self::DuplicateName { name } => write!(
+                f,
+                "more than one step is named '{name}': a name is the address of a step's state, so each needs its own"
+            ),
+            Self::Unnamed { kind } => {
+                write!(f, "a {kind} has an empty name: it needs one, so that its state is found again")
+            }
+            Self::Parallelism { step, parallelism: 0, .. } => {
+                write!(f, "'{step}' has parallelism 0: it needs at least 1")
+            }
+            Self::Parallelism { step, parallelism, max_parallelism } => write!(
+                f,
+                "'{step}' has parallelism {parallelism}, but there are only {max_parallelism} key groups: lower it, or raise max_parallelism before the job's first start"
+            ),
+            Self::UnpublishedSink { sink, source } => write!(
+                f,
+                "two-phase sink '{sink}' is fed by '{source}', which never ends, and without a checkpoint interval nothing would ever be published: set one"
+            ),
+            Self::Setting { message } => f.write_str(message),
+        }
+    }
+}
+
+/// Everything that keeps a topology from running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopologyError {
+    /// The topology's name.
+    pub topology: String,
+    /// Its faults, at least one.
+    pub faults: Vec<TopologyFault>,
+}
+
+impl fmt::Display for TopologyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "topology '{}' cannot run", self.topology)?;
+        for fault in &self.faults {
+            write!(f, "\n  - {fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for TopologyError {}

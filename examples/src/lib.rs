@@ -1,0 +1,1 @@
+//! Topologies people run and read.

@@ -1,0 +1,1 @@
+//! Keeps Cofferdam's checkpoints.
