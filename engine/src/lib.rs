@@ -36,7 +36,7 @@ pub use output::Commit;
 pub use panic_site::message as panic_message;
 pub use record::{Batch, Record};
 pub use restart::RestartStrategy;
-pub use sink::{Sink, SinkContext, SinkWriter, TwoPhaseSink};
+pub use sink::{Ownership, Sink, SinkContext, SinkWriter, TwoPhaseSink};
 pub use slice::{Clock, Slice};
 pub use source::{Read, Source, SplitReader};
 pub use state::value_state::ValueState;

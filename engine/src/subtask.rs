@@ -247,6 +247,11 @@ impl Subtask {
         self.gate.can_read(channel)
     }
 
+    /// Whether an element is ready for an output channel.
+    pub fn has_ready(&mut self, channel: ChannelIndex) -> bool {
+        self.chain.tail().has_ready(channel)
+    }
+
     /// Takes the next element that is ready for an output channel.
     pub fn take_ready(&mut self, channel: ChannelIndex) -> Option<StreamElement> {
         self.chain.tail().take_ready(channel)
@@ -310,6 +315,10 @@ impl Subtask {
             Control::Completed(checkpoint) => {
                 self.chain.completed(checkpoint);
                 self.publish = self.publish.max(checkpoint);
+                if self.chain.tail().is_two_phase() && self.publish <= self.published {
+                    // Told again: the report may have been lost.
+                    effects.push(SubtaskEffect::Published(self.published));
+                }
                 self.publish_next(effects);
             }
         }

@@ -72,6 +72,14 @@ impl Supervisor {
         matches!(self.state, State::Running)
     }
 
+    /// The failure whose restart is being waited for.
+    pub fn waiting_for(&self) -> Option<&Error> {
+        match &self.state {
+            State::Waiting { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
+
     /// Something of the attempt has failed.
     pub fn failed(&mut self, error: Error) -> Vec<SupervisorEffect> {
         if !self.is_running() {

@@ -85,13 +85,8 @@ pub enum CoordinatorEffect {
     Done(JobEnd),
 }
 
-/// What the host asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Request {
-    None,
-    Drain,
-    Stop,
-}
+/// Before an ending job's last checkpoint is tried again, and before its completion is announced again.
+const RETRY: Duration = Duration::from_millis(200);
 
 struct Pending {
     checkpoint: CheckpointId,
@@ -118,7 +113,10 @@ pub struct Coordinator {
     pending: Option<Pending>,
     committing: Option<Committing>,
     finished: BTreeMap<SubtaskId, ()>,
-    request: Request,
+    /// The host wants a last checkpoint, and no record behind it.
+    is_stopping: bool,
+    /// The host wants the input to end.
+    is_draining: bool,
     /// The checkpoint after which there is nothing left to do but to publish.
     last: Option<(CheckpointId, JobEnd)>,
     /// For each subtask with a two-phase sink, up to where it has published.
@@ -150,7 +148,8 @@ impl Coordinator {
             pending: None,
             committing: None,
             finished: BTreeMap::new(),
-            request: Request::None,
+            is_stopping: false,
+            is_draining: false,
             last: None,
             published,
             done: false,
@@ -166,8 +165,8 @@ impl Coordinator {
     pub fn deadline(&self) -> Option<ProcessingTime> {
         match &self.pending {
             Some(pending) => Some(pending.triggered.after(self.config.timeout)),
-            None if self.committing.is_none() && self.last.is_none() => self.next_trigger,
-            None => None,
+            None if self.committing.is_some() || self.done => None,
+            None => self.next_trigger,
         }
     }
 
@@ -179,9 +178,19 @@ impl Coordinator {
             self.abort(reason, now, &mut effects);
         }
         if self.next_trigger.is_some_and(|time| now >= time) {
-            self.trigger_if_possible(now, &mut effects);
+            match self.last {
+                None => self.trigger_if_possible(now, &mut effects),
+                Some((last, _)) if !self.done => self.announce_again(last, now, &mut effects),
+                Some(_) => {}
+            }
         }
         effects
+    }
+
+    /// The last checkpoint has no successor that would heal a lost message: so it is announced until every sink has answered.
+    fn announce_again(&mut self, last: CheckpointId, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) {
+        self.next_trigger = Some(now.after(RETRY));
+        effects.push(CoordinatorEffect::Completed(last));
     }
 
     /// A subtask has frozen and prepared its part.
@@ -218,7 +227,6 @@ impl Coordinator {
         if self.pending.as_ref().is_some_and(|pending| pending.checkpoint == checkpoint) {
             let subtask = self.layout.subtasks.get(&subtask).cloned().unwrap_or_default();
             self.abort(CheckpointFailureReason::Declined { subtask, reason: reason.to_string() }, now, &mut effects);
-            self.trigger_if_ending(now, &mut effects);
         }
         effects
     }
@@ -246,6 +254,7 @@ impl Coordinator {
         effects.push(CoordinatorEffect::Completed(checkpoint));
         if let Some(end) = committed.end {
             self.last = Some((checkpoint, end));
+            self.next_trigger = Some(now.after(RETRY));
             self.if_done(&mut effects);
         } else {
             let after_pause = now.after(self.config.min_pause);
@@ -278,22 +287,19 @@ impl Coordinator {
     /// The host wants a last checkpoint, and no record behind it.
     pub fn stop(&mut self, now: ProcessingTime) -> Vec<CoordinatorEffect> {
         let mut effects = Vec::new();
-        self.request = Request::Stop;
+        self.is_stopping = true;
         self.trigger_if_ending(now, &mut effects);
         effects
     }
 
     /// The host wants the input to end.
     pub fn drain(&mut self) -> Vec<CoordinatorEffect> {
-        if self.request != Request::None {
-            return Vec::new();
-        }
-        self.request = Request::Drain;
+        self.is_draining = true;
         vec![CoordinatorEffect::EndInput]
     }
 
     fn is_ending(&self) -> bool {
-        self.request == Request::Stop || self.finished.len() == self.layout.subtasks.len()
+        self.is_stopping || self.finished.len() == self.layout.subtasks.len()
     }
 
     fn trigger_if_ending(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) {
@@ -313,7 +319,7 @@ impl Coordinator {
             return;
         }
         let checkpoint = self.next;
-        let halt = self.request == Request::Stop;
+        let halt = self.is_stopping;
         self.next = self.next.next();
         self.next_trigger = self.config.interval.map(|interval| now.after(interval));
         self.pending = Some(Pending { checkpoint, triggered: now, halt, acknowledged: BTreeMap::new() });
@@ -333,7 +339,7 @@ impl Coordinator {
         })));
         effects.push(CoordinatorEffect::Aborted(pending.checkpoint));
         if self.is_ending() {
-            self.next_trigger = Some(now);
+            self.next_trigger = Some(now.after(RETRY.max(self.config.min_pause)));
         }
     }
 
@@ -359,6 +365,7 @@ impl Coordinator {
             attempt: self.attempt,
             max_parallelism: self.layout.max_parallelism,
             finished,
+            draining: self.is_draining,
             operators,
         };
         let deltas = pending.acknowledged.into_values().flat_map(|snapshot| snapshot.deltas).collect();

@@ -52,6 +52,10 @@ impl<T: Record, R: Rule<T>> TailControl for Exchange<T, R> {
         self.lanes.len()
     }
 
+    fn has_ready(&self, channel: ChannelIndex) -> bool {
+        self.lanes[channel.index()].is_blocked()
+    }
+
     fn take_ready(&mut self, channel: ChannelIndex) -> Option<StreamElement> {
         self.lanes[channel.index()].take_ready()
     }

@@ -37,6 +37,11 @@ pub(crate) trait TailControl: Stateful {
         0
     }
 
+    /// Whether something is ready for `channel`.
+    fn has_ready(&self, _channel: ChannelIndex) -> bool {
+        false
+    }
+
     /// Takes the next element that is ready for `channel`.
     fn take_ready(&mut self, _channel: ChannelIndex) -> Option<StreamElement> {
         None

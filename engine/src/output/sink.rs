@@ -9,7 +9,7 @@ use crate::{
     operator::{OpenContext, SnapshotBuilder, Stateful, StepError, decode, encode},
     output::{Commit, Tail, TailControl},
     panic_site::running,
-    sink::{Sink, SinkContext, SinkWriter, TwoPhaseSink},
+    sink::{Ownership, Sink, SinkContext, SinkWriter, TwoPhaseSink},
     slice::{Flow, Stop},
     topology::graph::StepIndex,
 };
@@ -136,7 +136,7 @@ fn unreadable(uid: &str, what: &str, place: &str, error: &BoxError) -> Error {
 
 /// A two-phase sink as the plan sees it: with its types hidden.
 pub(crate) trait SinkRecovery: Send + Sync {
-    fn owner(&self) -> Result<Option<crate::JobId>, BoxError>;
+    fn owner(&self) -> Result<Ownership, BoxError>;
     fn place(&self) -> String;
     fn claim(&self, context: &SinkContext) -> Result<(), BoxError>;
     fn recover(&self, context: &SinkContext, snapshots: &[OperatorSnapshot]) -> Result<(), Error>;
@@ -149,7 +149,7 @@ pub(crate) struct Recovery<T, S> {
 }
 
 impl<T: 'static, S: TwoPhaseSink<T>> SinkRecovery for Recovery<T, S> {
-    fn owner(&self) -> Result<Option<crate::JobId>, BoxError> {
+    fn owner(&self) -> Result<Ownership, BoxError> {
         self.sink.owner()
     }
 

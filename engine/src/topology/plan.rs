@@ -12,7 +12,7 @@ use crate::{
     error::{Error, ErrorKind},
     id::{Attempt, ChannelIndex, CheckpointId, JobId, SubtaskIndex},
     operator::{OpenContext, fold::STATE},
-    sink::SinkContext,
+    sink::{Ownership, SinkContext},
     subtask::Subtask,
     topology::{
         Topology,
@@ -158,6 +158,7 @@ impl Plan {
             attempt,
             max_parallelism: self.settings.max_parallelism,
             finished: false,
+            draining: false,
             operators,
         };
         Ok(CheckpointCommit { metadata, deltas: Vec::new() })
@@ -211,8 +212,9 @@ impl Plan {
         sinks.filter_map(|(chain, operator)| Some((operator.uid, self.graph.chains[chain].sink.as_deref()?)))
     }
 
-    /// Refuses a sink whose place belongs to another job than `job` (`None`: to any). Changes nothing. May block.
-    pub fn check_sinks(&self, job: Option<JobId>, place: &str) -> Result<(), Error> {
+    /// Refuses a sink whose place is not that of the state: another job's, or one that lost its owner's mark after the job began. `restored` is
+    /// what the state holds, if anything. Changes nothing. May block.
+    pub fn check_sinks(&self, restored: Option<&CheckpointMetadata>, place: &str) -> Result<(), Error> {
         for (uid, sink) in self.sinks() {
             let owner = sink.owner().map_err(|error| {
                 Error::new(
@@ -221,17 +223,26 @@ impl Plan {
                     Some(error),
                 )
             })?;
-            let Some(owner) = owner.filter(|owner| Some(*owner) != job) else { continue };
-            let state = match job {
-                None => format!("but the state in {place} is new"),
-                Some(job) => format!("but the state in {place} is that of job {job}"),
+            let output = sink.place();
+            let job = restored.map(|checkpoint| checkpoint.job);
+            let began = restored.is_some_and(|checkpoint| checkpoint.checkpoint > CheckpointId(0));
+            let mismatch = match owner {
+                Ownership::Claimed(owner) if Some(owner) == job => continue,
+                Ownership::Untracked => continue,
+                Ownership::Unclaimed if !began => continue,
+                Ownership::Unclaimed => format!(
+                    "the state in {place} is that of a job that has published, but the output in {output} bears no mark of it: \
+                     is it the right place? Bring back the output, or delete the state to start over"
+                ),
+                Ownership::Claimed(owner) => {
+                    let state = job.map_or_else(|| "new".to_string(), |job| format!("that of job {job}"));
+                    format!(
+                        "the output in {output} belongs to job {owner}, but the state in {place} is {state}. Going on would publish rows a second time. \
+                         Bring back the state that belongs to the output, or move the output away to start over"
+                    )
+                }
             };
-            return Err(Error::refused(format!(
-                "job '{}', sink '{uid}': the output in {} belongs to job {owner}, {state}. Going on would publish rows a second time. \
-                 Bring back the state that belongs to the output, or move the output away to start over",
-                self.name,
-                sink.place()
-            )));
+            return Err(Error::refused(format!("job '{}', sink '{uid}': {mismatch}", self.name)));
         }
         Ok(())
     }
