@@ -8,7 +8,9 @@
 //! Both keep one job's newest checkpoint, whole or not at all, and obey the same contract
 //! ([`CheckpointStore`](cofferdam_engine::checkpoint::store::CheckpointStore)). What a commit changes is decided once for both, in `plan`.
 
+mod lmdb;
 mod memory;
 mod plan;
 
+pub use lmdb::Lmdb;
 pub use memory::Memory;
