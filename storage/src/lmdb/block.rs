@@ -4,8 +4,9 @@
 //! part 0: | kind | entries | length | bytes ... | checksum |
 //! part 1: | bytes ...                           | checksum |
 //! ```
-//! Cut, so that LMDB finds room for each part by itself: it takes a long search to find many free pages in a row, and gives up by growing
-//! the file. A full part fills its pages to the last byte.
+//! Cut, so that a part needs few free pages in a row: large values leave holes that only smaller ones fit. With 128 groups of 125 KB, a
+//! thousand commits of changes and full blocks grew the file to 1.2 times the live state in parts of 16 KiB, and to 1.3 times
+//! uncut; the time was the same, and up to twice as long in parts of one page. A full part fills its pages to the last byte.
 
 use std::io::Write as _;
 
