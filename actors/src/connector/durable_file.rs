@@ -1,0 +1,87 @@
+//! Files that are still there, and whole, after the power failed.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::Path,
+};
+
+use cofferdam_engine::BoxError;
+use parking_lot::Mutex;
+
+use super::failure::AtPath;
+
+/// Makes the names in a directory durable: a synced file whose name is lost is lost.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), BoxError> {
+    // Elsewhere a directory cannot be opened as a file, and a rename is durable by itself or not at all.
+    if cfg!(unix) {
+        File::open(dir).and_then(|dir| dir.sync_all()).at("sync directory", dir)?;
+    }
+    Ok(())
+}
+
+/// Creates a directory and those above it that are missing, durably.
+pub(super) fn create_dir_durably(dir: &Path) -> Result<(), BoxError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = parent(dir) {
+        create_dir_durably(parent)?;
+    }
+    match fs::create_dir(dir) {
+        // Another subtask or sink was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+        result => result.at("create directory", dir)?,
+    }
+    parent(dir).map_or(Ok(()), sync_dir)
+}
+
+/// Replaces a file's content: afterwards, and after a crash, it holds the old content or the new one, never a part.
+pub(super) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), BoxError> {
+    // Sinks of one job may claim the same directory at once, each through the same temporary name.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock();
+    let temporary = path.with_extension("tmp");
+    let mut file = File::create(&temporary).at("create", &temporary)?;
+    file.write_all(content).and_then(|()| file.sync_all()).at("write", &temporary)?;
+    fs::rename(&temporary, path).at("put in place", path)?;
+    parent(path).map_or(Ok(()), sync_dir)
+}
+
+/// The directory a path is in. That of a bare name is the current one, which `Path` writes as nothing at all.
+fn parent(path: &Path) -> Option<&Path> {
+    path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_directories_are_created_all_the_way_down() {
+        let temp = tempfile::tempdir().unwrap();
+        let deep = temp.path().join("a/b/c");
+        create_dir_durably(&deep).unwrap();
+        create_dir_durably(&deep).unwrap();
+        assert!(deep.is_dir());
+    }
+
+    #[test]
+    fn a_file_in_the_way_of_a_directory_is_named() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("file");
+        fs::write(&file, "x").unwrap();
+        let error = create_dir_durably(&file).unwrap_err().to_string();
+        assert!(error.contains(file.to_str().unwrap()), "{error}");
+    }
+
+    #[test]
+    fn an_atomic_write_replaces_what_was_there_and_leaves_nothing_beside_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("owner");
+        write_atomically(&path, b"first").unwrap();
+        write_atomically(&path, b"second").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"second");
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
+    }
+}
