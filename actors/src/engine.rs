@@ -108,7 +108,13 @@ impl EngineBuilder {
     /// the topology or the settings make no sense (all faults are listed), or the state or an output must not be continued from.
     pub async fn start(self, topology: Topology) -> Result<JobHandle, Error> {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let default = || if self.checkpoints.interval.is_some() { RestartStrategy::exponential_delay() } else { RestartStrategy::None };
+        let default = || {
+            if self.checkpoints.interval.is_some() {
+                RestartStrategy::exponential_delay()
+            } else {
+                RestartStrategy::None
+            }
+        };
         let restart = self.restart.clone().unwrap_or_else(default);
         let settings = Settings {
             parallelism: self.parallelism.unwrap_or((cores.get() as u32).min(u32::from(self.max_parallelism))),

@@ -80,7 +80,10 @@ impl CoordinatorActor {
                 CoordinatorEffect::Commit(commit) => self.commit(commit, ctx),
                 CoordinatorEffect::Record(stats) => {
                     match &stats.aborted {
-                        Some(reason) => log::warn!("checkpoint {} aborted: {reason}; the next one carries its changes", stats.checkpoint),
+                        Some(reason) => log::warn!(
+                            "checkpoint {} aborted: {reason}; the next one carries its changes",
+                            stats.checkpoint
+                        ),
                         None => log::debug!("checkpoint {} completed in {:?}", stats.checkpoint, stats.end_to_end),
                     }
                     self.board.history.lock().push(*stats);
@@ -110,7 +113,9 @@ impl CoordinatorActor {
         let call = tokio::task::spawn_blocking(move || store.commit(&commit));
         ctx.spawn(call.into_actor(self).map(move |joined, actor, ctx| {
             actor.is_committing = false;
-            let result = joined.unwrap_or_else(|error| Err(Error::new(ErrorKind::Store, "the store's thread died", Some(Box::new(error)))));
+            let result = joined.unwrap_or_else(|error| {
+                Err(Error::new(ErrorKind::Store, "the store's thread died", Some(Box::new(error))))
+            });
             match result {
                 Ok(stats) => {
                     let effects = actor.coordinator.committed(checkpoint, stats, actor.clock.now());
@@ -137,7 +142,10 @@ impl CoordinatorActor {
 
     fn if_stopped(&mut self, ctx: &mut actix::Context<Self>) {
         if self.is_stopping && !self.is_committing {
-            self.supervisor.do_send(PartStopped { attempt: self.attempt, next_checkpoint: Some(self.coordinator.next_checkpoint()) });
+            self.supervisor.do_send(PartStopped {
+                attempt: self.attempt,
+                next_checkpoint: Some(self.coordinator.next_checkpoint()),
+            });
             ctx.stop();
         }
     }
@@ -166,7 +174,9 @@ impl Handler<SubtaskReport> for CoordinatorActor {
         }
         let (subtask, now) = (message.subtask, self.clock.now());
         let effects = match message.report {
-            Report::Acknowledged(checkpoint, snapshot) => self.coordinator.acknowledge(subtask, checkpoint, *snapshot, now),
+            Report::Acknowledged(checkpoint, snapshot) => {
+                self.coordinator.acknowledge(subtask, checkpoint, *snapshot, now)
+            }
             Report::Declined(checkpoint, reason) => self.coordinator.decline(subtask, checkpoint, &reason, now),
             Report::Published(checkpoint) => self.coordinator.published(subtask, checkpoint),
             Report::Finished => self.coordinator.finished(subtask, now),

@@ -38,7 +38,9 @@ pub(crate) async fn start(job: JobStart) -> Result<JobHandle, Error> {
         let result = live(job, thread_board.clone(), handle_sender, started_sender);
         thread_board.ended(result);
     });
-    spawned.map_err(|error| Error::new(ErrorKind::Cancelled, format!("job '{name}': no thread could be started"), Some(Box::new(error))))?;
+    spawned.map_err(|error| {
+        Error::new(ErrorKind::Cancelled, format!("job '{name}': no thread could be started"), Some(Box::new(error)))
+    })?;
     let lost = |_| Error::new(ErrorKind::Cancelled, format!("job '{name}': its thread ended"), None);
     let supervisor: Addr<SupervisorActor> = handle.await.map_err(lost)?;
     started.await.map_err(lost)??;
@@ -97,7 +99,8 @@ fn live(
 
 fn new_job_id() -> Result<JobId, Error> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Error::new(ErrorKind::Cancelled, format!("the system gave no random bytes for a job id: {error}"), None))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Error::new(ErrorKind::Cancelled, format!("the system gave no random bytes for a job id: {error}"), None)
+    })?;
     Ok(JobId(u128::from_le_bytes(bytes)))
 }

@@ -21,10 +21,10 @@
 //! has stopped the whole attempt; actix's own supervision is not used.
 
 mod clock;
-mod coordinator_actor;
+pub(crate) mod coordinator_actor;
 pub(crate) mod host;
 pub(crate) mod mailbox;
 mod opening;
 pub(crate) mod status;
 mod subtask_actor;
-mod supervisor_actor;
+pub(crate) mod supervisor_actor;

@@ -43,7 +43,9 @@ impl StoreSlot {
         if slot.is_none() {
             *slot = Some(self.backend.open()?);
         }
-        let Some(store) = slot.as_mut() else { return Err(StoreError::new(StoreErrorKind::Io, "the store is closed", None)) };
+        let Some(store) = slot.as_mut() else {
+            return Err(StoreError::new(StoreErrorKind::Io, "the store is closed", None));
+        };
         let result = call(store.as_mut());
         if result.as_ref().is_err_and(|error| error.kind == StoreErrorKind::Io) {
             *slot = None;
@@ -54,7 +56,12 @@ impl StoreSlot {
     /// Makes a checkpoint durable.
     pub(crate) fn commit(&self, commit: &CheckpointCommit) -> Result<CommitStats, Error> {
         self.with(|store| store.commit(commit)).map_err(|error| {
-            let message = format!("checkpoint {} could not be stored in {}: {}", commit.metadata.checkpoint, self.place(), error.message);
+            let message = format!(
+                "checkpoint {} could not be stored in {}: {}",
+                commit.metadata.checkpoint,
+                self.place(),
+                error.message
+            );
             Error::new(ErrorKind::Store, message, error.cause)
         })
     }
@@ -122,9 +129,12 @@ fn open_subtasks(mut deployed: Vec<Deployed>) -> Result<Vec<Deployed>, Error> {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     for together in deployed.chunks_mut(cores) {
         std::thread::scope(|scope| {
-            let opening: Vec<_> = together.iter_mut().map(|one| scope.spawn(|| one.subtask.open(&one.context))).collect();
+            let opening: Vec<_> =
+                together.iter_mut().map(|one| scope.spawn(|| one.subtask.open(&one.context))).collect();
             opening.into_iter().try_for_each(|thread| {
-                thread.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Panic, "a subtask panicked while it was opened", None)))
+                thread.join().unwrap_or_else(|_| {
+                    Err(Error::new(ErrorKind::Panic, "a subtask panicked while it was opened", None))
+                })
             })
         })?;
     }

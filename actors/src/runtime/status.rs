@@ -127,7 +127,13 @@ struct Inner {
 
 impl Board {
     pub(crate) fn new() -> Self {
-        let inner = Inner { phase: JobPhase::Starting, started_from: None, attempt: Attempt(0), restarts: 0, meters: Vec::new() };
+        let inner = Inner {
+            phase: JobPhase::Starting,
+            started_from: None,
+            attempt: Attempt(0),
+            restarts: 0,
+            meters: Vec::new(),
+        };
         Self { inner: Mutex::new(inner), history: Mutex::default(), end: watch::Sender::new(None) }
     }
 

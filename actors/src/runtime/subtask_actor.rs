@@ -11,9 +11,11 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorContext, ActorFuture, ActorFutureExt, Addr, AsyncContext, Handler, Message, SpawnHandle, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFuture, ActorFutureExt, Addr, AsyncContext, Handler, Message, SpawnHandle, WrapFuture,
+};
 use cofferdam_engine::{
-    Attempt, BoxError, ChannelIndex, Clock, Error, ProcessingTime, Slice, StreamElement, panic_message,
+    Attempt, BoxError, ChannelIndex, Error, ProcessingTime, Slice, StreamElement, panic_message,
     subtask::{Completion, Control, Need, Subtask, SubtaskEffect, SubtaskInput},
 };
 
@@ -193,12 +195,18 @@ impl SubtaskActor {
             match effect {
                 SubtaskEffect::PreCommit(checkpoint, call) => {
                     let began = std::time::Instant::now();
-                    self.call(ctx, call, move |result| Completion::PreCommitted { checkpoint, result, took: began.elapsed() });
+                    self.call(ctx, call, move |result| Completion::PreCommitted {
+                        checkpoint,
+                        result,
+                        took: began.elapsed(),
+                    });
                 }
                 SubtaskEffect::Publish(checkpoint, call) => {
                     self.call(ctx, call, move |result| Completion::Published { checkpoint, result });
                 }
-                SubtaskEffect::Acknowledge(checkpoint, snapshot) => self.report(Report::Acknowledged(checkpoint, snapshot)),
+                SubtaskEffect::Acknowledge(checkpoint, snapshot) => {
+                    self.report(Report::Acknowledged(checkpoint, snapshot))
+                }
                 SubtaskEffect::Decline(checkpoint, reason) => self.report(Report::Declined(checkpoint, reason)),
                 SubtaskEffect::Published(checkpoint) => self.report(Report::Published(checkpoint)),
                 SubtaskEffect::Finished => self.report(Report::Finished),
@@ -207,7 +215,11 @@ impl SubtaskActor {
     }
 
     fn report(&self, report: Report) {
-        self.parts.coordinator.do_send(SubtaskReport { attempt: self.parts.attempt, subtask: self.parts.subtask.id(), report });
+        self.parts.coordinator.do_send(SubtaskReport {
+            attempt: self.parts.attempt,
+            subtask: self.parts.subtask.id(),
+            report,
+        });
     }
 
     /// Runs `call` on a thread that may block, and gives what it came to back to the subtask.
@@ -251,7 +263,12 @@ struct DataPlane;
 impl ActorFuture<SubtaskActor> for DataPlane {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, actor: &mut SubtaskActor, ctx: &mut actix::Context<SubtaskActor>, task: &mut Context<'_>) -> Poll<()> {
+    fn poll(
+        self: Pin<&mut Self>,
+        actor: &mut SubtaskActor,
+        ctx: &mut actix::Context<SubtaskActor>,
+        task: &mut Context<'_>,
+    ) -> Poll<()> {
         if !actor.waker.as_ref().is_some_and(|waker| waker.will_wake(task.waker())) {
             actor.waker = Some(task.waker().clone());
         }

@@ -254,13 +254,19 @@ fn describe(opened: &Opened) -> String {
     match opened.started_from {
         StartedFrom::Beginning => format!("attempt {} from the beginning", opened.attempt),
         StartedFrom::Checkpoint(checkpoint) => format!("attempt {} from checkpoint {checkpoint}", opened.attempt),
-        StartedFrom::Finished(checkpoint) => format!("finished with checkpoint {checkpoint}; what was owed is published"),
+        StartedFrom::Finished(checkpoint) => {
+            format!("finished with checkpoint {checkpoint}; what was owed is published")
+        }
     }
 }
 
 fn lost_opening(error: tokio::task::JoinError) -> Error {
     match error.try_into_panic() {
-        Ok(payload) => Error::new(ErrorKind::Panic, format!("a source or sink panicked: {}", panic_message(payload.as_ref())), None),
+        Ok(payload) => Error::new(
+            ErrorKind::Panic,
+            format!("a source or sink panicked: {}", panic_message(payload.as_ref())),
+            None,
+        ),
         Err(error) => Error::new(ErrorKind::Cancelled, "the job's runtime is shutting down", Some(Box::new(error))),
     }
 }
@@ -279,7 +285,8 @@ fn connect(deployed: Vec<Deployed>) -> Vec<(Deployed, Vec<Receiver>, Vec<Sender>
     }
     let parts = deployed.into_iter().map(|one| {
         let inputs = receivers.remove(&one.subtask.id()).unwrap_or_default();
-        let outputs = one.outputs.iter().filter_map(|(target, channel)| senders.remove(&(*target, channel.index()))).collect();
+        let outputs =
+            one.outputs.iter().filter_map(|(target, channel)| senders.remove(&(*target, channel.index()))).collect();
         (one, inputs, outputs)
     });
     parts.collect()

@@ -310,6 +310,7 @@ impl<O: Operator> Stream<O> {
     fn then_sink(mut self, step: StepIndex) -> Self {
         self.consume_last();
         self.steps.push(step);
+        self.last = step;
         self
     }
 }
