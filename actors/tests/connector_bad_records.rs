@@ -151,8 +151,12 @@ fn a_side_file_is_cut_to_the_position_that_is_read_from() {
     while let Read::Record(_) = reader.read(ProcessingTime(0)).unwrap() {
         positions.push(reader.position().unwrap());
     }
-    assert_eq!(positions.len(), 4);
-    for position in positions.iter().map(Some).chain([None]) {
+    let before = ["", "bad 1\n", "bad 1\nbad 2\nbad 3\n", "bad 1\nbad 2\nbad 3\nbad 4\n"];
+    assert_eq!(positions.len(), before.len());
+    let again = positions.iter().map(Some).zip(before).chain([(None, "")]);
+    for (position, before) in again {
+        drop(source.open(&split, position).unwrap());
+        assert_eq!(fs::read_to_string(side_file(&side)).unwrap(), before, "{position:?}");
         read_all(&mut source.open(&split, position).unwrap()).unwrap();
         assert_eq!(fs::read_to_string(side_file(&side)).unwrap(), "bad 1\nbad 2\nbad 3\nbad 4\n", "{position:?}");
     }

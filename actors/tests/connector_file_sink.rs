@@ -317,6 +317,10 @@ fn many_small_files_in_one_interval_are_all_published() {
     let mut writer = started(&sink);
     let records: Vec<String> = (0..3_000).map(|i| i.to_string()).collect();
     write(&mut writer, &records.iter().map(String::as_str).collect::<Vec<_>>());
+    if cfg!(target_os = "linux") {
+        let handles = fs::read_dir("/proc/self/fd").unwrap().count();
+        assert!(handles < 1_000, "{handles} files are open");
+    }
     let transaction = barrier(&sink, &mut writer, 1, false).0.unwrap();
     sink.commit(&transaction).unwrap();
     let mut found: Vec<u64> = published(&dir).values().map(|content| content.trim_end().parse().unwrap()).collect();
