@@ -1,5 +1,7 @@
 //! A record that cannot be read fails the job, is left out, or goes to a side file: each once, however often it is read.
 
+#![allow(clippy::unwrap_used, reason = "helpers outside of test functions unwrap too")]
+
 use std::{fs, path::Path};
 
 use cofferdam::connector::{BadRecord, FileReader, FileSource, FileSplit};

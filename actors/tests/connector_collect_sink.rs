@@ -1,5 +1,7 @@
 //! The collecting sink keeps the same contract as the file sink, in memory.
 
+#![allow(clippy::unwrap_used, reason = "helpers outside of test functions unwrap too")]
+
 use cofferdam::connector::{CollectSink, CollectTransaction, StdoutSink};
 use cofferdam_engine::{Attempt, CheckpointId, JobId, Sink, SinkContext, SinkWriter, SubtaskIndex, TwoPhaseSink};
 

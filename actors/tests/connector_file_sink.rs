@@ -1,5 +1,7 @@
 //! What a file sink publishes, when, and which directories it refuses.
 
+#![allow(clippy::unwrap_used, reason = "helpers outside of test functions unwrap too")]
+
 use std::{
     collections::BTreeMap,
     fs,

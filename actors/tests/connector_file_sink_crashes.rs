@@ -4,6 +4,8 @@
 //! that get lost, and crashes that take with them what was not synced. Records are numbers that never come twice. The
 //! oracle is a set of numbers: those written before the barrier of a checkpoint that completed.
 
+#![allow(clippy::unwrap_used, reason = "helpers outside of test functions unwrap too")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -2,6 +2,8 @@
 //!
 //! The oracle is the list of records that the test wrote, never what another reading gave.
 
+#![allow(clippy::unwrap_used, reason = "helpers outside of test functions unwrap too")]
+
 use std::{fmt::Debug, fs, io::Write, path::Path};
 
 use cofferdam::connector::{FilePosition, FileReader, FileSource, FileSplit};

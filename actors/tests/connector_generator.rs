@@ -1,5 +1,7 @@
 //! Sources of numbers and of vectors: every element once over all splits, from any position again, and no sooner than the rate allows.
 
+#![allow(clippy::unwrap_used, reason = "helpers outside of test functions unwrap too")]
+
 use std::time::Duration;
 
 use cofferdam::connector::{Collection, Generator, NextNumber};
