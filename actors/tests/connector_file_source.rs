@@ -6,9 +6,10 @@
 
 use std::{fmt::Debug, fs, io::Write, path::Path};
 
-use cofferdam::connector::{FilePosition, FileReader, FileSource, FileSplit};
+use cofferdam::connector::{BadRecord, FilePosition, FileReader, FileSource, FileSplit};
 use cofferdam_engine::{BoxError, ProcessingTime, Read, Source, SplitReader};
-use flate2::{Compression, write::GzEncoder};
+use flate2::{Compression, GzBuilder, write::GzEncoder};
+use proptest::prelude::*;
 use serde::Deserialize;
 
 const NOW: ProcessingTime = ProcessingTime(0);
@@ -294,5 +295,59 @@ fn what_is_appended_later_is_not_read() {
         let split = &source.splits(1).unwrap()[0];
         fs::write(&path, [first, later].concat()).unwrap();
         assert_replays(&source, split, &["one".to_string(), "tw".to_string()]);
+    }
+}
+
+#[test]
+fn a_gzip_file_whose_content_became_shorter_is_an_error_that_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("input");
+    fs::write(&path, gzip("a\n".repeat(1_000).as_bytes())).unwrap();
+    let source = FileSource::lines(&path);
+    let split = &source.splits(1).unwrap()[0];
+    let mut reader = source.open(split, None).unwrap();
+    while next(&mut reader).unwrap().is_some() {}
+    let position = reader.position().unwrap();
+    // As many bytes on disk, fewer in them.
+    let padded = |padding: usize| {
+        let comment = "x".repeat(padding);
+        let mut encoder = GzBuilder::new().comment(comment).write(Vec::new(), Compression::default());
+        encoder.write_all(b"a\n").unwrap();
+        encoder.finish().unwrap()
+    };
+    let missing = fs::metadata(&path).unwrap().len() as usize - padded(0).len();
+    fs::write(&path, padded(missing)).unwrap();
+    let error = source.open(split, Some(&position)).err().unwrap().to_string();
+    assert!(error.contains(path.to_str().unwrap()) && error.contains("changed"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    /// What a file with stray quotes and line ends holds is up to the parser. What it held it must hold again.
+    #[test]
+    fn even_malformed_csv_replays_from_every_position(content in "[ab\",\r\n\u{feff}]{0,60}") {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("input");
+        fs::write(&path, content).unwrap();
+        let source = FileSource::csv::<Vec<String>>(&path).on_bad_record(BadRecord::Skip);
+        let split = &source.splits(1).unwrap()[0];
+        let mut reader = source.open(split, None).unwrap();
+        let mut records = Vec::new();
+        while let Some(record) = next(&mut reader).unwrap() {
+            records.push(record);
+        }
+        assert_replays(&source, split, &records);
+    }
+
+    #[test]
+    fn any_text_is_cut_into_lines_at_line_feeds_only(lines in prop::collection::vec("[^\r\n]{0,20}", 0..20), crlf: bool) {
+        let end = if crlf { "\r\n" } else { "\n" };
+        let content: String = lines.iter().map(|line| format!("{line}{end}")).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("input");
+        fs::write(&path, content).unwrap();
+        let source = FileSource::lines(&path);
+        assert_replays(&source, &source.splits(1).unwrap()[0], &lines);
     }
 }
