@@ -1,14 +1,29 @@
 //! Decides: topology, operators, state and the checkpoint protocol of Cofferdam.
+//!
+//! Nothing here knows of actors, threads, runtimes or databases. [`subtask`], [`checkpoint::gate`], [`checkpoint::coordinator`] and
+//! [`supervisor`] are state machines: an input and the time go in, effects come out, and a driver carries them out. Users add the crate
+//! `cofferdam`, which has the drivers and re-exports what they touch from here.
+//!
+//! Where to start reading: [`checkpoint`] follows one barrier through the files.
 
+mod chain;
 pub mod checkpoint;
 mod element;
 mod error;
 mod id;
 mod key;
 mod key_group;
+pub mod operator;
+mod output;
+mod panic_site;
 mod record;
+mod restart;
 mod sink;
+mod slice;
 mod source;
+pub mod state;
+pub mod subtask;
+pub mod supervisor;
 pub mod topology;
 
 pub use element::{CheckpointBarrier, StreamElement};
@@ -16,6 +31,12 @@ pub use error::{BoxError, Error, ErrorKind, Location};
 pub use id::{Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime, SubtaskIndex};
 pub use key::Key;
 pub use key_group::{KeyGroup, KeyGroupRange};
+pub use operator::process::Collector;
+pub use output::Commit;
+pub use panic_site::message as panic_message;
 pub use record::{Batch, Record};
-pub use sink::{Sink, SinkContext, SinkWriter, TwoPhaseSink};
+pub use restart::RestartStrategy;
+pub use sink::{Ownership, Sink, SinkContext, SinkWriter, TwoPhaseSink};
+pub use slice::{Clock, Slice};
 pub use source::{Read, Source, SplitReader};
+pub use state::value_state::ValueState;

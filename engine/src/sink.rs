@@ -24,6 +24,17 @@ pub struct SinkContext {
     pub state_place: String,
 }
 
+/// Whose a sink's place is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// No job has claimed it.
+    Unclaimed,
+    /// This job has.
+    Claimed(JobId),
+    /// The place cannot be marked: a start over with new state is not noticed, and publishes a second time.
+    Untracked,
+}
+
 /// A sink that publishes exactly once: what was written between two barriers becomes visible when the checkpoint completes, all of it
 /// or none.
 ///
@@ -52,8 +63,8 @@ pub trait TwoPhaseSink<T>: Send + Sync + 'static {
     /// What the next writer must know of one that was cut off; `()` if nothing.
     type WriterState: Serialize + DeserializeOwned + Send + 'static;
 
-    /// The job that this sink's place belongs to, if one has claimed it. Changes nothing.
-    fn owner(&self) -> Result<Option<JobId>, BoxError>;
+    /// Whose the sink's place is. Changes nothing.
+    fn owner(&self) -> Result<Ownership, BoxError>;
 
     /// Where the sink publishes to, for error messages.
     fn place(&self) -> String;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use cofferdam_engine::{
-    Attempt, BoxError, CheckpointId, JobId, Record, SinkContext, SinkWriter, SubtaskIndex, TwoPhaseSink,
+    Attempt, BoxError, CheckpointId, JobId, Ownership, Record, SinkContext, SinkWriter, SubtaskIndex, TwoPhaseSink,
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -114,8 +114,8 @@ impl<T: Record> TwoPhaseSink<T> for CollectSink<T> {
     type Transaction = CollectTransaction;
     type WriterState = ();
 
-    fn owner(&self) -> Result<Option<JobId>, BoxError> {
-        Ok(self.published.lock().owner)
+    fn owner(&self) -> Result<Ownership, BoxError> {
+        Ok(self.published.lock().owner.map_or(Ownership::Untracked, Ownership::Claimed))
     }
 
     fn place(&self) -> String {

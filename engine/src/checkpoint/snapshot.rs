@@ -125,6 +125,8 @@ pub struct CheckpointMetadata {
     pub max_parallelism: u16,
     /// Every subtask had finished: nothing is left to do but to publish.
     pub finished: bool,
+    /// The host had asked for the input to end, and some sources may have ended for it: whoever goes on from here ends the others too.
+    pub draining: bool,
     /// What the topology was, and each operator's snapshots.
     pub operators: Vec<OperatorRecord>,
 }

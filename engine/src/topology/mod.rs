@@ -1,3 +1,35 @@
-//! Topologies.
+//! From a user's adapters to chains.
 
 pub mod fault;
+pub(crate) mod graph;
+mod keyed_stream;
+pub mod plan;
+mod stream;
+
+pub use keyed_stream::KeyedStream;
+pub use stream::{SharedStream, SinkHandle, Stream};
+
+use crate::{operator::source::SourceStep, source::Source, topology::graph::SharedGraph};
+
+/// A job's recipe: sources, steps and sinks. Building it runs nothing.
+pub struct Topology {
+    pub(crate) name: String,
+    pub(crate) graph: SharedGraph,
+}
+
+impl Topology {
+    /// An empty topology. The name says which job it is, in messages, logs and file names.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), graph: SharedGraph::default() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Adds a source. The name is the address of its positions in checkpoints.
+    pub fn source<S: Source>(&self, name: impl Into<String>, source: S) -> Stream<SourceStep<S>> {
+        stream::source_stream(self.graph.clone(), name.into(), source)
+    }
+}

@@ -31,7 +31,7 @@ mod writer;
 
 use std::{fmt::Display, path::Path};
 
-use cofferdam_engine::{BoxError, JobId, SinkContext, SubtaskIndex, TwoPhaseSink};
+use cofferdam_engine::{BoxError, Ownership, SinkContext, SubtaskIndex, TwoPhaseSink};
 use serde::Serialize;
 
 use self::{directory::Directory, encoder::Format, name::OperatorNames};
@@ -122,8 +122,8 @@ impl<T: 'static> TwoPhaseSink<T> for FileSink<T> {
     type Transaction = FileTransaction;
     type WriterState = FileWriterState;
 
-    fn owner(&self) -> Result<Option<JobId>, BoxError> {
-        Ok(owner::read(&self.directory)?.map(|owner| owner.job))
+    fn owner(&self) -> Result<Ownership, BoxError> {
+        Ok(owner::read(&self.directory)?.map_or(Ownership::Unclaimed, |owner| Ownership::Claimed(owner.job)))
     }
 
     fn place(&self) -> String {

@@ -1,0 +1,133 @@
+//! Settings, and the start of a job.
+
+use std::{num::NonZeroUsize, sync::Arc};
+
+use cofferdam_engine::{
+    Error, RestartStrategy,
+    checkpoint::{config::CheckpointConfig, store::StateBackend},
+    topology::{
+        Topology,
+        plan::{Plan, Settings},
+    },
+};
+use cofferdam_storage::Memory;
+
+use crate::{
+    block_on::block_on,
+    job_handle::JobHandle,
+    runtime::host::{JobStart, start},
+};
+
+/// Where jobs are started from: [`Engine::builder`].
+pub struct Engine;
+
+impl Engine {
+    /// Default settings: a subtask per core, no periodic checkpoints, state in memory.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder {
+            parallelism: None,
+            max_parallelism: 128,
+            batch_size: 1024,
+            checkpoints: CheckpointConfig::default(),
+            backend: Arc::new(Memory::new()),
+            restart: None,
+            workers: None,
+        }
+    }
+}
+
+/// Settings of a job.
+///
+/// ```
+/// use cofferdam::prelude::*;
+///
+/// let topology = Topology::new("squares");
+/// let (sink, rows) = CollectSink::new();
+/// topology.source("numbers", Collection::new(vec![1u64, 2, 3])).map(|n| n * n).sink("squares", sink);
+///
+/// let job = Engine::builder().parallelism(1).start_blocking(topology)?;
+/// job.wait_blocking()?;
+/// assert_eq!(rows.snapshot(), [1, 4, 9]);
+/// # Ok::<(), Error>(())
+/// ```
+pub struct EngineBuilder {
+    parallelism: Option<u32>,
+    max_parallelism: u16,
+    batch_size: usize,
+    checkpoints: CheckpointConfig,
+    backend: Arc<dyn StateBackend>,
+    restart: Option<RestartStrategy>,
+    workers: Option<NonZeroUsize>,
+}
+
+impl EngineBuilder {
+    /// Subtasks of each chain that does not set its own number. Unless set, the number of cores.
+    pub fn parallelism(mut self, parallelism: u32) -> Self {
+        self.parallelism = Some(parallelism);
+        self
+    }
+
+    /// Number of key groups, 128 unless set: the highest parallelism that the job can ever have. Fixed at the job's first start.
+    pub fn max_parallelism(mut self, key_groups: u16) -> Self {
+        self.max_parallelism = key_groups;
+        self
+    }
+
+    /// Records per batch, at most; 1,024 unless set. A batch leaves earlier when there is nothing else to do.
+    pub fn batch_size(mut self, records: usize) -> Self {
+        self.batch_size = records;
+        self
+    }
+
+    /// When checkpoints are taken.
+    pub fn checkpoints(mut self, checkpoints: CheckpointConfig) -> Self {
+        self.checkpoints = checkpoints;
+        self
+    }
+
+    /// Where checkpoints are kept. Unless set, in memory.
+    pub fn backend(mut self, backend: impl StateBackend) -> Self {
+        self.backend = Arc::new(backend);
+        self
+    }
+
+    /// What follows a failure. Unless set, [`RestartStrategy::exponential_delay`] for jobs that take periodic checkpoints, else
+    /// [`RestartStrategy::None`], as in Flink.
+    pub fn restart(mut self, strategy: RestartStrategy) -> Self {
+        self.restart = Some(strategy);
+        self
+    }
+
+    /// Threads that subtasks share. Unless set, the number of cores.
+    pub fn workers(mut self, threads: NonZeroUsize) -> Self {
+        self.workers = Some(threads);
+        self
+    }
+
+    /// Starts a job, on threads of its own: from its newest checkpoint, or from the beginning if there is none. Can be awaited on any runtime. An error means that nothing runs:
+    /// the topology or the settings make no sense (all faults are listed), or the state or an output must not be continued from.
+    pub async fn start(self, topology: Topology) -> Result<JobHandle, Error> {
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let default = || {
+            if self.checkpoints.interval.is_some() {
+                RestartStrategy::exponential_delay()
+            } else {
+                RestartStrategy::None
+            }
+        };
+        let restart = self.restart.clone().unwrap_or_else(default);
+        let settings = Settings {
+            parallelism: self.parallelism.unwrap_or((cores.get() as u32).min(u32::from(self.max_parallelism))),
+            max_parallelism: self.max_parallelism,
+            batch_size: self.batch_size,
+            checkpoints: self.checkpoints,
+        };
+        let plan = Plan::new(topology, settings)?;
+        start(JobStart { plan, backend: self.backend, restart, workers: self.workers.unwrap_or(cores) }).await
+    }
+
+    /// [`start`](Self::start), for threads outside of any runtime.
+    pub fn start_blocking(self, topology: Topology) -> Result<JobHandle, Error> {
+        block_on(self.start(topology))
+    }
+}

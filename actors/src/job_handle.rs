@@ -1,0 +1,84 @@
+//! A running job, from outside.
+
+use std::sync::Arc;
+
+use actix::Addr;
+use cofferdam_engine::{
+    Error, ErrorKind,
+    checkpoint::{coordinator::JobEnd, stats::CheckpointHistory},
+};
+
+use crate::{
+    block_on::block_on,
+    runtime::{
+        coordinator_actor::HostRequest,
+        status::{Board, JobStatus},
+        supervisor_actor::{Cancel, SupervisorActor},
+    },
+};
+
+/// A job that was started. Clones are handles to the same job; dropping them all leaves it running.
+///
+/// The asynchronous methods can be awaited on any runtime, and the `_blocking` ones called where there is none.
+#[derive(Clone)]
+pub struct JobHandle {
+    name: Arc<str>,
+    supervisor: Addr<SupervisorActor>,
+    board: Arc<Board>,
+}
+
+impl JobHandle {
+    pub(crate) fn new(name: Arc<str>, supervisor: Addr<SupervisorActor>, board: Arc<Board>) -> Self {
+        Self { name, supervisor, board }
+    }
+
+    /// The topology's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Waits until the job is over, its threads have ended and its state directory is given up. An error is the first cause of the failure that no restart
+    /// followed.
+    pub async fn wait(&self) -> Result<JobEnd, Error> {
+        let mut end = self.board.subscribe();
+        let gone = || Error::new(ErrorKind::Cancelled, "the job's thread is gone", None);
+        let end = end.wait_for(Option::is_some).await.map_err(|_| gone())?;
+        end.clone().unwrap_or_else(|| Err(gone()))
+    }
+
+    /// [`wait`](Self::wait), for threads outside of any runtime.
+    pub fn wait_blocking(&self) -> Result<JobEnd, Error> {
+        block_on(self.wait())
+    }
+
+    /// Takes a last checkpoint without ending the input, publishes it, and ends: the next start goes on as if never stopped. While the job waits for a restart,
+    /// ends with the failure's cause instead.
+    pub async fn stop(&self) -> Result<JobEnd, Error> {
+        self.supervisor.do_send(HostRequest::Stop);
+        self.wait().await
+    }
+
+    /// Ends the input of every source here, lets the records that are under way come out, takes the last checkpoint, and ends. The job is finished: the next start does
+    /// nothing.
+    pub async fn drain(&self) -> Result<JobEnd, Error> {
+        self.supervisor.do_send(HostRequest::Drain);
+        self.wait().await
+    }
+
+    /// Stops at once and deletes the checkpoints. What completed checkpoints hold is published, what came after them is not. The output stays, and stays
+    /// this job's: a new job needs another place for its own.
+    pub async fn cancel(&self) -> Result<JobEnd, Error> {
+        self.supervisor.do_send(Cancel);
+        self.wait().await
+    }
+
+    /// The job at this moment.
+    pub fn status(&self) -> JobStatus {
+        self.board.status()
+    }
+
+    /// The last 10,000 checkpoints of this process, completed and aborted, oldest first.
+    pub fn checkpoints(&self) -> CheckpointHistory {
+        self.board.history.lock().clone()
+    }
+}

@@ -1,0 +1,208 @@
+//! The coordinator as an actor: carries out its effects, and hands commits to the store.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Handler, Message, SpawnHandle, WrapFuture};
+use cofferdam_engine::{
+    Attempt, CheckpointId, Clock, Error, ErrorKind,
+    checkpoint::{
+        coordinator::{Coordinator, CoordinatorEffect},
+        snapshot::{CheckpointCommit, SubtaskId, SubtaskSnapshot},
+    },
+    subtask::Control,
+};
+
+use crate::runtime::{
+    clock::MonotonicClock,
+    opening::StoreSlot,
+    status::Board,
+    subtask_actor::{ControlMessage, StopPart, SubtaskActor},
+    supervisor_actor::{AttemptDone, AttemptFailed, PartStopped, SupervisorActor},
+};
+
+pub(crate) struct CoordinatorActor {
+    pub(crate) coordinator: Coordinator,
+    pub(crate) attempt: Attempt,
+    pub(crate) subtasks: BTreeMap<SubtaskId, Addr<SubtaskActor>>,
+    pub(crate) sources: Vec<SubtaskId>,
+    pub(crate) store: StoreSlot,
+    pub(crate) clock: Arc<MonotonicClock>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) supervisor: Addr<SupervisorActor>,
+    pub(crate) timer: Option<SpawnHandle>,
+    pub(crate) is_committing: bool,
+    pub(crate) is_stopping: bool,
+}
+
+/// A subtask's message to the coordinator.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct SubtaskReport {
+    pub(crate) attempt: Attempt,
+    pub(crate) subtask: SubtaskId,
+    pub(crate) report: Report,
+}
+
+pub(crate) enum Report {
+    Acknowledged(CheckpointId, Box<SubtaskSnapshot>),
+    Declined(CheckpointId, String),
+    Published(CheckpointId),
+    Finished,
+}
+
+/// The subtasks are running.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Begin {
+    pub(crate) subtasks: BTreeMap<SubtaskId, Addr<SubtaskActor>>,
+    pub(crate) sources: Vec<SubtaskId>,
+}
+
+/// What the host asks of a running job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub(crate) enum HostRequest {
+    Stop,
+    Drain,
+}
+
+impl CoordinatorActor {
+    fn carry_out(&mut self, effects: Vec<CoordinatorEffect>, ctx: &mut actix::Context<Self>) {
+        for effect in effects {
+            match effect {
+                CoordinatorEffect::Trigger { checkpoint, halt } => {
+                    log::debug!("checkpoint {checkpoint} triggered");
+                    self.tell_sources(Control::Trigger { checkpoint, halt });
+                }
+                CoordinatorEffect::EndInput => self.tell_sources(Control::EndInput),
+                CoordinatorEffect::Completed(checkpoint) => self.tell_all(Control::Completed(checkpoint)),
+                CoordinatorEffect::Aborted(checkpoint) => self.tell_all(Control::Aborted(checkpoint)),
+                CoordinatorEffect::Commit(commit) => self.commit(commit, ctx),
+                CoordinatorEffect::Record(stats) => {
+                    match &stats.aborted {
+                        Some(reason) => log::warn!(
+                            "checkpoint {} aborted: {reason}; the next one carries its changes",
+                            stats.checkpoint
+                        ),
+                        None => log::debug!("checkpoint {} completed in {:?}", stats.checkpoint, stats.end_to_end),
+                    }
+                    self.board.history.lock().push(*stats);
+                }
+                CoordinatorEffect::Done(end) => self.supervisor.do_send(AttemptDone { attempt: self.attempt, end }),
+            }
+        }
+        self.set_timer(ctx);
+    }
+
+    fn tell(&self, subtask: &Addr<SubtaskActor>, control: Control) {
+        subtask.do_send(ControlMessage { attempt: self.attempt, control });
+    }
+
+    fn tell_sources(&self, control: Control) {
+        self.sources.iter().filter_map(|id| self.subtasks.get(id)).for_each(|subtask| self.tell(subtask, control));
+    }
+
+    fn tell_all(&self, control: Control) {
+        self.subtasks.values().for_each(|subtask| self.tell(subtask, control));
+    }
+
+    fn commit(&mut self, commit: Box<CheckpointCommit>, ctx: &mut actix::Context<Self>) {
+        self.is_committing = true;
+        let checkpoint = commit.metadata.checkpoint;
+        let store = self.store.clone();
+        let call = tokio::task::spawn_blocking(move || store.commit(&commit));
+        ctx.spawn(call.into_actor(self).map(move |joined, actor, ctx| {
+            actor.is_committing = false;
+            let result = joined.unwrap_or_else(|error| {
+                Err(Error::new(ErrorKind::Store, "the store's thread died", Some(Box::new(error))))
+            });
+            match result {
+                Ok(stats) => {
+                    let effects = actor.coordinator.committed(checkpoint, stats, actor.clock.now());
+                    actor.carry_out(effects, ctx);
+                }
+                Err(error) => actor.supervisor.do_send(AttemptFailed { attempt: actor.attempt, error }),
+            }
+            actor.if_stopped(ctx);
+        }));
+    }
+
+    fn set_timer(&mut self, ctx: &mut actix::Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let Some(deadline) = self.coordinator.deadline().filter(|_| !self.is_stopping) else { return };
+        let sleep = tokio::time::sleep_until(self.clock.instant(deadline).into());
+        self.timer = Some(ctx.spawn(sleep.into_actor(self).map(|(), actor, ctx| {
+            actor.timer = None;
+            let effects = actor.coordinator.tick(actor.clock.now());
+            actor.carry_out(effects, ctx);
+        })));
+    }
+
+    fn if_stopped(&mut self, ctx: &mut actix::Context<Self>) {
+        if self.is_stopping && !self.is_committing {
+            self.supervisor.do_send(PartStopped {
+                attempt: self.attempt,
+                next_checkpoint: Some(self.coordinator.next_checkpoint()),
+            });
+            ctx.stop();
+        }
+    }
+}
+
+impl Actor for CoordinatorActor {
+    type Context = actix::Context<Self>;
+}
+
+impl Handler<Begin> for CoordinatorActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Begin, ctx: &mut Self::Context) {
+        self.subtasks = message.subtasks;
+        self.sources = message.sources;
+        self.set_timer(ctx);
+    }
+}
+
+impl Handler<SubtaskReport> for CoordinatorActor {
+    type Result = ();
+
+    fn handle(&mut self, message: SubtaskReport, ctx: &mut Self::Context) {
+        if message.attempt != self.attempt || self.is_stopping {
+            return;
+        }
+        let (subtask, now) = (message.subtask, self.clock.now());
+        let effects = match message.report {
+            Report::Acknowledged(checkpoint, snapshot) => {
+                self.coordinator.acknowledge(subtask, checkpoint, *snapshot, now)
+            }
+            Report::Declined(checkpoint, reason) => self.coordinator.decline(subtask, checkpoint, &reason, now),
+            Report::Published(checkpoint) => self.coordinator.published(subtask, checkpoint),
+            Report::Finished => self.coordinator.finished(subtask, now),
+        };
+        self.carry_out(effects, ctx);
+    }
+}
+
+impl Handler<HostRequest> for CoordinatorActor {
+    type Result = ();
+
+    fn handle(&mut self, request: HostRequest, ctx: &mut Self::Context) {
+        let effects = match request {
+            HostRequest::Stop => self.coordinator.stop(self.clock.now()),
+            HostRequest::Drain => self.coordinator.drain(),
+        };
+        self.carry_out(effects, ctx);
+    }
+}
+
+impl Handler<StopPart> for CoordinatorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: StopPart, ctx: &mut Self::Context) {
+        self.is_stopping = true;
+        self.set_timer(ctx);
+        self.if_stopped(ctx);
+    }
+}

@@ -1,0 +1,123 @@
+//! One input channel: a bounded FIFO between two subtasks, the only way data travels.
+//!
+//! # Invariants
+//! - One sender, one receiver. What the sender saw room for, it can push.
+//! - A side that finds nothing to do leaves its waker under the same lock, so no wake-up is lost.
+//! - A sender that waits is woken when half of the room is free, not for every element: fewer switches of threads.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Waker},
+};
+
+use cofferdam_engine::StreamElement;
+use parking_lot::Mutex;
+
+struct Shared {
+    queue: VecDeque<StreamElement>,
+    capacity: usize,
+    receiver: Option<Waker>,
+    sender: Option<Waker>,
+}
+
+/// Puts elements in.
+pub(crate) struct Sender(Arc<Mutex<Shared>>);
+
+/// Takes elements out.
+pub(crate) struct Receiver(Arc<Mutex<Shared>>);
+
+/// A channel for `capacity` elements.
+pub(crate) fn mailbox(capacity: usize) -> (Sender, Receiver) {
+    let queue = VecDeque::with_capacity(capacity);
+    let shared = Arc::new(Mutex::new(Shared { queue, capacity, receiver: None, sender: None }));
+    (Sender(shared.clone()), Receiver(shared))
+}
+
+impl Sender {
+    /// Whether an element can be pushed; if not, the task is woken when there is room.
+    pub(crate) fn has_room(&self, task: &Context<'_>) -> bool {
+        let mut shared = self.0.lock();
+        let has_room = shared.queue.len() < shared.capacity;
+        if !has_room {
+            shared.sender = Some(task.waker().clone());
+        }
+        has_room
+    }
+
+    /// Adds an element, for which there must be room.
+    pub(crate) fn push(&self, element: StreamElement) {
+        let mut shared = self.0.lock();
+        debug_assert!(shared.queue.len() < shared.capacity, "only the sender adds elements, and it asked for room");
+        shared.queue.push_back(element);
+        let receiver = shared.receiver.take();
+        drop(shared);
+        if let Some(waker) = receiver {
+            waker.wake();
+        }
+    }
+}
+
+impl Receiver {
+    /// Takes the oldest element; if there is none, the task is woken when one comes.
+    pub(crate) fn pop(&self, task: &Context<'_>) -> Option<StreamElement> {
+        let mut shared = self.0.lock();
+        let element = shared.queue.pop_front();
+        if element.is_none() {
+            shared.receiver = Some(task.waker().clone());
+        }
+        let sender = if shared.queue.len() <= shared.capacity / 2 { shared.sender.take() } else { None };
+        drop(shared);
+        if let Some(waker) = sender {
+            waker.wake();
+        }
+        element
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    struct Count(AtomicUsize);
+
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn waker() -> (Arc<Count>, Waker) {
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        (count.clone(), count.into())
+    }
+
+    #[test]
+    fn a_full_mailbox_has_no_room_and_wakes_its_sender_once_half_empty() {
+        let (sender, receiver) = mailbox(4);
+        let (woken, waker) = waker();
+        let task = Context::from_waker(&waker);
+        for _ in 0..4 {
+            assert!(sender.has_room(&task));
+            sender.push(StreamElement::EndOfInput);
+        }
+        assert!(!sender.has_room(&task));
+        assert!(receiver.pop(&task).is_some());
+        assert_eq!(woken.0.load(Ordering::SeqCst), 0);
+        assert!(receiver.pop(&task).is_some());
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn an_empty_mailbox_wakes_its_receiver_when_an_element_comes() {
+        let (sender, receiver) = mailbox(1);
+        let (woken, waker) = waker();
+        let task = Context::from_waker(&waker);
+        assert!(receiver.pop(&task).is_none());
+        sender.push(StreamElement::EndOfInput);
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        assert!(matches!(receiver.pop(&task), Some(StreamElement::EndOfInput)));
+    }
+}

@@ -1,0 +1,181 @@
+//! What a job's host can see of it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use cofferdam_engine::{
+    Attempt, CheckpointId, Error,
+    checkpoint::{
+        coordinator::JobEnd,
+        snapshot::SubtaskId,
+        stats::{CheckpointHistory, CheckpointStats},
+    },
+    subtask::RecordCounts,
+};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// What a job began from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartedFrom {
+    /// There was no state: from the beginning.
+    Beginning,
+    /// From a checkpoint of an earlier run.
+    Checkpoint(CheckpointId),
+    /// An earlier run had finished with this checkpoint: what it still owed was published, and nothing else is done.
+    Finished(CheckpointId),
+}
+
+/// Where a job is in its life.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum JobPhase {
+    /// Opening state, sources and sinks.
+    Starting,
+    /// Records flow.
+    Running,
+    /// An attempt failed for this reason; the next one is on its way.
+    Restarting(Error),
+    /// See [`JobHandle::wait`](crate::JobHandle::wait).
+    Ended,
+}
+
+/// A job at one moment.
+#[derive(Clone, Debug)]
+pub struct JobStatus {
+    /// Where it is.
+    pub phase: JobPhase,
+    /// What it began from, once that is known.
+    pub started_from: Option<StartedFrom>,
+    /// The attempt under way, or the last one.
+    pub attempt: Attempt,
+    /// How often it was restarted since it was started in this process.
+    pub restarts: u32,
+    /// Each chain's subtasks.
+    pub subtasks: Vec<SubtaskStatus>,
+    /// Records that sources have read in this attempt.
+    pub records_read: u64,
+    /// Checkpoints completed and aborted in this process.
+    pub checkpoints_completed: u64,
+    /// See `checkpoints_completed`.
+    pub checkpoints_aborted: u64,
+    /// The newest completed checkpoint of this process.
+    pub last_checkpoint: Option<CheckpointStats>,
+}
+
+/// One subtask's counts in this attempt.
+#[derive(Clone, Debug)]
+pub struct SubtaskStatus {
+    /// The names of the chain's steps.
+    pub chain: String,
+    /// Which parallel instance.
+    pub index: u32,
+    /// Whether it reads a source.
+    pub is_source: bool,
+    /// Records that entered the chain.
+    pub records_in: u64,
+    /// Records that left it.
+    pub records_out: u64,
+}
+
+/// Counts of one subtask, written by its thread alone.
+pub(crate) struct SubtaskMeter {
+    pub(crate) id: SubtaskId,
+    pub(crate) chain: String,
+    pub(crate) is_source: bool,
+    records_in: AtomicU64,
+    records_out: AtomicU64,
+}
+
+impl SubtaskMeter {
+    pub(crate) fn new(id: SubtaskId, chain: String, is_source: bool) -> Self {
+        Self { id, chain, is_source, records_in: AtomicU64::new(0), records_out: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn add(&self, counts: RecordCounts) {
+        self.records_in.fetch_add(counts.records_in, Ordering::Relaxed);
+        self.records_out.fetch_add(counts.records_out, Ordering::Relaxed);
+    }
+
+    fn status(&self) -> SubtaskStatus {
+        SubtaskStatus {
+            chain: self.chain.clone(),
+            index: self.id.index.0,
+            is_source: self.is_source,
+            records_in: self.records_in.load(Ordering::Relaxed),
+            records_out: self.records_out.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What the job's actors show to its handles.
+pub(crate) struct Board {
+    inner: Mutex<Inner>,
+    pub(crate) history: Mutex<CheckpointHistory>,
+    end: watch::Sender<Option<Result<JobEnd, Error>>>,
+}
+
+struct Inner {
+    phase: JobPhase,
+    started_from: Option<StartedFrom>,
+    attempt: Attempt,
+    restarts: u32,
+    meters: Vec<Arc<SubtaskMeter>>,
+}
+
+impl Board {
+    pub(crate) fn new() -> Self {
+        let inner = Inner {
+            phase: JobPhase::Starting,
+            started_from: None,
+            attempt: Attempt(0),
+            restarts: 0,
+            meters: Vec::new(),
+        };
+        Self { inner: Mutex::new(inner), history: Mutex::default(), end: watch::Sender::new(None) }
+    }
+
+    pub(crate) fn started_from(&self, from: StartedFrom) {
+        self.inner.lock().started_from.get_or_insert(from);
+    }
+
+    pub(crate) fn running(&self, attempt: Attempt, restarts: u32, meters: Vec<Arc<SubtaskMeter>>) {
+        let mut inner = self.inner.lock();
+        inner.phase = JobPhase::Running;
+        inner.attempt = attempt;
+        inner.restarts = restarts;
+        inner.meters = meters;
+    }
+
+    pub(crate) fn restarting(&self, cause: Error) {
+        self.inner.lock().phase = JobPhase::Restarting(cause);
+    }
+
+    pub(crate) fn ended(&self, result: Result<JobEnd, Error>) {
+        self.inner.lock().phase = JobPhase::Ended;
+        self.end.send_replace(Some(result));
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Result<JobEnd, Error>>> {
+        self.end.subscribe()
+    }
+
+    pub(crate) fn status(&self) -> JobStatus {
+        let inner = self.inner.lock();
+        let history = self.history.lock();
+        let subtasks: Vec<_> = inner.meters.iter().map(|meter| meter.status()).collect();
+        JobStatus {
+            phase: inner.phase.clone(),
+            started_from: inner.started_from,
+            attempt: inner.attempt,
+            restarts: inner.restarts,
+            records_read: subtasks.iter().filter(|subtask| subtask.is_source).map(|subtask| subtask.records_in).sum(),
+            subtasks,
+            checkpoints_completed: history.completed(),
+            checkpoints_aborted: history.aborted(),
+            last_checkpoint: history.last_completed().cloned(),
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! One subtask as an actor: moves elements in and out, and carries out effects.
+//!
+//! # Invariants
+//! - The data plane polls the subtask only while the actor is running: not after a failure, not while stopping.
+//! - *Stopped* is reported once every blocking call that the subtask asked for has returned.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use actix::{
+    Actor, ActorContext, ActorFuture, ActorFutureExt, Addr, AsyncContext, Handler, Message, SpawnHandle, WrapFuture,
+};
+use cofferdam_engine::{
+    Attempt, BoxError, ChannelIndex, Error, ProcessingTime, Slice, StreamElement, panic_message,
+    subtask::{Completion, Control, Need, Subtask, SubtaskEffect, SubtaskInput},
+};
+
+use crate::runtime::{
+    clock::MonotonicClock,
+    coordinator_actor::{CoordinatorActor, Report, SubtaskReport},
+    mailbox::{Receiver, Sender},
+    status::SubtaskMeter,
+    supervisor_actor::{AttemptFailed, PartStopped, SupervisorActor},
+};
+
+/// How long a subtask runs before control messages and its neighbours get their turn.
+const TURN: Duration = Duration::from_millis(1);
+
+/// What a subtask actor is made of.
+pub(crate) struct SubtaskParts {
+    pub(crate) subtask: Subtask,
+    pub(crate) attempt: Attempt,
+    pub(crate) inputs: Vec<Receiver>,
+    pub(crate) outputs: Vec<Sender>,
+    pub(crate) meter: Arc<SubtaskMeter>,
+    pub(crate) clock: Arc<MonotonicClock>,
+    pub(crate) coordinator: Addr<CoordinatorActor>,
+    pub(crate) supervisor: Addr<SupervisorActor>,
+}
+
+pub(crate) struct SubtaskActor {
+    parts: SubtaskParts,
+    /// Where the search for the next element begins: each channel has its turn.
+    next_input: usize,
+    effects: Vec<SubtaskEffect>,
+    /// Wakes the data plane.
+    waker: Option<Waker>,
+    /// Wakes the data plane when a source may be asked again.
+    timer: Option<(ProcessingTime, SpawnHandle)>,
+    /// Blocking calls that have not returned.
+    calls: usize,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    /// Waits for the supervisor to stop it.
+    Failed,
+    Stopping,
+}
+
+/// A coordinator's message to a subtask.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ControlMessage {
+    pub(crate) attempt: Attempt,
+    pub(crate) control: Control,
+}
+
+/// The attempt is over.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct StopPart;
+
+impl SubtaskActor {
+    pub(crate) fn new(parts: SubtaskParts) -> Self {
+        Self { parts, next_input: 0, effects: Vec::new(), waker: None, timer: None, calls: 0, state: State::Running }
+    }
+
+    /// The data plane: works until the turn is over, room is missing, or there is no input.
+    fn poll_data(&mut self, ctx: &mut actix::Context<Self>, task: &Context<'_>) -> Result<(), Error> {
+        let clock = self.parts.clock.clone();
+        let mut stride = self.parts.subtask.clock_stride();
+        let mut slice = Slice::new(clock.as_ref(), TURN, u64::MAX, &mut stride);
+        loop {
+            let input = match self.parts.subtask.need() {
+                Need::Room if self.send_ready(task) => continue,
+                Need::Room => break,
+                Need::Turn => SubtaskInput::Resume,
+                Need::Input(until) => match self.next_element(task) {
+                    Some((channel, element)) => SubtaskInput::Element(channel, element),
+                    None if until.is_some_and(|time| time <= slice.now()) => SubtaskInput::Resume,
+                    None if self.parts.subtask.flush() => continue,
+                    None => {
+                        self.set_timer(until, ctx);
+                        break;
+                    }
+                },
+            };
+            self.parts.subtask.step(input, &mut slice, &mut self.effects)?;
+            self.carry_out(ctx);
+            slice.refresh();
+            if slice.is_over() {
+                self.send_ready(task);
+                task.waker().wake_by_ref();
+                break;
+            }
+        }
+        self.parts.subtask.set_clock_stride(stride);
+        self.parts.meter.add(self.parts.subtask.take_record_counts());
+        Ok(())
+    }
+
+    /// Sends what is ready as far as there is room; whether all of it went.
+    fn send_ready(&mut self, task: &Context<'_>) -> bool {
+        let mut all = true;
+        for (channel, output) in (0u32..).map(ChannelIndex).zip(&self.parts.outputs) {
+            while self.parts.subtask.has_ready(channel) {
+                if !output.has_room(task) {
+                    all = false;
+                    break;
+                }
+                if let Some(element) = self.parts.subtask.take_ready(channel) {
+                    output.push(element);
+                }
+            }
+        }
+        all
+    }
+
+    fn next_element(&mut self, task: &Context<'_>) -> Option<(ChannelIndex, StreamElement)> {
+        let count = self.parts.inputs.len();
+        for i in 0..count {
+            let index = (self.next_input + i) % count;
+            let channel = ChannelIndex(index as u32);
+            if !self.parts.subtask.can_read(channel) {
+                continue;
+            }
+            if let Some(element) = self.parts.inputs[index].pop(task) {
+                self.next_input = index + 1;
+                return Some((channel, element));
+            }
+        }
+        None
+    }
+
+    fn set_timer(&mut self, until: Option<ProcessingTime>, ctx: &mut actix::Context<Self>) {
+        if self.timer.map(|(time, _)| time) == until {
+            return;
+        }
+        if let Some((_, handle)) = self.timer.take() {
+            ctx.cancel_future(handle);
+        }
+        if let Some(time) = until {
+            let sleep = tokio::time::sleep_until(self.parts.clock.instant(time).into());
+            let handle = ctx.spawn(sleep.into_actor(self).map(|(), actor, _| {
+                actor.timer = None;
+                actor.wake();
+            }));
+            self.timer = Some((time, handle));
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Gives the subtask something that is not data.
+    fn step(&mut self, input: SubtaskInput, ctx: &mut actix::Context<Self>) {
+        let clock = self.parts.clock.clone();
+        let mut stride = 1;
+        let mut slice = Slice::new(clock.as_ref(), TURN, u64::MAX, &mut stride);
+        match self.parts.subtask.step(input, &mut slice, &mut self.effects) {
+            Ok(()) => self.carry_out(ctx),
+            Err(error) => self.fail(error),
+        }
+        self.wake();
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.state = State::Failed;
+        self.effects.clear();
+        self.parts.supervisor.do_send(AttemptFailed { attempt: self.parts.attempt, error });
+    }
+
+    fn carry_out(&mut self, ctx: &mut actix::Context<Self>) {
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                SubtaskEffect::PreCommit(checkpoint, call) => {
+                    let began = std::time::Instant::now();
+                    self.call(ctx, call, move |result| Completion::PreCommitted {
+                        checkpoint,
+                        result,
+                        took: began.elapsed(),
+                    });
+                }
+                SubtaskEffect::Publish(checkpoint, call) => {
+                    self.call(ctx, call, move |result| Completion::Published { checkpoint, result });
+                }
+                SubtaskEffect::Acknowledge(checkpoint, snapshot) => {
+                    self.report(Report::Acknowledged(checkpoint, snapshot))
+                }
+                SubtaskEffect::Decline(checkpoint, reason) => self.report(Report::Declined(checkpoint, reason)),
+                SubtaskEffect::Published(checkpoint) => self.report(Report::Published(checkpoint)),
+                SubtaskEffect::Finished => self.report(Report::Finished),
+            }
+        }
+    }
+
+    fn report(&self, report: Report) {
+        self.parts.coordinator.do_send(SubtaskReport {
+            attempt: self.parts.attempt,
+            subtask: self.parts.subtask.id(),
+            report,
+        });
+    }
+
+    /// Runs `call` on a thread that may block, and gives what it came to back to the subtask.
+    fn call<R: Send + 'static>(
+        &mut self,
+        ctx: &mut actix::Context<Self>,
+        call: impl FnOnce() -> Result<R, BoxError> + Send + 'static,
+        completion: impl FnOnce(Result<R, BoxError>) -> Completion + 'static,
+    ) {
+        self.calls += 1;
+        let returned = tokio::task::spawn_blocking(call).into_actor(self).map(|joined, actor, ctx| {
+            actor.calls -= 1;
+            let result = joined.unwrap_or_else(|error| Err(lost_call(error).into()));
+            if actor.state == State::Running {
+                actor.step(SubtaskInput::Completion(completion(result)), ctx);
+            }
+            actor.if_stopped(ctx);
+        });
+        ctx.spawn(returned);
+    }
+
+    fn if_stopped(&mut self, ctx: &mut actix::Context<Self>) {
+        if self.state == State::Stopping && self.calls == 0 {
+            self.parts.supervisor.do_send(PartStopped { attempt: self.parts.attempt, next_checkpoint: None });
+            ctx.stop();
+        }
+    }
+}
+
+/// Why a blocking call did not return.
+fn lost_call(error: tokio::task::JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(payload) => format!("panicked: {}", panic_message(payload.as_ref())),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Polls the data plane for as long as the actor lives.
+struct DataPlane;
+
+impl ActorFuture<SubtaskActor> for DataPlane {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        actor: &mut SubtaskActor,
+        ctx: &mut actix::Context<SubtaskActor>,
+        task: &mut Context<'_>,
+    ) -> Poll<()> {
+        if !actor.waker.as_ref().is_some_and(|waker| waker.will_wake(task.waker())) {
+            actor.waker = Some(task.waker().clone());
+        }
+        if actor.state == State::Running
+            && let Err(error) = actor.poll_data(ctx, task)
+        {
+            actor.fail(error);
+        }
+        Poll::Pending
+    }
+}
+
+impl Actor for SubtaskActor {
+    type Context = actix::Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.spawn(DataPlane);
+    }
+}
+
+impl Handler<ControlMessage> for SubtaskActor {
+    type Result = ();
+
+    fn handle(&mut self, message: ControlMessage, ctx: &mut Self::Context) {
+        if message.attempt == self.parts.attempt && self.state == State::Running {
+            self.step(SubtaskInput::Control(message.control), ctx);
+        }
+    }
+}
+
+impl Handler<StopPart> for SubtaskActor {
+    type Result = ();
+
+    fn handle(&mut self, _: StopPart, ctx: &mut Self::Context) {
+        self.state = State::Stopping;
+        self.if_stopped(ctx);
+    }
+}

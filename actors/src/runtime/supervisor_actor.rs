@@ -1,0 +1,369 @@
+//! The supervisor as an actor: opens attempts, spawns their actors, and stops them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use actix::{Actor, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Handler, Message, WrapFuture};
+use cofferdam_engine::{
+    Attempt, CheckpointId, Clock, Error, ErrorKind, JobId,
+    checkpoint::{
+        coordinator::{Coordinator, JobEnd},
+        snapshot::SubtaskId,
+    },
+    panic_message,
+    supervisor::{Supervisor, SupervisorEffect},
+    topology::plan::{Deployed, Plan},
+};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::runtime::{
+    clock::MonotonicClock,
+    coordinator_actor::{Begin, CoordinatorActor, HostRequest},
+    mailbox::{Receiver, Sender, mailbox},
+    opening::{Opened, StoreSlot, cancel, open_attempt},
+    status::{Board, StartedFrom, SubtaskMeter},
+    subtask_actor::{StopPart, SubtaskActor, SubtaskParts},
+};
+
+/// Elements that an input channel holds, at most.
+const MAILBOX: usize = 8;
+
+pub(crate) struct SupervisorActor {
+    pub(crate) supervisor: Supervisor,
+    pub(crate) plan: Arc<Mutex<Plan>>,
+    pub(crate) store: StoreSlot,
+    pub(crate) workers: Vec<ArbiterHandle>,
+    pub(crate) clock: Arc<MonotonicClock>,
+    pub(crate) board: Arc<Board>,
+    /// The id that the job gets if there is no state yet.
+    pub(crate) new_job: JobId,
+    /// Answered once: when the job runs, or cannot.
+    pub(crate) started: Option<oneshot::Sender<Result<(), Error>>>,
+    /// Told when the job is over and its place given up.
+    pub(crate) ended: Option<oneshot::Sender<Result<JobEnd, Error>>>,
+    pub(crate) running: Option<Running>,
+    /// An attempt is being opened on another thread.
+    pub(crate) is_opening: bool,
+    /// The attempt is to be stopped as soon as it is open.
+    pub(crate) is_stopping: bool,
+    /// What the host has asked for: every attempt is told.
+    pub(crate) requests: Vec<HostRequest>,
+    /// The number that the next attempt's first checkpoint gets, at least: numbers are not used twice.
+    pub(crate) next_checkpoint: CheckpointId,
+    pub(crate) effects: Vec<SupervisorEffect>,
+}
+
+/// The actors of an attempt.
+pub(crate) struct Running {
+    attempt: Attempt,
+    coordinator: Addr<CoordinatorActor>,
+    subtasks: BTreeMap<SubtaskId, Addr<SubtaskActor>>,
+    /// Actors that have not reported that they stopped.
+    left: usize,
+}
+
+/// Something of an attempt failed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct AttemptFailed {
+    pub(crate) attempt: Attempt,
+    pub(crate) error: Error,
+}
+
+/// An attempt has nothing left to do.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct AttemptDone {
+    pub(crate) attempt: Attempt,
+    pub(crate) end: JobEnd,
+}
+
+/// An actor of an attempt is gone, and so is every call that it made.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct PartStopped {
+    pub(crate) attempt: Attempt,
+    /// From the coordinator: the next unused number.
+    pub(crate) next_checkpoint: Option<CheckpointId>,
+}
+
+/// The host wants the job gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Cancel;
+
+impl SupervisorActor {
+    fn carry_out(&mut self, effects: Vec<SupervisorEffect>, ctx: &mut actix::Context<Self>) {
+        self.effects.extend(effects);
+        while !self.effects.is_empty() {
+            match self.effects.remove(0) {
+                SupervisorEffect::StartAttempt => self.open(ctx),
+                SupervisorEffect::StopAttempt => self.stop_attempt(ctx),
+                SupervisorEffect::WaitUntil(time) => {
+                    let sleep = tokio::time::sleep_until(self.clock.instant(time).into());
+                    ctx.spawn(sleep.into_actor(self).map(|(), actor, ctx| {
+                        let effects = actor.supervisor.tick(actor.clock.now());
+                        actor.carry_out(effects, ctx);
+                    }));
+                }
+                SupervisorEffect::DeleteState => return self.delete_state(ctx),
+                SupervisorEffect::End(result) => self.end(result),
+            }
+        }
+    }
+
+    fn open(&mut self, ctx: &mut actix::Context<Self>) {
+        self.is_opening = true;
+        let (store, plan, job) = (self.store.clone(), self.plan.clone(), self.new_job);
+        let call = tokio::task::spawn_blocking(move || open_attempt(&store, &plan, job));
+        ctx.spawn(call.into_actor(self).map(|joined, actor, ctx| {
+            actor.is_opening = false;
+            match joined.unwrap_or_else(|error| Err(lost_opening(error))) {
+                _ if actor.is_stopping => actor.attempt_stopped(ctx),
+                Ok(opened) => actor.run(opened, ctx),
+                Err(error) => actor.fail(error, ctx),
+            }
+        }));
+    }
+
+    fn run(&mut self, opened: Opened, ctx: &mut actix::Context<Self>) {
+        self.board.started_from(opened.started_from);
+        log::info!("job '{}' ({}): {}", self.plan.lock().name(), opened.job, describe(&opened));
+        if let StartedFrom::Finished(_) = opened.started_from {
+            let effects = self.supervisor.done(JobEnd::Finished);
+            return self.carry_out(effects, ctx);
+        }
+        self.next_checkpoint = self.next_checkpoint.max(opened.restored.next());
+        if opened.draining && !self.requests.contains(&HostRequest::Drain) {
+            self.requests.insert(0, HostRequest::Drain);
+        }
+        self.spawn_attempt(opened, ctx);
+        self.answer_start(Ok(()));
+    }
+
+    fn spawn_attempt(&mut self, opened: Opened, ctx: &mut actix::Context<Self>) {
+        let attempt = opened.attempt;
+        let coordinator = self.coordinator(&opened, ctx.address()).start();
+        let sources = opened.subtasks.iter().filter(|one| one.is_source).map(|one| one.subtask.id()).collect();
+        let mut meters = Vec::new();
+        let mut subtasks = BTreeMap::new();
+        for (one, inputs, outputs) in connect(opened.subtasks) {
+            let id = one.subtask.id();
+            let meter = Arc::new(SubtaskMeter::new(id, one.subtask.name(), one.is_source));
+            meters.push(meter.clone());
+            let parts = SubtaskParts {
+                subtask: one.subtask,
+                attempt,
+                inputs,
+                outputs,
+                meter,
+                clock: self.clock.clone(),
+                coordinator: coordinator.clone(),
+                supervisor: ctx.address(),
+            };
+            let worker = &self.workers[id.index.index() % self.workers.len()];
+            subtasks.insert(id, SubtaskActor::start_in_arbiter(worker, move |_| SubtaskActor::new(parts)));
+        }
+        coordinator.do_send(Begin { subtasks: subtasks.clone(), sources });
+        self.requests.iter().for_each(|request| coordinator.do_send(*request));
+        let left = subtasks.len() + 1;
+        self.running = Some(Running { attempt, coordinator, subtasks, left });
+        self.board.running(attempt, self.supervisor.restarts(), meters);
+    }
+
+    fn coordinator(&self, opened: &Opened, supervisor: Addr<Self>) -> CoordinatorActor {
+        let plan = self.plan.lock();
+        let (config, layout) = (plan.settings().checkpoints.clone(), Arc::new(plan.layout(opened.job)));
+        CoordinatorActor {
+            coordinator: Coordinator::new(config, layout, opened.attempt, self.next_checkpoint, self.clock.now()),
+            attempt: opened.attempt,
+            subtasks: BTreeMap::new(),
+            sources: Vec::new(),
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            board: self.board.clone(),
+            supervisor,
+            timer: None,
+            is_committing: false,
+            is_stopping: false,
+        }
+    }
+
+    fn fail(&mut self, error: Error, ctx: &mut actix::Context<Self>) {
+        if self.supervisor.is_running() {
+            log::error!("the attempt failed: {error}");
+        }
+        let effects = self.supervisor.failed(error);
+        self.carry_out(effects, ctx);
+    }
+
+    fn stop_attempt(&mut self, ctx: &mut actix::Context<Self>) {
+        match &self.running {
+            Some(running) => {
+                running.coordinator.do_send(StopPart);
+                running.subtasks.values().for_each(|subtask| subtask.do_send(StopPart));
+            }
+            None if self.is_opening => self.is_stopping = true,
+            None => self.attempt_stopped(ctx),
+        }
+    }
+
+    fn attempt_stopped(&mut self, ctx: &mut actix::Context<Self>) {
+        self.is_stopping = false;
+        self.running = None;
+        let random = f64::from(random_u32()) / f64::from(u32::MAX);
+        let effects = self.supervisor.stopped(self.clock.now(), random);
+        if let Some(cause) = self.supervisor.waiting_for() {
+            log::warn!("the job will be restarted from its last completed checkpoint");
+            self.board.restarting(cause.clone());
+            self.answer_start(Ok(()));
+        }
+        self.carry_out(effects, ctx);
+    }
+
+    fn delete_state(&mut self, ctx: &mut actix::Context<Self>) {
+        let (store, plan) = (self.store.clone(), self.plan.clone());
+        let call = tokio::task::spawn_blocking(move || cancel(&store, &plan));
+        ctx.spawn(call.into_actor(self).map(|joined, actor, ctx| {
+            if let Err(error) = joined.unwrap_or_else(|error| Err(lost_opening(error))) {
+                actor.effects.retain(|effect| !matches!(effect, SupervisorEffect::End(_)));
+                actor.effects.push(SupervisorEffect::End(Err(error)));
+            }
+            actor.carry_out(Vec::new(), ctx);
+        }));
+    }
+
+    fn end(&mut self, result: Result<JobEnd, Error>) {
+        self.store.close();
+        self.answer_start(result.clone().map(|_| ()));
+        if let Some(ended) = self.ended.take() {
+            // The host thread waits for this for as long as it lives.
+            let _ = ended.send(result);
+        }
+    }
+
+    fn answer_start(&mut self, result: Result<(), Error>) {
+        if let Some(started) = self.started.take() {
+            // Whoever started the job may have gone; the job goes on.
+            let _ = started.send(result);
+        }
+    }
+}
+
+fn describe(opened: &Opened) -> String {
+    match opened.started_from {
+        StartedFrom::Beginning => format!("attempt {} from the beginning", opened.attempt),
+        StartedFrom::Checkpoint(checkpoint) => format!("attempt {} from checkpoint {checkpoint}", opened.attempt),
+        StartedFrom::Finished(checkpoint) => {
+            format!("finished with checkpoint {checkpoint}; what was owed is published")
+        }
+    }
+}
+
+fn lost_opening(error: tokio::task::JoinError) -> Error {
+    match error.try_into_panic() {
+        Ok(payload) => Error::new(
+            ErrorKind::Panic,
+            format!("a source or sink panicked: {}", panic_message(payload.as_ref())),
+            None,
+        ),
+        Err(error) => Error::new(ErrorKind::Cancelled, "the job's runtime is shutting down", Some(Box::new(error))),
+    }
+}
+
+/// Makes a mailbox for every input channel, and gives each end to its subtask.
+fn connect(deployed: Vec<Deployed>) -> Vec<(Deployed, Vec<Receiver>, Vec<Sender>)> {
+    let mut senders = BTreeMap::new();
+    let mut receivers: BTreeMap<SubtaskId, Vec<Receiver>> = BTreeMap::new();
+    for one in &deployed {
+        let id = one.subtask.id();
+        for channel in 0..one.inputs {
+            let (sender, receiver) = mailbox(MAILBOX);
+            senders.insert((id, channel), sender);
+            receivers.entry(id).or_default().push(receiver);
+        }
+    }
+    let parts = deployed.into_iter().map(|one| {
+        let inputs = receivers.remove(&one.subtask.id()).unwrap_or_default();
+        let outputs =
+            one.outputs.iter().filter_map(|(target, channel)| senders.remove(&(*target, channel.index()))).collect();
+        (one, inputs, outputs)
+    });
+    parts.collect()
+}
+
+/// The one door to randomness.
+fn random_u32() -> u32 {
+    getrandom::u32().unwrap_or(u32::MAX / 2)
+}
+
+impl Actor for SupervisorActor {
+    type Context = actix::Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.carry_out(Vec::new(), ctx);
+    }
+}
+
+impl Handler<AttemptFailed> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, message: AttemptFailed, ctx: &mut Self::Context) {
+        if self.running.as_ref().is_some_and(|running| running.attempt == message.attempt) {
+            self.fail(message.error, ctx);
+        }
+    }
+}
+
+impl Handler<AttemptDone> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, message: AttemptDone, ctx: &mut Self::Context) {
+        if self.running.as_ref().is_some_and(|running| running.attempt == message.attempt) {
+            let effects = self.supervisor.done(message.end);
+            self.carry_out(effects, ctx);
+        }
+    }
+}
+
+impl Handler<PartStopped> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, message: PartStopped, ctx: &mut Self::Context) {
+        let Some(running) = self.running.as_mut().filter(|running| running.attempt == message.attempt) else { return };
+        running.left -= 1;
+        let left = running.left;
+        if let Some(next) = message.next_checkpoint {
+            self.next_checkpoint = self.next_checkpoint.max(next);
+        }
+        if left == 0 {
+            self.attempt_stopped(ctx);
+        }
+    }
+}
+
+impl Handler<Cancel> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Cancel, ctx: &mut Self::Context) {
+        let effects = self.supervisor.cancel();
+        self.carry_out(effects, ctx);
+    }
+}
+
+impl Handler<HostRequest> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, request: HostRequest, ctx: &mut Self::Context) {
+        if self.requests.contains(&request) {
+            return;
+        }
+        self.requests.push(request);
+        if let Some(running) = &self.running {
+            running.coordinator.do_send(request);
+        } else if request == HostRequest::Stop {
+            let effects = self.supervisor.stop_while_waiting();
+            self.carry_out(effects, ctx);
+        }
+    }
+}

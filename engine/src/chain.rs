@@ -1,0 +1,72 @@
+//! An operator chain with its types hidden: one virtual call per batch.
+
+use crate::{
+    error::{BoxError, Error},
+    id::CheckpointId,
+    operator::{OpenContext, Operator, SnapshotBuilder, Step, each_step},
+    output::{Tail, TailControl},
+    record::Batch,
+    slice::{Flow, Slice},
+};
+
+/// Steps from a head to an output, run as one.
+pub(crate) trait Chain: Send {
+    fn open(&mut self, context: &OpenContext) -> Result<(), Error>;
+    fn feed(&mut self, batch: Box<dyn Batch>);
+    /// Works until the input is out, an output is full, or the slice is over.
+    fn run(&mut self, slice: &mut Slice<'_>) -> Flow;
+    fn snapshot(&mut self, checkpoint: CheckpointId, last: bool) -> Result<SnapshotBuilder, BoxError>;
+    fn completed(&mut self, checkpoint: CheckpointId);
+    fn head(&mut self) -> &mut dyn Step;
+    fn tail(&mut self) -> &mut dyn TailControl;
+}
+
+pub(crate) struct FusedChain<O, T> {
+    pub(crate) operator: O,
+    pub(crate) tail: T,
+}
+
+impl<O: Operator, T: Tail<O::Out>> Chain for FusedChain<O, T> {
+    fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
+        each_step(&mut self.operator, |step| step.open(context))?;
+        self.tail.open(context)
+    }
+
+    fn feed(&mut self, batch: Box<dyn Batch>) {
+        self.operator.feed(batch);
+    }
+
+    fn run(&mut self, slice: &mut Slice<'_>) -> Flow {
+        let Self { operator, tail } = self;
+        operator.drive(slice, &mut |_, record| tail.accept(record))
+    }
+
+    fn snapshot(&mut self, checkpoint: CheckpointId, last: bool) -> Result<SnapshotBuilder, BoxError> {
+        let mut snapshot =
+            SnapshotBuilder { checkpoint, last, deltas: Vec::new(), operators: Vec::new(), pre_commit: None };
+        let mut step: Option<&mut dyn Step> = Some(&mut self.operator);
+        while let Some(current) = step {
+            current.snapshot(&mut snapshot)?;
+            step = current.upstream();
+        }
+        self.tail.snapshot(&mut snapshot)?;
+        Ok(snapshot)
+    }
+
+    fn completed(&mut self, checkpoint: CheckpointId) {
+        let mut step: Option<&mut dyn Step> = Some(&mut self.operator);
+        while let Some(current) = step {
+            current.completed(checkpoint);
+            step = current.upstream();
+        }
+        self.tail.completed(checkpoint);
+    }
+
+    fn head(&mut self) -> &mut dyn Step {
+        &mut self.operator
+    }
+
+    fn tail(&mut self) -> &mut dyn TailControl {
+        &mut self.tail
+    }
+}

@@ -1,0 +1,202 @@
+//! The steps of an operator chain.
+//!
+//! A step holds the step before it, as iterator adapters do; the first one is the chain's *head* ([`input::Input`] or
+//! [`source::SourceStep`]). Records are driven through by [`Operator::drive`], one loop for the whole chain; everything else goes
+//! through [`Step`], whose calls are passed up to the head, once per batch or rarer. See `docs/decisions/0001`.
+//!
+//! # Invariants
+//! - A record given to a sink closure is accepted, even if the answer is `Stop`.
+//! - What a step has left over after `Stop::Yield` is handed out first by the next `drive`.
+//! - Snapshots are taken only while no step has anything left over.
+
+pub(crate) mod filter;
+pub(crate) mod flat_map;
+pub(crate) mod fold;
+pub(crate) mod input;
+pub(crate) mod inspect;
+pub(crate) mod key_by;
+pub(crate) mod map;
+pub(crate) mod process;
+pub(crate) mod reduce;
+pub(crate) mod source;
+pub(crate) mod try_map;
+
+use std::sync::Arc;
+
+use crate::{
+    checkpoint::{
+        snapshot::{CheckpointMetadata, OperatorSnapshot, StateDelta},
+        store::StateReader,
+    },
+    error::{BoxError, Error},
+    id::{Attempt, CheckpointId, JobId, ProcessingTime, SubtaskIndex},
+    key_group::KeyGroupRange,
+    record::Batch,
+    slice::{Flow, Slice, Stop},
+    topology::graph::StepIndex,
+};
+
+/// A step that records flow through.
+pub trait Operator: Step + 'static {
+    /// What it gives to the next step.
+    type Out: 'static;
+
+    /// Gives records to `sink` until there is no more input (`Ok`), or `sink` or the slice stops it.
+    fn drive<S>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow
+    where
+        S: FnMut(&mut Slice<'_>, Self::Out) -> Flow;
+}
+
+/// The rare calls on a step.
+pub trait Step: Stateful {
+    /// The step before this one; `None` for the head.
+    fn upstream(&mut self) -> Option<&mut dyn Step>;
+
+    /// Gives the head a batch. Only heads that read channels take one.
+    fn feed(&mut self, batch: Box<dyn Batch>) {
+        if let Some(upstream) = self.upstream() {
+            upstream.feed(batch);
+        }
+    }
+
+    /// Whether a step would hand out records without new input, left over from earlier.
+    fn has_leftover(&mut self) -> bool {
+        self.upstream().is_some_and(|upstream| upstream.has_leftover())
+    }
+
+    /// What the head, if it is a source, can do next.
+    fn source_status(&mut self) -> Option<SourceStatus> {
+        self.upstream().and_then(|upstream| upstream.source_status())
+    }
+
+    /// Makes a source end before its next record.
+    fn end_source(&mut self) {
+        if let Some(upstream) = self.upstream() {
+            upstream.end_source();
+        }
+    }
+
+    /// Records that entered at the head since the last call.
+    fn take_records_in(&mut self) -> u64 {
+        self.upstream().map_or(0, |upstream| upstream.take_records_in())
+    }
+}
+
+/// What a source can do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceStatus {
+    /// It may have a record.
+    Ready,
+    /// It has none before this moment.
+    NotBefore(ProcessingTime),
+    /// It has none ever again.
+    Ended,
+}
+
+/// A part of a chain that has a share in snapshots. Most have none.
+pub trait Stateful: Send {
+    /// Restores state, opens readers and writers. Called once, before anything else; may block.
+    fn open(&mut self, _context: &OpenContext) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Adds this part's share.
+    fn snapshot(&mut self, _snapshot: &mut SnapshotBuilder) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// A checkpoint at or after `checkpoint` is durable.
+    fn completed(&mut self, _checkpoint: CheckpointId) {}
+}
+
+/// Where a chain runs and what it starts from.
+#[derive(Clone)]
+pub struct OpenContext {
+    /// The job.
+    pub job: JobId,
+    /// The job's name.
+    pub job_name: Arc<str>,
+    /// The run of the job.
+    pub attempt: Attempt,
+    /// Which parallel instance of the chain.
+    pub subtask: SubtaskIndex,
+    /// How many there are.
+    pub parallelism: u32,
+    /// The number of key groups.
+    pub max_parallelism: u16,
+    /// The checkpoint restored.
+    pub restored: Arc<CheckpointMetadata>,
+    /// Its keyed state.
+    pub reader: Arc<dyn StateReader>,
+    /// Where state is kept, for messages.
+    pub state_place: Arc<str>,
+}
+
+impl OpenContext {
+    /// The key groups that belong to this subtask.
+    pub fn key_groups(&self) -> KeyGroupRange {
+        KeyGroupRange::of_subtask(self.subtask, self.parallelism, self.max_parallelism)
+    }
+
+    /// What the restored checkpoint has for operator `uid`, one for each subtask that took it. Checkpoint 0 has something for each operator.
+    pub fn operator_snapshots(&self, uid: &str) -> &[OperatorSnapshot] {
+        self.restored.operators.iter().find(|operator| operator.uid == uid).map_or(&[], |operator| &operator.subtasks)
+    }
+}
+
+/// Collects the synchronous part of a snapshot.
+pub struct SnapshotBuilder {
+    /// The checkpoint.
+    pub checkpoint: CheckpointId,
+    /// The input has ended: no record will follow.
+    pub last: bool,
+    /// Keyed state not known to be stored, oldest first.
+    pub deltas: Vec<Arc<StateDelta>>,
+    /// Other state, by `uid`.
+    pub operators: Vec<(String, OperatorSnapshot)>,
+    /// A two-phase sink's work before the acknowledgement.
+    pub pre_commit: Option<PreCommit>,
+}
+
+/// Makes a sink's frozen records durable and describes them; blocks.
+pub type PreCommit = Box<dyn FnOnce() -> Result<Option<Vec<u8>>, BoxError> + Send>;
+
+/// Calls `visit` on the last step and each one before it.
+pub(crate) fn each_step(
+    last: &mut dyn Step,
+    mut visit: impl FnMut(&mut dyn Step) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut step = Some(last);
+    while let Some(current) = step {
+        visit(current)?;
+        step = current.upstream();
+    }
+    Ok(())
+}
+
+/// Encodes operator state. Fails only if a user's `Serialize` does.
+pub(crate) fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, BoxError> {
+    Ok(postcard::to_stdvec(value)?)
+}
+
+/// Decodes operator state whole.
+pub(crate) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, BoxError> {
+    match postcard::take_from_bytes(bytes)? {
+        (value, []) => Ok(value),
+        (_, rest) => Err(format!("{} bytes are left over behind the value", rest.len()).into()),
+    }
+}
+
+/// An error and the step of the chain that it came from.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub(crate) struct StepError {
+    pub(crate) step: StepIndex,
+    pub(crate) cause: BoxError,
+}
+
+impl StepError {
+    pub(crate) fn stop(step: StepIndex, cause: BoxError) -> Stop {
+        Stop::Failed(Box::new(Self { step, cause }))
+    }
+}

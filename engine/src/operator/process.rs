@@ -1,0 +1,96 @@
+//! Any function of a record and its key's state.
+
+use std::collections::VecDeque;
+
+use crate::{
+    error::{BoxError, Error},
+    id::CheckpointId,
+    key::Key,
+    operator::{OpenContext, Operator, SnapshotBuilder, Stateful, Step, fold::restore_table},
+    panic_site::running,
+    record::Record,
+    slice::{Flow, Slice},
+    state::{
+        keyed_table::KeyedTable,
+        value_state::{ValueState, with_value_state},
+    },
+    topology::graph::StepIndex,
+};
+
+/// Takes what a process function gives.
+pub struct Collector<'a, T> {
+    out: &'a mut VecDeque<T>,
+}
+
+impl<T> Collector<'_, T> {
+    /// Gives a record to the next step, behind those given before.
+    pub fn emit(&mut self, record: T) {
+        self.out.push_back(record);
+    }
+}
+
+pub struct Process<U, K, S, T, F> {
+    pub(crate) step: StepIndex,
+    pub(crate) upstream: U,
+    pub(crate) table: KeyedTable<K, S>,
+    /// What the last call gave and the next step has not taken.
+    pub(crate) out: VecDeque<T>,
+    pub(crate) function: F,
+}
+
+impl<U: Operator, K: Key, S: Record, T: Send, F: Send> Stateful for Process<U, K, S, T, F> {
+    fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
+        restore_table(&mut self.table, context)
+    }
+
+    fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError> {
+        snapshot.deltas.extend(self.table.freeze(snapshot.checkpoint)?);
+        Ok(())
+    }
+
+    fn completed(&mut self, checkpoint: CheckpointId) {
+        self.table.completed(checkpoint);
+    }
+}
+
+impl<U: Operator, K: Key, S: Record, T: Send, F: Send> Step for Process<U, K, S, T, F> {
+    fn upstream(&mut self) -> Option<&mut dyn Step> {
+        Some(&mut self.upstream)
+    }
+
+    fn has_leftover(&mut self) -> bool {
+        !self.out.is_empty() || self.upstream.has_leftover()
+    }
+}
+
+impl<U, K, S, R, T, F> Operator for Process<U, K, S, T, F>
+where
+    U: Operator<Out = (K, R)>,
+    K: Key,
+    R: 'static,
+    S: Record,
+    T: Send + 'static,
+    F: FnMut(&K, R, &mut ValueState<'_, S>, &mut Collector<'_, T>) + Send + 'static,
+{
+    type Out = T;
+
+    #[inline]
+    fn drive<Sink: FnMut(&mut Slice<'_>, T) -> Flow>(&mut self, slice: &mut Slice<'_>, sink: &mut Sink) -> Flow {
+        let Self { step, upstream, table, out, function } = self;
+        hand_out(out, slice, sink)?;
+        upstream.drive(slice, &mut |slice, (key, record)| {
+            with_value_state(table, &key, |state| {
+                running(*step, || function(&key, record, state, &mut Collector { out }))
+            });
+            hand_out(out, slice, sink)
+        })
+    }
+}
+
+#[inline]
+fn hand_out<T>(out: &mut VecDeque<T>, slice: &mut Slice<'_>, sink: &mut impl FnMut(&mut Slice<'_>, T) -> Flow) -> Flow {
+    while let Some(record) = out.pop_front() {
+        sink(slice, record)?;
+    }
+    Ok(())
+}

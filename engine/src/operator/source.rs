@@ -1,0 +1,237 @@
+//! The head of a chain that reads a source.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    checkpoint::snapshot::OperatorSnapshot,
+    error::{BoxError, Error, Location},
+    id::ProcessingTime,
+    operator::{OpenContext, Operator, SnapshotBuilder, SourceStatus, Stateful, Step, StepError, decode, encode},
+    panic_site::running,
+    slice::{Flow, Slice, Stop},
+    source::{Read, Source, SplitReader},
+    topology::graph::StepIndex,
+};
+
+/// Records read from one split of an unbounded source before the next split has its turn.
+const TURN: u32 = 1024;
+
+/// A split and how far it has been read: what checkpoints store of a source.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SplitState<S, P> {
+    split: S,
+    position: Option<P>,
+    ended: bool,
+}
+
+/// The stored form of a split that has not been read yet.
+pub(crate) fn encode_new_split<S: Source>(split: S::Split) -> Result<Vec<u8>, BoxError> {
+    encode(&vec![SplitState::<_, S::Position> { split, position: None, ended: false }])
+}
+
+struct OpenSplit<S: Source> {
+    split: S::Split,
+    reader: S::Reader,
+    /// Set while the reader has nothing.
+    not_before: Option<ProcessingTime>,
+}
+
+/// Reads its share of a source's splits. A bounded source's splits are read one after the other, an unbounded one's by turns.
+pub struct SourceStep<S: Source> {
+    step: StepIndex,
+    uid: Arc<str>,
+    source: Arc<S>,
+    /// The one at the front is being read.
+    splits: VecDeque<OpenSplit<S>>,
+    /// Splits of a bounded source that have not been opened yet.
+    waiting: VecDeque<SplitState<S::Split, S::Position>>,
+    /// Splits read to their end: kept in checkpoints, so that they are not read again.
+    ended: Vec<SplitState<S::Split, S::Position>>,
+    turn: u32,
+    /// The host asked for the end of the input.
+    drained: bool,
+    records_in: u64,
+}
+
+impl<S: Source> SourceStep<S> {
+    pub(crate) fn new(step: StepIndex, uid: Arc<str>, source: Arc<S>) -> Self {
+        Self {
+            step,
+            uid,
+            source,
+            splits: VecDeque::new(),
+            waiting: VecDeque::new(),
+            ended: Vec::new(),
+            turn: 0,
+            drained: false,
+            records_in: 0,
+        }
+    }
+
+    /// Opens the next split that waits, if the source is read one split after the other and none is open, or all of them.
+    fn open_splits(&mut self) -> Result<(), BoxError> {
+        while !self.waiting.is_empty() && (self.splits.is_empty() || !self.source.is_bounded()) {
+            let Some(state) = self.waiting.pop_front() else { break };
+            let reader = self.source.open(&state.split, state.position.as_ref())?;
+            self.splits.push_back(OpenSplit { split: state.split, reader, not_before: None });
+        }
+        Ok(())
+    }
+
+    /// Whether the split at the front may be asked; moves on to one that may.
+    fn find_ready(&mut self, now: ProcessingTime) -> bool {
+        for _ in 0..self.splits.len() {
+            if self.splits[0].not_before.is_none_or(|time| time <= now) {
+                self.splits[0].not_before = None;
+                return true;
+            }
+            self.splits.rotate_left(1);
+        }
+        false
+    }
+
+    fn end_front(&mut self) -> Result<(), BoxError> {
+        if let Some(mut open) = self.splits.pop_front() {
+            let position = Some(open.reader.position()?);
+            self.ended.push(SplitState { split: open.split, position, ended: true });
+        }
+        self.open_splits()
+    }
+
+    fn states(&mut self) -> Result<Vec<SplitState<S::Split, S::Position>>, BoxError> {
+        let copy = |state: &SplitState<S::Split, S::Position>| SplitState {
+            split: state.split.clone(),
+            position: state.position.clone(),
+            ended: state.ended,
+        };
+        let mut states: Vec<_> = self.ended.iter().chain(&self.waiting).map(copy).collect();
+        for open in &mut self.splits {
+            states.push(SplitState {
+                split: open.split.clone(),
+                position: Some(open.reader.position()?),
+                ended: false,
+            });
+        }
+        if self.drained {
+            states.iter_mut().for_each(|state| state.ended = true);
+        }
+        Ok(states)
+    }
+}
+
+impl<S: Source> Stateful for SourceStep<S> {
+    fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
+        let location =
+            Location { job: context.job_name.to_string(), operator: self.uid.to_string(), subtask: context.subtask };
+        let mut next = 0u32;
+        for snapshot in context.operator_snapshots(&self.uid) {
+            let states: Vec<SplitState<S::Split, S::Position>> = decode(&snapshot.state).map_err(|error| {
+                Error::refused(format!(
+                    "the positions of {location} in checkpoint {} of {} cannot be read ({error}): they were written by another type of source; \
+                     start with the source they belong to, or delete the state to start over",
+                    context.restored.checkpoint, context.state_place
+                ))
+            })?;
+            for state in states {
+                let owner = next % context.parallelism;
+                next += 1;
+                if owner != context.subtask.0 {
+                } else if state.ended {
+                    self.ended.push(state);
+                } else {
+                    self.waiting.push_back(state);
+                }
+            }
+        }
+        self.open_splits().map_err(|error| Error::operator(&location, error))
+    }
+
+    fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError> {
+        let state = encode(&self.states()?)?;
+        snapshot.operators.push((self.uid.to_string(), OperatorSnapshot { state, transactions: Vec::new() }));
+        Ok(())
+    }
+}
+
+impl<S: Source> Step for SourceStep<S> {
+    fn upstream(&mut self) -> Option<&mut dyn Step> {
+        None
+    }
+
+    fn source_status(&mut self) -> Option<SourceStatus> {
+        if self.drained || self.splits.is_empty() {
+            return Some(SourceStatus::Ended);
+        }
+        let earliest = self.splits.iter().map(|open| open.not_before).min().flatten();
+        Some(earliest.map_or(SourceStatus::Ready, SourceStatus::NotBefore))
+    }
+
+    fn end_source(&mut self) {
+        self.drained = true;
+    }
+
+    fn take_records_in(&mut self) -> u64 {
+        std::mem::take(&mut self.records_in)
+    }
+}
+
+impl<S: Source> Operator for SourceStep<S> {
+    type Out = S::Record;
+
+    #[inline]
+    fn drive<F: FnMut(&mut Slice<'_>, S::Record) -> Flow>(&mut self, slice: &mut Slice<'_>, sink: &mut F) -> Flow {
+        if self.drained {
+            return Ok(());
+        }
+        let by_turns = !self.source.is_bounded();
+        while self.find_ready(slice.now()) {
+            let Self { step, splits, turn, records_in, .. } = self;
+            let Some(front) = splits.front_mut() else { break };
+            match read_split(*step, front, by_turns.then_some(turn), records_in, slice, sink)? {
+                Left::Waiting(time) => front.not_before = Some(time),
+                Left::Turn => splits.rotate_left(1),
+                Left::Ended => self.end_front().map_err(|error| StepError::stop(self.step, error))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a split is left.
+enum Left {
+    Waiting(ProcessingTime),
+    Turn,
+    Ended,
+}
+
+#[inline]
+fn read_split<S: Source>(
+    step: StepIndex,
+    open: &mut OpenSplit<S>,
+    mut turn: Option<&mut u32>,
+    records_in: &mut u64,
+    slice: &mut Slice<'_>,
+    sink: &mut impl FnMut(&mut Slice<'_>, S::Record) -> Flow,
+) -> Result<Left, Stop> {
+    loop {
+        slice.tick()?;
+        match running(step, || open.reader.read(slice.now())) {
+            Ok(Read::Record(record)) => {
+                *records_in += 1;
+                sink(slice, record)?;
+            }
+            Ok(Read::NotBefore(time)) => return Ok(Left::Waiting(time)),
+            Ok(Read::End) => return Ok(Left::Ended),
+            Err(error) => return Err(StepError::stop(step, error)),
+        }
+        if let Some(turn) = &mut turn {
+            **turn += 1;
+            if **turn >= TURN {
+                **turn = 0;
+                return Ok(Left::Turn);
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! How records travel to the next chain.
+
+use crate::{
+    element::StreamElement,
+    id::ChannelIndex,
+    key::Key,
+    key_group::{KeyGroup, owners},
+    operator::Stateful,
+    output::{Tail, TailControl, lane::Lane},
+    record::Record,
+    slice::Flow,
+};
+
+/// A tail made of lanes, and the rule by which a record finds its lane.
+pub(crate) struct Exchange<T, R> {
+    lanes: Vec<Lane<T>>,
+    rule: R,
+    records_out: u64,
+}
+
+/// Finds the lanes of a record.
+pub(crate) trait Rule<T>: Send + 'static {
+    fn route(&mut self, lanes: &mut [Lane<T>], record: T) -> Flow;
+}
+
+impl<T: Record, R: Rule<T>> Exchange<T, R> {
+    pub(crate) fn new(lanes: usize, batch_size: usize, rule: R) -> Self {
+        Self { lanes: (0..lanes).map(|_| Lane::new(batch_size)).collect(), rule, records_out: 0 }
+    }
+}
+
+impl<T: Record, R: Rule<T>> Stateful for Exchange<T, R> {}
+
+impl<T: Record, R: Rule<T>> Tail<T> for Exchange<T, R> {
+    #[inline]
+    fn accept(&mut self, record: T) -> Flow {
+        self.records_out += 1;
+        self.rule.route(&mut self.lanes, record)
+    }
+}
+
+impl<T: Record, R: Rule<T>> TailControl for Exchange<T, R> {
+    fn flush(&mut self) -> bool {
+        self.lanes.iter_mut().fold(false, |any, lane| lane.flush() | any)
+    }
+
+    fn send_all(&mut self, element: &dyn Fn() -> StreamElement) {
+        self.lanes.iter_mut().for_each(|lane| lane.send(element()));
+    }
+
+    fn channels(&self) -> usize {
+        self.lanes.len()
+    }
+
+    fn has_ready(&self, channel: ChannelIndex) -> bool {
+        self.lanes[channel.index()].is_blocked()
+    }
+
+    fn take_ready(&mut self, channel: ChannelIndex) -> Option<StreamElement> {
+        self.lanes[channel.index()].take_ready()
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.lanes.iter().any(Lane::is_blocked)
+    }
+
+    fn take_records_out(&mut self) -> u64 {
+        std::mem::take(&mut self.records_out)
+    }
+}
+
+/// To the subtask that owns the key's group.
+pub(crate) struct ByKey {
+    owners: Vec<u32>,
+    max_parallelism: u16,
+}
+
+impl ByKey {
+    pub(crate) fn new(parallelism: u32, max_parallelism: u16) -> Self {
+        Self { owners: owners(parallelism, max_parallelism), max_parallelism }
+    }
+}
+
+impl<K: Key, T: Record> Rule<(K, T)> for ByKey {
+    #[inline]
+    fn route(&mut self, lanes: &mut [Lane<(K, T)>], record: (K, T)) -> Flow {
+        let group = KeyGroup::of_hash(record.0.hash64(), self.max_parallelism);
+        lanes[self.owners[usize::from(group.0)] as usize].push(record)
+    }
+}
+
+/// To each lane in turn; with one lane, straight on.
+pub(crate) struct InTurn {
+    next: usize,
+}
+
+impl InTurn {
+    /// Subtask `first` starts with lane `first`, so that many slow streams do not all go to lane 0.
+    pub(crate) fn starting_at(first: usize) -> Self {
+        Self { next: first }
+    }
+}
+
+impl<T: Record> Rule<T> for InTurn {
+    #[inline]
+    fn route(&mut self, lanes: &mut [Lane<T>], record: T) -> Flow {
+        if self.next >= lanes.len() {
+            self.next = 0;
+        }
+        let lane = self.next;
+        self.next += 1;
+        lanes[lane].push(record)
+    }
+}
+
+/// A copy to every lane.
+pub(crate) struct ToAll;
+
+impl<T: Record + Clone> Rule<T> for ToAll {
+    fn route(&mut self, lanes: &mut [Lane<T>], record: T) -> Flow {
+        let Some((last, others)) = lanes.split_last_mut() else { return Ok(()) };
+        let mut flow = Ok(());
+        for lane in others {
+            flow = flow.and(lane.push(record.clone()));
+        }
+        flow.and(last.push(record))
+    }
+}
+
+/// A copy to every consumer of a stream used more than once; in turn over the lanes that lead to one consumer.
+pub(crate) struct ToConsumers {
+    /// For each consumer its lanes, and the next one.
+    pub(crate) consumers: Vec<(std::ops::Range<usize>, InTurn)>,
+}
+
+impl<T: Record + Clone> Rule<T> for ToConsumers {
+    fn route(&mut self, lanes: &mut [Lane<T>], record: T) -> Flow {
+        let Some(((last_range, last), others)) = self.consumers.split_last_mut() else { return Ok(()) };
+        let mut flow = Ok(());
+        for (range, rule) in others {
+            flow = flow.and(rule.route(&mut lanes[range.clone()], record.clone()));
+        }
+        flow.and(last.route(&mut lanes[last_range.clone()], record))
+    }
+}

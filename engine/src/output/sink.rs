@@ -1,0 +1,229 @@
+//! Chains that end in a sink.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use crate::{
+    checkpoint::snapshot::{OperatorSnapshot, PreparedTransaction},
+    error::{BoxError, Error, Location},
+    id::CheckpointId,
+    operator::{OpenContext, SnapshotBuilder, Stateful, StepError, decode, encode},
+    output::{Commit, Tail, TailControl},
+    panic_site::running,
+    sink::{Ownership, Sink, SinkContext, SinkWriter, TwoPhaseSink},
+    slice::{Flow, Stop},
+    topology::graph::StepIndex,
+};
+
+/// The sink as the chain's [`OpenContext`] shows it to user code.
+pub(crate) fn sink_context(uid: &str, context: &OpenContext) -> SinkContext {
+    SinkContext {
+        job: context.job,
+        job_name: context.job_name.to_string(),
+        operator: uid.to_string(),
+        attempt: context.attempt,
+        restored: context.restored.checkpoint,
+        state_place: context.state_place.to_string(),
+    }
+}
+
+/// A two-phase sink's part of a subtask.
+///
+/// Invariant: `prepared` holds every transaction that this attempt has prepared and not yet reported published, in the order of the barriers. Each
+/// snapshot carries those at or below its own checkpoint.
+pub(crate) struct TwoPhaseTail<T, S: TwoPhaseSink<T>> {
+    step: StepIndex,
+    uid: Arc<str>,
+    sink: Arc<S>,
+    writer: Option<S::Writer>,
+    prepared: VecDeque<PreparedTransaction>,
+    records_out: u64,
+}
+
+impl<T, S: TwoPhaseSink<T>> TwoPhaseTail<T, S> {
+    pub(crate) fn new(step: StepIndex, uid: Arc<str>, sink: Arc<S>) -> Self {
+        Self { step, uid, sink, writer: None, prepared: VecDeque::new(), records_out: 0 }
+    }
+}
+
+impl<T: 'static, S: TwoPhaseSink<T>> Stateful for TwoPhaseTail<T, S> {
+    fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
+        let snapshots = context.operator_snapshots(&self.uid);
+        let mine = snapshots.iter().enumerate().filter(|(i, _)| *i as u32 % context.parallelism == context.subtask.0);
+        let location =
+            Location { job: context.job_name.to_string(), operator: self.uid.to_string(), subtask: context.subtask };
+        let mut restored = Vec::new();
+        for (_, snapshot) in mine.filter(|(_, snapshot)| !snapshot.state.is_empty()) {
+            restored.push(decode_writer_state::<T, S>(&self.uid, &snapshot.state, &context.state_place)?);
+        }
+        let writer = self.sink.open(&sink_context(&self.uid, context), context.subtask, restored);
+        self.writer = Some(writer.map_err(|error| Error::operator(&location, error))?);
+        Ok(())
+    }
+
+    fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError> {
+        let writer = self.writer.as_mut().ok_or("the sink was not opened")?;
+        let (frozen, state) = running(self.step, || writer.freeze(snapshot.checkpoint, snapshot.last))?;
+        let operator = OperatorSnapshot { state: encode(&state)?, transactions: Vec::new() };
+        snapshot.operators.push((self.uid.to_string(), operator));
+        let sink = self.sink.clone();
+        let step = self.step;
+        snapshot.pre_commit = Some(Box::new(move || {
+            running(step, || sink.pre_commit(frozen))?.map(|transaction| encode(&transaction)).transpose()
+        }));
+        Ok(())
+    }
+}
+
+impl<T: 'static, S: TwoPhaseSink<T>> Tail<T> for TwoPhaseTail<T, S> {
+    #[inline]
+    fn accept(&mut self, record: T) -> Flow {
+        self.records_out += 1;
+        match &mut self.writer {
+            Some(writer) => {
+                running(self.step, || writer.write(record)).map_err(|error| StepError::stop(self.step, error))
+            }
+            None => Err(Stop::Failed("the sink was not opened".into())),
+        }
+    }
+}
+
+impl<T: 'static, S: TwoPhaseSink<T>> TailControl for TwoPhaseTail<T, S> {
+    fn take_records_out(&mut self) -> u64 {
+        std::mem::take(&mut self.records_out)
+    }
+
+    fn is_two_phase(&self) -> bool {
+        true
+    }
+
+    fn prepared(&mut self, checkpoint: CheckpointId, transaction: Option<Vec<u8>>) {
+        self.prepared.extend(transaction.map(|bytes| PreparedTransaction { checkpoint, bytes }));
+    }
+
+    fn transactions_up_to(&self, checkpoint: CheckpointId) -> Option<(String, Vec<PreparedTransaction>)> {
+        let carried =
+            self.prepared.iter().filter(|transaction| transaction.checkpoint <= checkpoint).cloned().collect();
+        Some((self.uid.to_string(), carried))
+    }
+
+    fn commit_up_to(&mut self, checkpoint: CheckpointId) -> Option<Commit> {
+        let due: Vec<_> =
+            self.prepared.iter().filter(|transaction| transaction.checkpoint <= checkpoint).cloned().collect();
+        if due.is_empty() {
+            return None;
+        }
+        let (sink, step) = (self.sink.clone(), self.step);
+        Some(Box::new(move || {
+            due.iter().try_for_each(|transaction| running(step, || sink.commit(&decode(&transaction.bytes)?)))
+        }))
+    }
+
+    fn committed(&mut self, checkpoint: CheckpointId) {
+        self.prepared.retain(|transaction| transaction.checkpoint > checkpoint);
+    }
+}
+
+fn decode_writer_state<T, S: TwoPhaseSink<T>>(uid: &str, bytes: &[u8], place: &str) -> Result<S::WriterState, Error> {
+    decode(bytes).map_err(|error| unreadable(uid, "the writer's state", place, &error))
+}
+
+fn unreadable(uid: &str, what: &str, place: &str, error: &BoxError) -> Error {
+    Error::refused(format!(
+        "{what} of sink '{uid}' in {place} cannot be read ({error}): it was written by another type of sink; \
+         start with the sink it belongs to, or delete the state and the output to start over"
+    ))
+}
+
+/// A two-phase sink as the plan sees it: with its types hidden.
+pub(crate) trait SinkRecovery: Send + Sync {
+    fn owner(&self) -> Result<Ownership, BoxError>;
+    fn place(&self) -> String;
+    fn claim(&self, context: &SinkContext) -> Result<(), BoxError>;
+    fn recover(&self, context: &SinkContext, snapshots: &[OperatorSnapshot]) -> Result<(), Error>;
+}
+
+/// Ties a sink to its record type.
+pub(crate) struct Recovery<T, S> {
+    pub(crate) sink: Arc<S>,
+    pub(crate) record: std::marker::PhantomData<fn(T)>,
+}
+
+impl<T: 'static, S: TwoPhaseSink<T>> SinkRecovery for Recovery<T, S> {
+    fn owner(&self) -> Result<Ownership, BoxError> {
+        self.sink.owner()
+    }
+
+    fn place(&self) -> String {
+        self.sink.place()
+    }
+
+    fn claim(&self, context: &SinkContext) -> Result<(), BoxError> {
+        self.sink.claim(context)
+    }
+
+    fn recover(&self, context: &SinkContext, snapshots: &[OperatorSnapshot]) -> Result<(), Error> {
+        let uid = &context.operator;
+        let mut prepared: Vec<_> = snapshots.iter().flat_map(|snapshot| &snapshot.transactions).collect();
+        prepared.sort_by_key(|transaction| transaction.checkpoint);
+        let mut transactions = Vec::new();
+        for transaction in prepared {
+            let decoded = decode(&transaction.bytes);
+            transactions.push(
+                decoded.map_err(|error| unreadable(uid, "a prepared transaction", &context.state_place, &error))?,
+            );
+        }
+        let mut writers = Vec::new();
+        for snapshot in snapshots.iter().filter(|snapshot| !snapshot.state.is_empty()) {
+            writers.push(decode_writer_state::<T, S>(uid, &snapshot.state, &context.state_place)?);
+        }
+        self.sink.recover(context, transactions, &writers).map_err(|error| {
+            let message = format!(
+                "job '{}', sink '{uid}' could not take up its output in {}",
+                context.job_name,
+                self.sink.place()
+            );
+            Error::new(crate::ErrorKind::Operator, message, Some(error))
+        })
+    }
+}
+
+/// A sink without transactions.
+pub(crate) struct AtLeastOnceTail<T, S: Sink<T>> {
+    step: StepIndex,
+    uid: Arc<str>,
+    sink: Arc<S>,
+    writer: Option<S::Writer>,
+    records_out: u64,
+}
+
+impl<T, S: Sink<T>> AtLeastOnceTail<T, S> {
+    pub(crate) fn new(step: StepIndex, uid: Arc<str>, sink: Arc<S>) -> Self {
+        Self { step, uid, sink, writer: None, records_out: 0 }
+    }
+}
+
+impl<T: 'static, S: Sink<T>> Stateful for AtLeastOnceTail<T, S> {
+    fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
+        let location =
+            Location { job: context.job_name.to_string(), operator: self.uid.to_string(), subtask: context.subtask };
+        self.writer = Some(self.sink.open(context.subtask).map_err(|error| Error::operator(&location, error))?);
+        Ok(())
+    }
+}
+
+impl<T: 'static, S: Sink<T>> Tail<T> for AtLeastOnceTail<T, S> {
+    #[inline]
+    fn accept(&mut self, record: T) -> Flow {
+        self.records_out += 1;
+        match &mut self.writer {
+            Some(writer) => running(self.step, || writer(record)).map_err(|error| StepError::stop(self.step, error)),
+            None => Err(Stop::Failed("the sink was not opened".into())),
+        }
+    }
+}
+
+impl<T: 'static, S: Sink<T>> TailControl for AtLeastOnceTail<T, S> {
+    fn take_records_out(&mut self) -> u64 {
+        std::mem::take(&mut self.records_out)
+    }
+}

@@ -1,0 +1,92 @@
+//! How long a step may run before others get their turn.
+
+use std::time::Duration;
+
+use crate::{error::BoxError, id::ProcessingTime};
+
+/// The one door to time: a monotonic clock, real in production and virtual in simulation.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> ProcessingTime;
+}
+
+/// Whether to hand out more records.
+pub type Flow = Result<(), Stop>;
+
+/// Why no more records can be handed out. The record just given was accepted.
+#[derive(Debug)]
+pub enum Stop {
+    /// Nothing is wrong: an output is full, or the time slice is spent. Go on later, from the same place.
+    Yield,
+    /// A step failed.
+    Failed(BoxError),
+}
+
+impl From<BoxError> for Stop {
+    fn from(error: BoxError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The most records between two looks at the clock.
+const STRIDE_MAX: u32 = 1024;
+
+/// A step's turn. Looks at the clock every few records: the fewer, the slower they are.
+pub struct Slice<'a> {
+    clock: &'a dyn Clock,
+    now: ProcessingTime,
+    end: ProcessingTime,
+    /// Records until the next look at the clock.
+    countdown: u32,
+    /// Records between looks; kept by the subtask from slice to slice.
+    stride: &'a mut u32,
+    /// Records that may still be handled, whatever the clock says.
+    left: u64,
+}
+
+impl<'a> Slice<'a> {
+    /// A turn of `length` from now, and of at most `records`.
+    pub fn new(clock: &'a dyn Clock, length: Duration, records: u64, stride: &'a mut u32) -> Self {
+        let now = clock.now();
+        *stride = (*stride).clamp(1, STRIDE_MAX);
+        Self { clock, now, end: now.after(length), countdown: *stride, stride, left: records }
+    }
+
+    /// The time of the last look at the clock.
+    #[inline]
+    pub fn now(&self) -> ProcessingTime {
+        self.now
+    }
+
+    /// Whether the turn is over.
+    pub fn is_over(&self) -> bool {
+        self.left == 0 || self.now >= self.end
+    }
+
+    /// Looks at the clock.
+    pub fn refresh(&mut self) {
+        self.now = self.clock.now();
+    }
+
+    /// To be called before each record: `Yield` once the turn is over.
+    #[inline]
+    pub fn tick(&mut self) -> Flow {
+        self.countdown -= 1;
+        if self.countdown == 0 { self.look() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn look(&mut self) -> Flow {
+        let before = self.now;
+        self.now = self.clock.now();
+        let took = self.now.since(before);
+        if took < Duration::from_micros(50) {
+            *self.stride = (*self.stride * 2).min(STRIDE_MAX);
+        } else if took > Duration::from_micros(300) {
+            *self.stride = (*self.stride / 4).max(1);
+        }
+        self.left = self.left.saturating_sub(u64::from(*self.stride));
+        self.countdown = *self.stride;
+        if self.is_over() { Err(Stop::Yield) } else { Ok(()) }
+    }
+}

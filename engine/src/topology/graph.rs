@@ -1,0 +1,171 @@
+//! What a topology's methods leave behind: steps, chains and edges, before parallelism is settled.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::{
+    chain::Chain, checkpoint::snapshot::OperatorKind, error::BoxError, id::SubtaskIndex, key_group::KeyGroupRange,
+    output::sink::SinkRecovery,
+};
+
+/// Which step of a topology, in the order of the calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct StepIndex(pub(crate) u32);
+
+/// Which edge between two chains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EdgeIndex(pub(crate) usize);
+
+/// A step as the topology's checks see it.
+pub(crate) struct StepInfo {
+    /// The method that made it: for messages and default names.
+    pub(crate) kind: &'static str,
+    /// What it has to restore, if anything.
+    pub(crate) operator: Option<OperatorKind>,
+    pub(crate) name: Option<String>,
+    pub(crate) uid: Option<String>,
+    /// Something follows it, or nothing needs to.
+    pub(crate) consumed: bool,
+    /// A source without an end.
+    pub(crate) is_unbounded: bool,
+}
+
+impl StepInfo {
+    pub(crate) fn display_name(&self, index: StepIndex) -> String {
+        self.name.clone().unwrap_or_else(|| format!("{}-{}", self.kind, index.0))
+    }
+
+    pub(crate) fn address(&self, index: StepIndex) -> String {
+        self.uid.clone().unwrap_or_else(|| self.display_name(index))
+    }
+}
+
+/// How records of an edge are distributed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EdgeKind {
+    /// Subtask to subtask of the same number where the parallelism is equal, else in turn.
+    Forward,
+    /// In turn.
+    Rebalance,
+    /// By key group.
+    Key,
+    /// A copy to each.
+    Broadcast,
+}
+
+pub(crate) struct Edge {
+    pub(crate) kind: EdgeKind,
+    pub(crate) from: usize,
+    /// Known when the chain that reads it is complete.
+    pub(crate) to: Option<usize>,
+}
+
+/// Enumerates a source's splits, its types hidden.
+pub(crate) type SplitLister = Box<dyn Fn(u32) -> Result<Vec<Vec<u8>>, BoxError> + Send + Sync>;
+
+/// A chain as the calls described it.
+pub(crate) struct ChainTemplate {
+    pub(crate) steps: Vec<StepIndex>,
+    pub(crate) parallelism: Option<u32>,
+    pub(crate) inputs: Vec<EdgeIndex>,
+    pub(crate) outputs: Vec<EdgeIndex>,
+    pub(crate) splits: Option<SplitLister>,
+    pub(crate) sink: Option<Box<dyn SinkRecovery>>,
+    pub(crate) build: Box<dyn Fn(&BuildContext<'_>) -> Box<dyn Chain> + Send>,
+}
+
+/// What a chain is built with. Nothing here blocks or fails.
+pub struct BuildContext<'a> {
+    pub(crate) subtask: SubtaskIndex,
+    pub(crate) parallelism: u32,
+    pub(crate) max_parallelism: u16,
+    pub(crate) batch_size: usize,
+    /// Each step's address.
+    pub(crate) addresses: &'a [Arc<str>],
+    /// For each edge, the parallelism of the chain it leads to, and whether it is one-to-one.
+    pub(crate) edges: &'a [EdgeWidth],
+    /// The chain's outgoing edges.
+    pub(crate) outputs: &'a [EdgeIndex],
+}
+
+/// How wide an edge is at its far end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EdgeWidth {
+    pub(crate) parallelism: u32,
+    pub(crate) one_to_one: bool,
+}
+
+impl BuildContext<'_> {
+    pub(crate) fn address(&self, step: StepIndex) -> Arc<str> {
+        self.addresses[step.0 as usize].clone()
+    }
+
+    /// The key groups that belong to the subtask being built.
+    pub(crate) fn key_groups(&self) -> KeyGroupRange {
+        KeyGroupRange::of_subtask(self.subtask, self.parallelism, self.max_parallelism)
+    }
+
+    /// Number of lanes an edge needs in one subtask.
+    pub(crate) fn lanes(&self, edge: EdgeIndex) -> usize {
+        let width = self.edges[edge.0];
+        if width.one_to_one { 1 } else { width.parallelism as usize }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Graph {
+    pub(crate) steps: Vec<StepInfo>,
+    pub(crate) chains: Vec<ChainTemplate>,
+    pub(crate) edges: Vec<Edge>,
+}
+
+impl Graph {
+    pub(crate) fn add_step(
+        &mut self,
+        kind: &'static str,
+        operator: Option<OperatorKind>,
+        name: Option<String>,
+    ) -> StepIndex {
+        self.steps.push(StepInfo { kind, operator, name, uid: None, consumed: false, is_unbounded: false });
+        StepIndex(self.steps.len() as u32 - 1)
+    }
+
+    pub(crate) fn step(&mut self, step: StepIndex) -> &mut StepInfo {
+        &mut self.steps[step.0 as usize]
+    }
+
+    /// Adds a complete chain and its outgoing edges, whose far ends are still open.
+    pub(crate) fn add_chain(&mut self, mut chain: ChainTemplate, outputs: &[EdgeKind]) -> Vec<EdgeIndex> {
+        let number = self.chains.len();
+        for edge in &chain.inputs {
+            self.edges[edge.0].to = Some(number);
+        }
+        let first = self.edges.len();
+        self.edges.extend(outputs.iter().map(|kind| Edge { kind: *kind, from: number, to: None }));
+        chain.outputs = (first..self.edges.len()).map(EdgeIndex).collect();
+        let edges = chain.outputs.clone();
+        self.chains.push(chain);
+        edges
+    }
+
+    /// Adds one more edge out of a chain that is used more than once.
+    pub(crate) fn add_edge(&mut self, from: usize, kind: EdgeKind) -> EdgeIndex {
+        self.edges.push(Edge { kind, from, to: None });
+        let edge = EdgeIndex(self.edges.len() - 1);
+        self.chains[from].outputs.push(edge);
+        edge
+    }
+}
+
+/// A graph under construction, shared by a topology and its streams.
+#[derive(Clone, Default)]
+pub(crate) struct SharedGraph(Arc<Mutex<Graph>>);
+
+impl SharedGraph {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Graph> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}

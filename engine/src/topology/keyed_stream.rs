@@ -1,0 +1,104 @@
+//! A stream cut by key: each key's records come to one subtask, in order.
+
+use std::collections::VecDeque;
+
+use crate::{
+    checkpoint::snapshot::OperatorKind,
+    key::Key,
+    operator::{
+        Operator,
+        fold::{Fold, empty_table},
+        input::Input,
+        process::{Collector, Process},
+        reduce::Reduce,
+    },
+    record::Record,
+    state::value_state::ValueState,
+    topology::{graph::StepIndex, stream::Stream},
+};
+
+/// Records with their key, on the subtask that owns it. Steps here keep state for each key; the name is the state's address.
+#[must_use = "a stream does nothing until it ends in a sink"]
+pub struct KeyedStream<K, T> {
+    pub(crate) stream: Stream<Input<(K, T)>>,
+}
+
+impl<K: Key, T: Record> KeyedStream<K, T> {
+    /// What follows runs on `parallelism` subtasks, which share the key groups.
+    pub fn parallelism(mut self, parallelism: u32) -> Self {
+        self.stream.head.parallelism = Some(parallelism);
+        self
+    }
+
+    fn add(&self, kind: &'static str, name: String) -> StepIndex {
+        self.stream.graph.lock().add_step(kind, Some(OperatorKind::Keyed), Some(name))
+    }
+
+    /// Keeps a value for each key, `initial` at first; `function` changes it with each record. Gives the key and its value after each record.
+    pub fn fold<S, F>(self, name: impl Into<String>, initial: S, function: F) -> Stream<Fold<Input<(K, T)>, K, S, F>>
+    where
+        S: Record + Clone,
+        F: FnMut(&mut S, T) + Clone + Send + 'static,
+    {
+        let step = self.add("fold", name.into());
+        // A clone per build: the initial value need not be shared between threads.
+        self.stream.then(step, move |upstream, context| Fold {
+            step,
+            upstream,
+            table: empty_table(&context.address(step), context),
+            initial: initial.clone(),
+            function: function.clone(),
+        })
+    }
+
+    /// Combines the records of each key: `function` puts the second one into the first. Gives the key and the combination after each record.
+    pub fn reduce<F>(self, name: impl Into<String>, function: F) -> Stream<Reduce<Input<(K, T)>, K, T, F>>
+    where
+        T: Clone,
+        F: FnMut(&mut T, T) + Clone + Send + 'static,
+    {
+        let step = self.add("reduce", name.into());
+        self.stream.then(step, move |upstream, context| Reduce {
+            step,
+            upstream,
+            table: empty_table(&context.address(step), context),
+            function: function.clone(),
+        })
+    }
+
+    /// Calls `function` with each record, its key and the key's state; what it emits goes to the next step.
+    ///
+    /// ```
+    /// # use cofferdam_engine::{topology::{Topology, KeyedStream}, state::ValueState, operator::Collector};
+    /// # fn changes(readings: KeyedStream<u32, f64>) {
+    /// // Only readings that differ from the last one of their sensor.
+    /// let changes = readings.process("last", |sensor: &u32, reading: f64, last: &mut ValueState<f64>, out: &mut Collector<(u32, f64)>| {
+    ///     if last.get() != Some(&reading) {
+    ///         last.set(reading);
+    ///         out.emit((*sensor, reading));
+    ///     }
+    /// });
+    /// # let _ = changes;
+    /// # }
+    /// ```
+    pub fn process<S, R, F>(self, name: impl Into<String>, function: F) -> Stream<Process<Input<(K, T)>, K, S, R, F>>
+    where
+        S: Record,
+        R: Send + 'static,
+        F: FnMut(&K, T, &mut ValueState<'_, S>, &mut Collector<'_, R>) + Clone + Send + 'static,
+    {
+        let step = self.add("process", name.into());
+        self.stream.then(step, move |upstream, context| Process {
+            step,
+            upstream,
+            table: empty_table(&context.address(step), context),
+            out: VecDeque::new(),
+            function: function.clone(),
+        })
+    }
+
+    /// The records with their keys, as an ordinary stream.
+    pub fn entries(self) -> Stream<impl Operator<Out = (K, T)>> {
+        self.stream
+    }
+}

@@ -1,0 +1,360 @@
+//! Streams, and the adapters on them.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use crate::{
+    chain::{Chain, FusedChain},
+    checkpoint::snapshot::OperatorKind,
+    error::BoxError,
+    key::Key,
+    operator::{
+        Operator, filter::Filter, flat_map::FlatMap, input::Input, inspect::Inspect, key_by::KeyBy, map::Map,
+        source::SourceStep, try_map::TryMap,
+    },
+    output::{
+        Tail,
+        exchange::{ByKey, Exchange, InTurn, ToAll, ToConsumers},
+        sink::{AtLeastOnceTail, Recovery, SinkRecovery, TwoPhaseTail},
+    },
+    record::Record,
+    sink::{Sink, TwoPhaseSink},
+    source::Source,
+    topology::{
+        graph::{BuildContext, ChainTemplate, EdgeIndex, EdgeKind, SharedGraph, SplitLister, StepIndex},
+        keyed_stream::KeyedStream,
+    },
+};
+
+/// Makes a chain's steps for one subtask. Called again for every restart.
+pub(crate) type Build<O> = Box<dyn Fn(&BuildContext<'_>) -> O + Send>;
+
+/// A stream of records: a recipe, to which each adapter adds a step. Nothing runs until the topology is started.
+///
+/// Neighbouring steps run fused, as one loop, until an exchange (`key_by`, `rebalance`, `broadcast`, `union`, `share`, another
+/// parallelism). Closures are cloned for every subtask and every restart, and each subtask calls its own clone from one
+/// thread at a time. What a closure remembers beside its state is lost on restart: keep it in state instead.
+///
+/// `O` is the type of the chain so far; name it as little as an iterator's.
+#[must_use = "a stream does nothing until it ends in a sink"]
+pub struct Stream<O> {
+    pub(crate) graph: SharedGraph,
+    pub(crate) head: Head,
+    /// The steps of the chain under construction.
+    pub(crate) steps: Vec<StepIndex>,
+    /// The step that this is the output of; it may belong to the chain before.
+    pub(crate) last: StepIndex,
+    pub(crate) build: Build<O>,
+}
+
+/// Where a chain under construction begins.
+pub(crate) struct Head {
+    pub(crate) parallelism: Option<u32>,
+    pub(crate) inputs: Vec<EdgeIndex>,
+    pub(crate) splits: Option<SplitLister>,
+}
+
+impl Head {
+    pub(crate) fn reading(inputs: Vec<EdgeIndex>) -> Self {
+        Self { parallelism: None, inputs, splits: None }
+    }
+}
+
+pub(crate) fn source_stream<S: Source>(graph: SharedGraph, name: String, source: S) -> Stream<SourceStep<S>> {
+    let step = {
+        let mut graph = graph.lock();
+        let step = graph.add_step("source", Some(OperatorKind::Source), Some(name));
+        graph.step(step).is_unbounded = !source.is_bounded();
+        step
+    };
+    let source = Arc::new(source);
+    let lister = source.clone();
+    let splits: SplitLister = Box::new(move |parallelism| {
+        lister.splits(parallelism)?.into_iter().map(crate::operator::source::encode_new_split::<S>).collect()
+    });
+    Stream {
+        graph,
+        head: Head { parallelism: None, inputs: Vec::new(), splits: Some(splits) },
+        steps: vec![step],
+        last: step,
+        build: Box::new(move |context| SourceStep::new(step, context.address(step), source.clone())),
+    }
+}
+
+impl<O: Operator> Stream<O> {
+    /// Adds a step to the chain.
+    pub(crate) fn then<P>(
+        mut self,
+        step: StepIndex,
+        wrap: impl Fn(O, &BuildContext<'_>) -> P + Send + 'static,
+    ) -> Stream<P> {
+        self.consume_last();
+        self.steps.push(step);
+        let build = self.build;
+        Stream {
+            graph: self.graph,
+            head: self.head,
+            steps: self.steps,
+            last: step,
+            build: Box::new(move |context| wrap(build(context), context)),
+        }
+    }
+
+    fn add(&self, kind: &'static str) -> StepIndex {
+        self.graph.lock().add_step(kind, None, None)
+    }
+
+    pub(crate) fn consume_last(&self) {
+        self.graph.lock().step(self.last).consumed = true;
+    }
+
+    /// Ends the chain here.
+    pub(crate) fn close<T: Tail<O::Out>>(
+        self,
+        outputs: &[EdgeKind],
+        sink: Option<Box<dyn SinkRecovery>>,
+        tail: impl Fn(&BuildContext<'_>, &[EdgeIndex]) -> T + Send + 'static,
+    ) -> (SharedGraph, Vec<EdgeIndex>, usize) {
+        self.consume_last();
+        let build = self.build;
+        let mut graph = self.graph.lock();
+        let number = graph.chains.len();
+        // Edges of a shared stream are added later: the tail asks the graph's final list when it is built.
+        let template = ChainTemplate {
+            steps: self.steps,
+            parallelism: self.head.parallelism,
+            inputs: self.head.inputs,
+            outputs: Vec::new(),
+            splits: self.head.splits,
+            sink,
+            build: Box::new(move |context| -> Box<dyn Chain> {
+                Box::new(FusedChain { operator: build(context), tail: tail(context, context.outputs) })
+            }),
+        };
+        let edges = graph.add_chain(template, outputs);
+        drop(graph);
+        (self.graph, edges, number)
+    }
+
+    /// Calls `function` on each record and passes on what it returns.
+    pub fn map<T: 'static, F>(self, function: F) -> Stream<Map<O, F>>
+    where
+        F: FnMut(O::Out) -> T + Clone + Send + 'static,
+    {
+        let step = self.add("map");
+        self.then(step, move |upstream, _| Map { step, upstream, function: function.clone() })
+    }
+
+    /// Calls `function` on each record and passes on what it returns; an error fails the attempt, and the job restarts.
+    pub fn try_map<T: 'static, E, F>(self, function: F) -> Stream<TryMap<O, F>>
+    where
+        F: FnMut(O::Out) -> Result<T, E> + Clone + Send + 'static,
+        E: Into<BoxError> + 'static,
+    {
+        let step = self.add("try_map");
+        self.then(step, move |upstream, _| TryMap { step, upstream, function: function.clone() })
+    }
+
+    /// Passes on the records that `predicate` holds for.
+    pub fn filter<F>(self, predicate: F) -> Stream<Filter<O, F>>
+    where
+        F: FnMut(&O::Out) -> bool + Clone + Send + 'static,
+    {
+        let step = self.add("filter");
+        self.then(step, move |upstream, _| Filter { step, upstream, predicate: predicate.clone() })
+    }
+
+    /// Calls `function` on each record and passes on every item of what it returns. The iterator may be long: it is taken no faster than
+    /// the next step takes its items.
+    pub fn flat_map<I, F>(self, function: F) -> Stream<FlatMap<O, F, I>>
+    where
+        F: FnMut(O::Out) -> I + Clone + Send + 'static,
+        I: IntoIterator<Item: 'static, IntoIter: Send> + 'static,
+    {
+        let step = self.add("flat_map");
+        self.then(step, move |upstream, _| FlatMap { step, upstream, function: function.clone(), rest: None })
+    }
+
+    /// Lets `function` look at each record.
+    pub fn inspect<F>(self, function: F) -> Stream<Inspect<O, F>>
+    where
+        F: FnMut(&O::Out) + Clone + Send + 'static,
+    {
+        let step = self.add("inspect");
+        self.then(step, move |upstream, _| Inspect { step, upstream, function: function.clone() })
+    }
+
+    /// Sends each record to the subtask that owns its key. `key` is called once per record.
+    pub fn key_by<K: Key, F>(self, key: F) -> KeyedStream<K, O::Out>
+    where
+        O::Out: Record,
+        F: FnMut(&O::Out) -> K + Clone + Send + 'static,
+    {
+        let step = self.add("key_by");
+        let keyed = self.then(step, move |upstream, _| KeyBy { step, upstream, key: key.clone() });
+        let (graph, edges, _) = keyed.close(&[EdgeKind::Key], None, |context, edges| {
+            let width = context.edges[edges[0].0];
+            Exchange::new(
+                context.lanes(edges[0]),
+                context.batch_size,
+                ByKey::new(width.parallelism, context.max_parallelism),
+            )
+        });
+        // Nothing follows the key yet.
+        graph.lock().step(step).consumed = false;
+        KeyedStream { stream: received(graph, step, edges) }
+    }
+
+    /// Distributes records evenly, in turn.
+    pub fn rebalance(self) -> Stream<Input<O::Out>>
+    where
+        O::Out: Record,
+    {
+        let step = self.add("rebalance");
+        let (graph, edges, _) = self.close(&[EdgeKind::Rebalance], None, in_turn);
+        received(graph, step, edges)
+    }
+
+    /// Sends every record to every subtask of what follows.
+    pub fn broadcast(self) -> Stream<Input<O::Out>>
+    where
+        O::Out: Record + Clone,
+    {
+        let step = self.add("broadcast");
+        let (graph, edges, _) = self.close(&[EdgeKind::Broadcast], None, |context, edges| {
+            Exchange::new(context.lanes(edges[0]), context.batch_size, ToAll)
+        });
+        received(graph, step, edges)
+    }
+
+    /// Runs this chain, which is every step since the last exchange, on `parallelism` subtasks. To change it midway, put a
+    /// [`rebalance`](Self::rebalance) between.
+    pub fn parallelism(mut self, parallelism: u32) -> Self {
+        self.head.parallelism = Some(parallelism);
+        self
+    }
+
+    /// This stream's records and `other`'s, in no particular order between the two.
+    ///
+    /// # Panics
+    /// If `other` belongs to another topology.
+    pub fn union<P>(self, other: Stream<P>) -> Stream<Input<O::Out>>
+    where
+        O::Out: Record,
+        P: Operator<Out = O::Out>,
+    {
+        assert!(self.graph.is_same(&other.graph), "union of streams of two topologies");
+        let step = self.add("union");
+        let (graph, mut edges, _) = self.close(&[EdgeKind::Forward], None, in_turn);
+        edges.extend(other.close(&[EdgeKind::Forward], None, in_turn).1);
+        received(graph, step, edges)
+    }
+
+    /// Makes this stream one that can be used more than once: each clone gets every record.
+    pub fn share(self) -> SharedStream<O::Out>
+    where
+        O::Out: Record + Clone,
+    {
+        let step = self.add("share");
+        let (graph, _, chain) = self.close(&[], None, |context, edges| {
+            let mut lanes = 0;
+            let consumers = edges.iter().map(|edge| {
+                let first = lanes;
+                lanes += context.lanes(*edge);
+                (first..lanes, InTurn::starting_at(context.subtask.index()))
+            });
+            let rule = ToConsumers { consumers: consumers.collect() };
+            Exchange::new(lanes, context.batch_size, rule)
+        });
+        SharedStream { graph, step, chain, record: PhantomData }
+    }
+
+    /// Names the last step, for messages and metrics. Steps that keep state are named when they are made.
+    pub fn name(self, name: impl Into<String>) -> Self {
+        self.graph.lock().step(self.last).name = Some(name.into());
+        self
+    }
+
+    /// The address of the last step's state, if it is to differ from the name: give the old name here when a step is renamed.
+    pub fn uid(self, uid: impl Into<String>) -> Self {
+        self.graph.lock().step(self.last).uid = Some(uid.into());
+        self
+    }
+
+    /// Publishes the records exactly once through a sink that commits in two phases. The name is the address of its prepared
+    /// transactions.
+    pub fn sink<S: TwoPhaseSink<O::Out>>(self, name: impl Into<String>, sink: S) -> SinkHandle {
+        let step = self.add_sink("two-phase sink", Some(OperatorKind::TwoPhaseSink), name.into());
+        let sink = Arc::new(sink);
+        let recovery = Recovery { sink: sink.clone(), record: PhantomData };
+        let stream = self.then_sink(step);
+        let (graph, ..) = stream.close(&[], Some(Box::new(recovery)), move |context, _| {
+            TwoPhaseTail::new(step, context.address(step), sink.clone())
+        });
+        SinkHandle { graph, step }
+    }
+
+    /// Gives the records to a sink without transactions: after a restart, some come again.
+    pub fn sink_at_least_once<S: Sink<O::Out>>(self, name: impl Into<String>, sink: S) -> SinkHandle {
+        let step = self.add_sink("sink", None, name.into());
+        let sink = Arc::new(sink);
+        let stream = self.then_sink(step);
+        let (graph, ..) =
+            stream.close(&[], None, move |context, _| AtLeastOnceTail::new(step, context.address(step), sink.clone()));
+        SinkHandle { graph, step }
+    }
+
+    fn add_sink(&self, kind: &'static str, operator: Option<OperatorKind>, name: String) -> StepIndex {
+        self.graph.lock().add_step(kind, operator, Some(name))
+    }
+
+    fn then_sink(mut self, step: StepIndex) -> Self {
+        self.consume_last();
+        self.steps.push(step);
+        self.last = step;
+        self
+    }
+}
+
+/// The tail of an edge that leads straight on, or in turn over all subtasks.
+fn in_turn<T: Record>(context: &BuildContext<'_>, edges: &[EdgeIndex]) -> Exchange<T, InTurn> {
+    Exchange::new(context.lanes(edges[0]), context.batch_size, InTurn::starting_at(context.subtask.index()))
+}
+
+/// A new chain that reads `edges`.
+pub(crate) fn received<T: Record>(graph: SharedGraph, step: StepIndex, edges: Vec<EdgeIndex>) -> Stream<Input<T>> {
+    Stream { graph, head: Head::reading(edges), steps: Vec::new(), last: step, build: Box::new(|_| Input::new()) }
+}
+
+/// A stream used more than once; see [`Stream::share`].
+pub struct SharedStream<T> {
+    graph: SharedGraph,
+    step: StepIndex,
+    chain: usize,
+    record: PhantomData<fn() -> T>,
+}
+
+impl<T: Record + Clone> SharedStream<T> {
+    /// One more stream of all the records.
+    pub fn stream(&self) -> Stream<Input<T>> {
+        let mut graph = self.graph.lock();
+        let edge = graph.add_edge(self.chain, EdgeKind::Forward);
+        graph.step(self.step).consumed = true;
+        let step = graph.add_step("shared", None, None);
+        drop(graph);
+        received(self.graph.clone(), step, vec![edge])
+    }
+}
+
+/// A sink that was added to a topology.
+pub struct SinkHandle {
+    graph: SharedGraph,
+    step: StepIndex,
+}
+
+impl SinkHandle {
+    /// The address of the sink's prepared transactions, if it is to differ from the name.
+    pub fn uid(self, uid: impl Into<String>) -> Self {
+        self.graph.lock().step(self.step).uid = Some(uid.into());
+        self
+    }
+}

@@ -1,0 +1,69 @@
+//! What is said when the directory cannot be used: what failed, where, and the way out.
+
+use std::{fmt::Display, io, path::Path};
+
+use cofferdam_engine::{
+    BoxError,
+    checkpoint::store::{StoreError, StoreErrorKind},
+};
+use heed::MdbError;
+
+/// Something is not whole.
+pub(super) fn damaged(directory: &Path, what: impl Display) -> StoreError {
+    damaged_by(directory, what, None)
+}
+
+/// Something is not whole, as `cause` shows.
+pub(super) fn damaged_by(directory: &Path, what: impl Display, cause: Option<BoxError>) -> StoreError {
+    let directory = directory.display();
+    let message = format!(
+        "state in {directory} is damaged: {what}; restore the directory from a copy, or delete it to start over"
+    );
+    StoreError::new(StoreErrorKind::Damaged, message, cause)
+}
+
+/// Something was written by a newer version of this crate.
+pub(super) fn newer(directory: &Path, what: impl Display, found: u64, known: u64) -> StoreError {
+    let directory = directory.display();
+    let message = format!(
+        "state in {directory} is newer than this program: {what} has format {found}, and {known} is the newest known here; \
+         run the version that wrote it, or delete the directory to start over"
+    );
+    StoreError::new(StoreErrorKind::Newer, message, None)
+}
+
+/// The directory is not ours.
+pub(super) fn foreign(directory: &Path, what: impl Display) -> StoreError {
+    let message = format!("{} cannot hold state: {what}; choose a directory of its own", directory.display());
+    StoreError::new(StoreErrorKind::Foreign, message, None)
+}
+
+/// The disk failed at `doing`.
+pub(super) fn io(directory: &Path, doing: impl Display, cause: io::Error) -> StoreError {
+    let message = format!("cannot {doing} in {}: {cause}", directory.display());
+    StoreError::new(StoreErrorKind::Io, message, Some(cause.into()))
+}
+
+/// LMDB failed at `doing`.
+pub(super) fn lmdb(directory: &Path, doing: impl Display, cause: heed::Error) -> StoreError {
+    match cause {
+        heed::Error::Io(cause) => io(directory, doing, cause),
+        heed::Error::EnvAlreadyOpened => {
+            let message = format!("{} is open already, in this process", directory.display());
+            StoreError::new(StoreErrorKind::InUse, message, None)
+        }
+        heed::Error::Mdb(
+            MdbError::PageNotFound
+            | MdbError::Corrupted
+            | MdbError::Invalid
+            | MdbError::VersionMismatch
+            | MdbError::Incompatible
+            | MdbError::CursorFull
+            | MdbError::NotFound,
+        ) => damaged_by(directory, format!("LMDB could not {doing}"), Some(cause.into())),
+        cause => {
+            let message = format!("cannot {doing} in {}: {cause}", directory.display());
+            StoreError::new(StoreErrorKind::Io, message, Some(cause.into()))
+        }
+    }
+}

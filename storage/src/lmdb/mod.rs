@@ -1,0 +1,109 @@
+//! Checkpoints kept in one LMDB environment, in a directory of their own.
+//!
+//! ```text
+//! LOCK       who has the directory open                        lock_file
+//! NOTE       what was committed last, beside LMDB's own word    note
+//! data.mdb   job         one entry: job, attempt, checkpoint    layout
+//!            checkpoint  the newest record, an index per state  record, catalog
+//!            block       state | group | checkpoint | part      block
+//! lock.mdb   LMDB's
+//! ```
+//! One transaction for each checkpoint (`commit`), then the note. What a start makes of the two is in `start`.
+//! Every value ends with a checksum over its place and its bytes (`value`), so that a value at another key is damage too.
+
+mod block;
+mod catalog;
+mod commit;
+mod directory;
+mod env;
+mod environment;
+mod fault;
+mod layout;
+mod lock_file;
+mod meta_page;
+mod note;
+mod reader;
+mod record;
+mod start;
+mod store;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+use cofferdam_engine::checkpoint::store::{CheckpointStore, StateBackend, StoreError};
+
+/// Address space that costs nothing until it is used; on 32 bits there is little of it.
+const MAP_SIZE: u64 = if usize::BITS == 64 { 1 << 40 } else { 1 << 28 };
+
+/// Keeps checkpoints in a directory: they survive a crash of the process and of the machine.
+///
+/// The directory is made if it is missing, belongs to one job, and is open in one process at a time. It must be on a local disk, and
+/// nothing but this backend may touch what is in it; to copy it, stop the job first. State that is damaged, of another job, or of a
+/// newer version is refused with an error that names the way out; it is never read as if it were whole, or as if it were new.
+///
+/// ```
+/// use cofferdam_engine::checkpoint::store::{CheckpointStore as _, StateBackend as _};
+/// use cofferdam_storage::Lmdb;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let temporary = tempfile::tempdir()?;
+/// # let path = temporary.path().join("state");
+/// let lmdb = Lmdb::at(path);
+/// let mut store = lmdb.open()?;
+/// assert!(store.newest()?.is_none());
+/// assert_eq!(store.begin_attempt()?.0, 1);
+/// assert!(lmdb.open().is_err(), "one owner at a time");
+///
+/// drop(store);
+/// assert_eq!(lmdb.open()?.begin_attempt()?.0, 2);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Lmdb {
+    path: PathBuf,
+    map_size: u64,
+}
+
+impl Lmdb {
+    /// Keeps checkpoints in the directory `path`. Touches nothing until it is opened.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), map_size: MAP_SIZE }
+    }
+
+    /// Reserves `bytes` of address space at first, instead of 1 TiB (256 MiB on 32 bits): no memory, no disk. It doubles when state
+    /// outgrows it. Worth setting only where address space is limited, as by `ulimit -v`.
+    ///
+    /// ```
+    /// # use cofferdam_storage::Lmdb;
+    /// let lmdb = Lmdb::at("state/").map_size(1 << 30);
+    /// ```
+    #[must_use]
+    pub fn map_size(self, bytes: u64) -> Self {
+        Self { map_size: bytes, ..self }
+    }
+
+    /// The directory.
+    ///
+    /// ```
+    /// # use cofferdam_storage::Lmdb;
+    /// assert_eq!(Lmdb::at("state/").path(), std::path::Path::new("state/"));
+    /// ```
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl StateBackend for Lmdb {
+    fn open(&self) -> Result<Box<dyn CheckpointStore>, StoreError> {
+        Ok(Box::new(start::open(&self.path, self.map_size)?))
+    }
+
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,213 @@
+//! `NOTE`: what was committed last, written down beside LMDB.
+//!
+//! ```text
+//! 0                4096              8192
+//! | slot 0 | zeros | slot 1 | zeros |       slot = sequence mod 2, so that the older one outlives a torn write
+//! slot: magic | version | page size | sequence | attempt | checkpoint | job | transaction | file length | 2 hashes | checksum
+//! ```
+//! Written and synced after each commit. LMDB's pages bear no checksum: one flipped bit in a meta page can bring back the commit before.
+//! The note tells that apart from a crash between a commit and its note, which leaves LMDB exactly one transaction ahead.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::Path,
+};
+
+use cofferdam_engine::{Attempt, CheckpointId, JobId, checkpoint::store::StoreError};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{directory, fault};
+
+const MAGIC: [u8; 8] = *b"COFFNOTE";
+const VERSION: u32 = 1;
+/// No disk tears what one slot's page holds together with the other's.
+const SLOT_STRIDE: u64 = 4096;
+const SLOT: usize = 128;
+const CHECKED: usize = SLOT - 8;
+
+/// What was true after a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Note {
+    pub(super) attempt: Attempt,
+    /// Job and number of the newest checkpoint.
+    pub(super) newest: Option<(JobId, CheckpointId)>,
+    /// LMDB's number of the commit.
+    pub(super) transaction: u64,
+    pub(super) page_size: u32,
+    /// Of `data.mdb`; it never shrinks.
+    pub(super) file_length: u64,
+    /// Of both meta pages.
+    pub(super) hashes: [u64; 2],
+}
+
+/// The open file.
+#[derive(Debug)]
+pub(super) struct NoteFile {
+    file: File,
+    sequence: u64,
+    note: Note,
+}
+
+enum Slot {
+    Valid(u64, Note),
+    Invalid,
+    Newer(u32),
+}
+
+impl NoteFile {
+    /// Reads the note; `None` if there is no such file.
+    pub(super) fn open(directory: &Path) -> Result<Option<Self>, StoreError> {
+        let file = match OpenOptions::new().read(true).write(true).open(directory.join(directory::NOTE)) {
+            Ok(file) => file,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(cause) => return Err(fault::io(directory, "open NOTE", cause)),
+        };
+        let slots = read_slots(&file).map_err(|cause| fault::io(directory, "read NOTE", cause))?;
+        let mut newest = None;
+        for (index, slot) in slots.iter().enumerate() {
+            match decode(slot, index as u64) {
+                Slot::Newer(version) => return Err(fault::newer(directory, "NOTE", version.into(), VERSION.into())),
+                Slot::Valid(sequence, note) if newest.is_none_or(|(other, _)| sequence > other) => {
+                    newest = Some((sequence, note));
+                }
+                _ => {}
+            }
+        }
+        match newest {
+            Some((sequence, note)) => Ok(Some(Self { file, sequence, note })),
+            None => Err(fault::damaged(directory, "NOTE has no valid slot")),
+        }
+    }
+
+    /// Makes the file with its first note, whole or not at all.
+    pub(super) fn create(directory: &Path, note: Note) -> Result<Self, StoreError> {
+        let failed = |cause| fault::io(directory, "create NOTE", cause);
+        let path = directory.join(directory::NOTE_NEW);
+        let mut file =
+            File::options().read(true).write(true).create(true).truncate(true).open(&path).map_err(failed)?;
+        let mut content = vec![0; 2 * SLOT_STRIDE as usize];
+        content[..SLOT].copy_from_slice(&encode(0, &note));
+        file.write_all(&content).and_then(|()| file.sync_all()).map_err(failed)?;
+        fs::rename(&path, directory.join(directory::NOTE)).map_err(failed)?;
+        directory::sync(directory)?;
+        Ok(Self { file, sequence: 0, note })
+    }
+
+    /// What was noted last.
+    pub(super) fn note(&self) -> &Note {
+        &self.note
+    }
+
+    /// Writes `note` over the older slot, durable on return.
+    pub(super) fn write(&mut self, note: Note) -> io::Result<()> {
+        let sequence = self.sequence + 1;
+        self.file.seek(SeekFrom::Start(sequence % 2 * SLOT_STRIDE))?;
+        self.file.write_all(&encode(sequence, &note))?;
+        self.file.sync_data()?;
+        (self.sequence, self.note) = (sequence, note);
+        Ok(())
+    }
+}
+
+/// The bytes of both slots; short where the file is.
+fn read_slots(mut file: &File) -> io::Result<[Vec<u8>; 2]> {
+    let mut slots = [Vec::new(), Vec::new()];
+    for (index, slot) in slots.iter_mut().enumerate() {
+        file.seek(SeekFrom::Start(index as u64 * SLOT_STRIDE))?;
+        file.take(SLOT as u64).read_to_end(slot)?;
+    }
+    Ok(slots)
+}
+
+fn encode(sequence: u64, note: &Note) -> [u8; SLOT] {
+    let (job, checkpoint) = note.newest.map_or((0, 0), |(job, checkpoint)| (job.0, checkpoint.0));
+    let mut slot = Vec::with_capacity(SLOT);
+    slot.extend_from_slice(&MAGIC);
+    slot.extend_from_slice(&VERSION.to_le_bytes());
+    slot.extend_from_slice(&note.page_size.to_le_bytes());
+    for number in [sequence, note.attempt.0, u64::from(note.newest.is_some()), checkpoint] {
+        slot.extend_from_slice(&number.to_le_bytes());
+    }
+    slot.extend_from_slice(&job.to_le_bytes());
+    for number in [note.transaction, note.file_length, note.hashes[0], note.hashes[1]] {
+        slot.extend_from_slice(&number.to_le_bytes());
+    }
+    slot.resize(CHECKED, 0);
+    let checksum = xxh3_64(&slot);
+    slot.extend_from_slice(&checksum.to_le_bytes());
+    let mut bytes = [0; SLOT];
+    bytes.copy_from_slice(&slot);
+    bytes
+}
+
+fn decode(bytes: &[u8], index: u64) -> Slot {
+    match try_decode(bytes) {
+        // A slot at the other's place was copied there.
+        Some(Slot::Valid(sequence, _)) if sequence % 2 != index => Slot::Invalid,
+        Some(slot) => slot,
+        None => Slot::Invalid,
+    }
+}
+
+fn try_decode(bytes: &[u8]) -> Option<Slot> {
+    let (checked, checksum) = bytes.split_last_chunk()?;
+    let mut rest = checked.strip_prefix(&MAGIC)?;
+    if checked.len() != CHECKED || xxh3_64(checked) != u64::from_le_bytes(*checksum) {
+        return None;
+    }
+    let version = u32::from_le_bytes(take(&mut rest)?);
+    if version > VERSION {
+        return Some(Slot::Newer(version));
+    }
+    let page_size = u32::from_le_bytes(take(&mut rest)?);
+    let sequence = number(&mut rest)?;
+    let attempt = Attempt(number(&mut rest)?);
+    let has_checkpoint = number(&mut rest)? != 0;
+    let checkpoint = CheckpointId(number(&mut rest)?);
+    let job = JobId(u128::from_le_bytes(take(&mut rest)?));
+    let transaction = number(&mut rest)?;
+    let file_length = number(&mut rest)?;
+    let hashes = [number(&mut rest)?, number(&mut rest)?];
+    let newest = has_checkpoint.then_some((job, checkpoint));
+    Some(Slot::Valid(sequence, Note { attempt, newest, transaction, page_size, file_length, hashes }))
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (bytes, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(*bytes)
+}
+
+fn number(rest: &mut &[u8]) -> Option<u64> {
+    take(rest).map(u64::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note() -> Note {
+        Note {
+            attempt: Attempt(3),
+            newest: Some((JobId(7), CheckpointId(0))),
+            transaction: 9,
+            page_size: 4096,
+            file_length: 1 << 20,
+            hashes: [1, u64::MAX],
+        }
+    }
+
+    #[test]
+    fn a_slot_reads_back_and_no_flipped_bit_goes_unnoticed() {
+        let slot = encode(5, &note());
+        assert!(matches!(decode(&slot, 1), Slot::Valid(5, read) if read == note()));
+        assert!(matches!(decode(&slot, 0), Slot::Invalid));
+        for bit in 0..8 * SLOT {
+            let mut flipped = slot;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(matches!(decode(&flipped, 1), Slot::Invalid), "bit {bit}");
+        }
+        assert!(matches!(decode(&slot[..SLOT - 1], 1), Slot::Invalid));
+    }
+}

@@ -1,0 +1,170 @@
+//! Reads one checkpoint's keyed state.
+//!
+//! A group is visited only after all of its values have been found whole and complete, so that no visitor sees half of one.
+
+use std::{borrow::Cow, iter::Peekable, ops::Bound, path::Path, sync::Arc};
+
+use cofferdam_engine::{
+    BoxError, CheckpointId, KeyGroup, KeyGroupRange,
+    checkpoint::{
+        snapshot::{BlockKind, StateAddress},
+        store::{StateReader, StoreError, StoreErrorKind},
+    },
+};
+use heed::{RoTxn, WithoutTls};
+
+use super::{
+    block::{self, Head},
+    catalog::{Catalog, Index, Tally},
+    environment::Environment,
+    fault,
+    layout::{BLOCK, BlockKey, Databases, JOB_KEY},
+    record::Job,
+    value,
+};
+
+/// Called with each block.
+type Visit<'a> = dyn FnMut(KeyGroup, BlockKind, u32, &[u8]) -> Result<(), BoxError> + 'a;
+
+/// See the module.
+pub(super) struct Reader {
+    pub(super) environment: Arc<Environment>,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) checkpoint: Option<CheckpointId>,
+}
+
+impl StateReader for Reader {
+    fn read(&self, state: &StateAddress, range: KeyGroupRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        let Some(index) = self.catalog.states.get(state).filter(|_| range.start < range.end) else { return Ok(()) };
+        let directory = &self.environment.directory;
+        self.environment.read(|transaction, databases| {
+            self.check_checkpoint(transaction, databases)?;
+            Scan { directory, state, index }.run(transaction, databases, range, visit)
+        })
+    }
+}
+
+impl Reader {
+    fn check_checkpoint(&self, transaction: &RoTxn<'_, WithoutTls>, databases: &Databases) -> Result<(), StoreError> {
+        let directory = &self.environment.directory;
+        let stored = databases.job.get(transaction, JOB_KEY);
+        let stored = stored.map_err(|cause| fault::lmdb(directory, "read the job's entry", cause))?;
+        let newest = Job::decode(directory, stored)?.standing().and_then(|standing| standing.newest);
+        if newest.map(|(_, checkpoint)| checkpoint) == self.checkpoint {
+            return Ok(());
+        }
+        let message = format!(
+            "this reader's checkpoint is not the newest in {} any more; ask the store for a new reader",
+            directory.display()
+        );
+        Err(StoreError::new(StoreErrorKind::Fenced, message, None))
+    }
+}
+
+/// Reads one state.
+struct Scan<'a> {
+    directory: &'a Path,
+    state: &'a StateAddress,
+    index: &'a Index,
+}
+
+/// A value without its checksum.
+struct Part<'t> {
+    key: BlockKey,
+    bytes: &'t [u8],
+}
+
+type Entry<'t> = heed::Result<(&'t [u8], &'t [u8])>;
+
+impl Scan<'_> {
+    fn run(
+        &self,
+        transaction: &RoTxn<'_, WithoutTls>,
+        databases: &Databases,
+        range: KeyGroupRange,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
+        let first = BlockKey::first(self.index.number, KeyGroup(range.start)).encode();
+        let last = BlockKey::last(self.index.number, KeyGroup(range.end - 1)).encode();
+        let bounds = (Bound::Included(&first[..]), Bound::Included(&last[..]));
+        let entries = databases.block.range(transaction, &bounds);
+        let mut entries = entries.map_err(|cause| self.lmdb(cause))?.peekable();
+        let mut parts = Vec::new();
+        for group in range.iter() {
+            self.take_group(&mut entries, group, &mut parts)?;
+            self.visit_group(group, &parts, visit)?;
+            parts.clear();
+        }
+        match entries.next() {
+            None => Ok(()),
+            Some(_) => Err(self.damaged("its blocks are out of order")),
+        }
+    }
+
+    /// Takes the values of `group`, and checks that they are all there and no others.
+    fn take_group<'t>(
+        &self,
+        entries: &mut Peekable<impl Iterator<Item = Entry<'t>>>,
+        group: KeyGroup,
+        parts: &mut Vec<Part<'t>>,
+    ) -> Result<(), StoreError> {
+        let mut found = Tally::default();
+        while let Some(entry) = entries.next_if(|entry| is_of(entry, group)) {
+            let (key, value) = entry.map_err(|cause| self.lmdb(cause))?;
+            let decoded = BlockKey::decode(key).ok_or_else(|| self.damaged("a block's key is unreadable"))?;
+            let (bytes, checksum) = value::unseal(BLOCK, key, value)
+                .ok_or_else(|| self.damaged_group(group, "a block has a broken checksum"))?;
+            found.add(checksum);
+            parts.push(Part { key: decoded, bytes });
+        }
+        if found != self.index.groups.get(&group).copied().unwrap_or_default() {
+            return Err(self.damaged_group(group, "blocks are missing, or there are others"));
+        }
+        Ok(())
+    }
+
+    fn visit_group(&self, group: KeyGroup, parts: &[Part<'_>], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        for block in parts.chunk_by(|left, right| left.key.checkpoint == right.key.checkpoint) {
+            let (head, bytes) = join(block).ok_or_else(|| self.damaged_group(group, "a block is not whole"))?;
+            visit(group, head.kind, head.entries, &bytes).map_err(|cause| {
+                let what = format!("state {}, key group {group}: a block cannot be restored", self.state);
+                fault::damaged_by(self.directory, what, Some(cause))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn lmdb(&self, cause: heed::Error) -> StoreError {
+        fault::lmdb(self.directory, format!("read state {}", self.state), cause)
+    }
+
+    fn damaged(&self, what: &str) -> StoreError {
+        fault::damaged(self.directory, format!("state {}: {what}", self.state))
+    }
+
+    fn damaged_group(&self, group: KeyGroup, what: &str) -> StoreError {
+        fault::damaged(self.directory, format!("state {}, key group {group}: {what}", self.state))
+    }
+}
+
+/// Errors and unreadable keys belong to whoever meets them.
+fn is_of(entry: &Entry<'_>, group: KeyGroup) -> bool {
+    match entry {
+        Ok((key, _)) => BlockKey::decode(key).is_none_or(|key| key.group == group),
+        Err(_) => true,
+    }
+}
+
+/// The block that `parts` make; without a copy if it is one. `None` if they make none.
+fn join<'t>(parts: &[Part<'t>]) -> Option<(Head, Cow<'t, [u8]>)> {
+    let (first, rest) = parts.split_first()?;
+    let (head, start) = block::split_head(first.bytes)?;
+    let mut bytes = Cow::Borrowed(start);
+    for (part, number) in rest.iter().zip(1..) {
+        if part.key.part != number {
+            return None;
+        }
+        bytes.to_mut().extend_from_slice(part.bytes);
+    }
+    (first.key.part == 0 && bytes.len() as u64 == head.length).then_some((head, bytes))
+}

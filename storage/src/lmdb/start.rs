@@ -1,0 +1,242 @@
+//! What a start makes of the directory.
+//!
+//! | NOTE | `data.mdb` | |
+//! |---|---|---|
+//! | no | no, or nothing was ever committed | new |
+//! | no | commits | damaged if it has our databases, foreign if not |
+//! | yes | no | damaged |
+//! | yes | as noted | go on |
+//! | yes | one transaction ahead | a crash between commit and note: go on, and note it |
+//! | yes | anything else | damaged |
+//!
+//! A new directory comes to be in steps, each durable before the next: empty meta pages, the note of them, the databases with the job's
+//! entry. A crash between two steps leaves a row of the table that goes on.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    path::Path,
+    sync::Arc,
+};
+
+use cofferdam_engine::{Attempt, checkpoint::store::StoreError};
+
+use super::{
+    catalog::{Catalog, Index},
+    directory,
+    env::Env,
+    environment::{Environment, Place},
+    fault,
+    layout::{Databases, JOB_KEY, NEWEST_KEY, index_key},
+    lock_file::LockFile,
+    meta_page::{Found, MetaPages},
+    note::{Note, NoteFile},
+    record::{Job, Record},
+    store::Store,
+};
+use crate::plan::Standing;
+
+/// Opens the directory, or refuses to.
+pub(super) fn open(path: &Path, map_size: u64) -> Result<Store, StoreError> {
+    let directory = directory::prepare(path)?;
+    let lock = LockFile::acquire(&directory)?;
+    finish_deletion(&directory)?;
+    let mut note = NoteFile::open(&directory)?;
+    let data = open_data(&directory, note.is_some())?;
+    if let Some(note) = &note {
+        check_file(&directory, note.note(), &data)?;
+    }
+    let initialize = |env: &Env, data: &File| initialize(&directory, env, data, &mut note);
+    let environment = Environment::open(directory.clone(), Place { data, lock }, map_size, initialize)?;
+    let Some(note) = note else { return Err(fault::damaged(&directory, "NOTE is missing")) };
+    load(environment, note)
+}
+
+/// Removes what a deletion has left.
+pub(super) fn finish_deletion(directory: &Path) -> Result<(), StoreError> {
+    if !directory.join(directory::NOTE_DELETED).exists() {
+        return Ok(());
+    }
+    for name in [directory::NOTE, directory::NOTE_NEW, directory::DATA, directory::LMDB_LOCK] {
+        directory::remove(directory, name)?;
+    }
+    directory::sync(directory)?;
+    directory::remove(directory, directory::NOTE_DELETED)
+}
+
+/// Opens `data.mdb`; makes it if the directory is new.
+fn open_data(directory: &Path, noted: bool) -> Result<File, StoreError> {
+    let failed = |cause| fault::io(directory, "open data.mdb", cause);
+    let path = directory.join(directory::DATA);
+    match File::open(&path) {
+        Ok(file) if noted => return Ok(file),
+        Ok(file) => check_new(directory, &file)?,
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(failed(cause)),
+        Err(_) if noted => return Err(fault::damaged(directory, "data.mdb is missing")),
+        Err(_) => {}
+    }
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)
+}
+
+/// Checks that a `data.mdb` without a note was never committed to.
+fn check_new(directory: &Path, data: &File) -> Result<(), StoreError> {
+    let failed = |cause| fault::io(directory, "read data.mdb", cause);
+    match MetaPages::find(data).map_err(failed)? {
+        Found::Blank(Some(_)) => Ok(()),
+        // LMDB takes a missing file as new, but not zeros that a crash has left of one.
+        Found::Blank(None) => directory::remove(directory, directory::DATA),
+        Found::Stranger(why) => Err(fault::foreign(directory, format!("its data.mdb is not Cofferdam's: {why}"))),
+        Found::Pages(pages) if pages.names(data, JOB_KEY).map_err(failed)? => {
+            Err(fault::damaged(directory, "NOTE is missing, and data.mdb holds a job"))
+        }
+        Found::Pages(_) => Err(fault::foreign(directory, "its data.mdb is another application's")),
+    }
+}
+
+/// Checks that `data` is as `note` says, or as a commit that was not noted any more made it.
+fn check_file(directory: &Path, note: &Note, data: &File) -> Result<(), StoreError> {
+    let failed = |cause| fault::io(directory, "read data.mdb", cause);
+    let length = data.metadata().map_err(failed)?.len();
+    if length < note.file_length {
+        let what = format!("data.mdb is cut short: {length} bytes of {}", note.file_length);
+        return Err(fault::damaged(directory, what));
+    }
+    let pages = MetaPages::read(data, note.page_size as usize).map_err(failed)?;
+    let pages = pages.ok_or_else(|| fault::damaged(directory, "data.mdb has no meta pages"))?;
+    let hashes = pages.hashes();
+    if hashes == note.hashes {
+        return Ok(());
+    }
+    let kept = (note.transaction & 1) as usize;
+    let misfit = match hashes[kept] == note.hashes[kept] {
+        true => pages.misfit(1 - kept),
+        false => Some("the newest meta page noted is not there"),
+    };
+    match misfit {
+        None => Ok(()),
+        Some(why) => {
+            Err(fault::damaged(directory, format!("data.mdb is not what NOTE says was committed last: {why}")))
+        }
+    }
+}
+
+/// Brings a new directory to its first commit. Leaves any other as it is.
+fn initialize(directory: &Path, env: &Env, data: &File, note: &mut Option<NoteFile>) -> Result<(), StoreError> {
+    if note.is_none() {
+        env.force_sync().map_err(|cause| fault::lmdb(directory, "sync data.mdb", cause))?;
+        directory::sync(directory)?;
+        let page_size = env.unnamed_database_stat().page_size;
+        let first = take_note(data, page_size, Standing { attempt: Attempt(0), newest: None });
+        let first = first.map_err(|cause| fault::io(directory, "read data.mdb", cause))?;
+        *note = Some(NoteFile::create(directory, first)?);
+    }
+    if env.info().last_txn_id == 0 {
+        Databases::create(env, |transaction| Job::new(Attempt(0), transaction.id() as u64, None).encode())
+            .map_err(|cause| fault::lmdb(directory, "create the databases", cause))?;
+    }
+    Ok(())
+}
+
+/// What is to be noted now.
+pub(super) fn take_note(data: &File, page_size: u32, standing: Standing) -> io::Result<Note> {
+    let pages = MetaPages::read(data, page_size as usize)?;
+    let pages = pages.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it has no meta pages"))?;
+    Ok(Note {
+        attempt: standing.attempt,
+        newest: standing.newest,
+        transaction: pages.newest(),
+        page_size,
+        file_length: data.metadata()?.len(),
+        hashes: pages.hashes(),
+    })
+}
+
+/// Reads what is stored, and checks it against the note.
+fn load(environment: Environment, mut note: NoteFile) -> Result<Store, StoreError> {
+    let (job, catalog) = environment.read(|transaction, databases| {
+        let reading = Reading { directory: &environment.directory, transaction, databases };
+        let job = reading.job()?;
+        let catalog = reading.catalog(&job)?;
+        Ok((job, catalog))
+    })?;
+    let directory = &environment.directory;
+    let standing = job.standing().ok_or_else(|| fault::damaged(directory, "the job's id is unreadable"))?;
+    if !follows(note.note(), &job, standing) {
+        return Err(fault::damaged(directory, "what data.mdb holds is not what NOTE says was committed last"));
+    }
+    if job.transaction != note.note().transaction {
+        let page_size = note.note().page_size;
+        let current = environment.inspect(|data| take_note(data, page_size, standing))?;
+        note.write(current).map_err(|cause| fault::io(directory, "write NOTE", cause))?;
+    }
+    Ok(Store::new(environment, note, job, standing, catalog))
+}
+
+/// Whether what is stored is what was noted, or what one more commit made of that.
+fn follows(note: &Note, job: &Job, found: Standing) -> bool {
+    let noted = (note.attempt, note.newest);
+    if job.transaction == note.transaction {
+        return (found.attempt, found.newest) == noted;
+    }
+    if job.transaction != note.transaction + 1 {
+        return false;
+    }
+    if note.transaction == 0 {
+        return (found.attempt, found.newest) == (Attempt(0), None);
+    }
+    let is_next_checkpoint = match (note.newest, found.newest) {
+        (Some((job, noted)), Some((found_job, found))) => found_job == job && found > noted,
+        (None, found) => found.is_some(),
+        (Some(_), None) => false,
+    };
+    let began_attempt = found.attempt == note.attempt.next() && found.newest == note.newest;
+    began_attempt || (found.attempt == note.attempt && is_next_checkpoint)
+}
+
+/// One look at what is stored.
+pub(super) struct Reading<'a, 't> {
+    pub(super) directory: &'a Path,
+    pub(super) transaction: &'a heed::RoTxn<'t, heed::WithoutTls>,
+    pub(super) databases: &'a Databases,
+}
+
+impl Reading<'_, '_> {
+    /// The job's entry, of this very transaction.
+    fn job(&self) -> Result<Job, StoreError> {
+        let stored = self.databases.job.get(self.transaction, JOB_KEY);
+        let job = Job::decode(self.directory, stored.map_err(|cause| self.failed(cause))?)?;
+        if job.transaction != self.transaction.id() as u64 {
+            return Err(fault::damaged(self.directory, "the job's entry is of another transaction than the meta page"));
+        }
+        Ok(job)
+    }
+
+    /// The record of the newest checkpoint, if there is one.
+    pub(super) fn record(&self, standing: Standing) -> Result<Option<Record>, StoreError> {
+        let Some(newest) = standing.newest else { return Ok(None) };
+        let stored = self.databases.checkpoint.get(self.transaction, NEWEST_KEY);
+        let record = Record::decode(self.directory, stored.map_err(|cause| self.failed(cause))?)?;
+        if (record.metadata.job, record.metadata.checkpoint) != newest {
+            return Err(fault::damaged(
+                self.directory,
+                "the checkpoint's record is not the one that the job's entry names",
+            ));
+        }
+        Ok(Some(record))
+    }
+
+    fn catalog(&self, job: &Job) -> Result<Catalog, StoreError> {
+        let mut catalog = Catalog::default();
+        let standing = job.standing().ok_or_else(|| fault::damaged(self.directory, "the job's id is unreadable"))?;
+        for state in self.record(standing)?.map(|record| record.states).unwrap_or_default() {
+            let stored = self.databases.checkpoint.get(self.transaction, &index_key(state.number));
+            let index = Index::decode(self.directory, &state, stored.map_err(|cause| self.failed(cause))?)?;
+            catalog.states.insert(state.address, Arc::new(index));
+        }
+        Ok(catalog)
+    }
+
+    fn failed(&self, cause: heed::Error) -> StoreError {
+        fault::lmdb(self.directory, "read what is stored", cause)
+    }
+}

@@ -1,0 +1,241 @@
+//! Both backends keep the contract of `CheckpointStore`.
+
+use std::sync::Arc;
+
+use cofferdam_engine::{Attempt, JobId, KeyGroupRange, checkpoint::store::StoreErrorKind};
+
+use crate::support::*;
+
+#[test]
+fn a_place_never_used_has_no_checkpoint_and_counts_attempts() {
+    each_backend(|backend| {
+        let mut store = backend.open().unwrap();
+        assert_eq!(store.newest().unwrap(), None);
+        assert_eq!(read(&mut *store, "total"), []);
+        drop(store);
+        for attempt in 1..4 {
+            let mut store = backend.open().unwrap();
+            assert_eq!(store.begin_attempt().unwrap(), Attempt(attempt));
+            assert_eq!(store.newest().unwrap(), None);
+        }
+    });
+}
+
+#[test]
+fn the_newest_checkpoint_is_the_last_one_committed() {
+    each_backend(|backend| {
+        let mut store = backend.open().unwrap();
+        let attempt = store.begin_attempt().unwrap();
+        for number in [0, 1, 5] {
+            let stats = commit(&mut *store, attempt, number, vec![delta(number, "total", vec![full(0, b"state")])]);
+            assert!(stats.bytes >= 5);
+            assert_eq!(store.newest().unwrap(), Some(metadata(attempt, number)));
+        }
+        drop(store);
+        assert_eq!(backend.open().unwrap().newest().unwrap(), Some(metadata(attempt, 5)));
+    });
+}
+
+#[test]
+fn a_full_block_supersedes_what_its_group_had_and_changes_keep_their_order() {
+    each_backend(|backend| {
+        let mut store = backend.open().unwrap();
+        let attempt = store.begin_attempt().unwrap();
+        commit(&mut *store, attempt, 0, vec![delta(0, "total", vec![full(1, b"a"), full(2, b"b")])]);
+        commit(&mut *store, attempt, 1, vec![delta(1, "total", vec![changes(1, b"c"), changes(7, b"d")])]);
+        commit(&mut *store, attempt, 2, vec![delta(2, "total", vec![changes(1, b"e"), full(2, b"f")])]);
+        let expected = [full(1, b"a"), changes(1, b"c"), changes(1, b"e"), full(2, b"f"), changes(7, b"d")];
+        assert_eq!(read(&mut *store, "total"), expected.iter().map(seen).collect::<Vec<_>>());
+        let reader = store.reader().unwrap();
+        let some = read_from(&*reader, "total", KeyGroupRange { start: 2, end: 7 }).unwrap();
+        assert_eq!(some, [seen(&full(2, b"f"))]);
+        assert_eq!(read_from(&*reader, "total", KeyGroupRange { start: 3, end: 3 }).unwrap(), []);
+        assert_eq!(read_from(&*reader, "other", ALL).unwrap(), []);
+    });
+}
+
+#[test]
+fn an_empty_full_block_is_a_block() {
+    each_backend(|backend| {
+        let mut store = backend.open().unwrap();
+        let attempt = store.begin_attempt().unwrap();
+        commit(&mut *store, attempt, 0, vec![delta(0, "total", vec![full(1, b"a"), changes(2, b"")])]);
+        commit(&mut *store, attempt, 1, vec![delta(1, "total", vec![full(1, b"")])]);
+        assert_eq!(read(&mut *store, "total"), [seen(&full(1, b"")), seen(&changes(2, b""))]);
+    });
+}
+
+#[test]
+fn deltas_owed_from_aborted_checkpoints_are_stored_once() {
+    each_backend(|backend| {
+        let mut store = backend.open().unwrap();
+        let attempt = store.begin_attempt().unwrap();
+        let (first, second) = (delta(1, "total", vec![changes(1, b"a")]), delta(2, "total", vec![changes(1, b"b")]));
+        let third = delta(3, "total", vec![changes(1, b"c")]);
+        commit(&mut *store, attempt, 0, vec![]);
+        // Checkpoint 1 was aborted.
+        commit(&mut *store, attempt, 2, vec![first.clone(), second.clone()]);
+        // The completion of 2 was lost.
+        commit(&mut *store, attempt, 3, vec![first, second, third]);
+        let expected = [changes(1, b"a"), changes(1, b"b"), changes(1, b"c")];
+        assert_eq!(read(&mut *store, "total"), expected.iter().map(seen).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn within_one_commit_a_full_block_supersedes_the_deltas_before() {
+    each_backend(|backend| {
+        let mut store = backend.open().unwrap();
+        let attempt = store.begin_attempt().unwrap();
+        commit(&mut *store, attempt, 0, vec![delta(0, "total", vec![full(3, b"old")])]);
+        let deltas = vec![
+            delta(1, "total", vec![full(3, b"never written")]),
+            delta(2, "total", vec![changes(3, b"never written either")]),
+            delta(3, "total", vec![full(3, b"a")]),
+            delta(4, "total", vec![changes(3, b"b")]),
+        ];
+        commit(&mut *store, attempt, 4, deltas);
+        assert_eq!(read(&mut *store, "total"), [seen(&full(3, b"a")), seen(&changes(3, b"b"))]);
+    });
+}
+
+#[test]
+fn states_do_not_mix() {
+    each_backend(|backend| {
+        let mut store = backend.open().unwrap();
+        let attempt = store.begin_attempt().unwrap();
+        let deltas = vec![delta(0, "b", vec![full(1, b"of b")]), delta(0, "a", vec![full(1, b"of a")])];
+        commit(&mut *store, attempt, 0, deltas);
+        commit(
+            &mut *store,
+            attempt,
+            1,
+            vec![delta(1, "0", vec![full(1, b"of 0")]), delta(1, "a", vec![full(1, b"x")])],
+        );
+        assert_eq!(read(&mut *store, "a"), [seen(&full(1, b"x"))]);
+        assert_eq!(read(&mut *store, "b"), [seen(&full(1, b"of b"))]);
+        assert_eq!(read(&mut *store, "0"), [seen(&full(1, b"of 0"))]);
+    });
+}
+
+#[test]
+fn an_older_attempt_and_an_older_checkpoint_are_fenced_off() {
+    each_backend(|backend| {
+        let mut store = backend.open().unwrap();
+        let old = store.begin_attempt().unwrap();
+        commit(&mut *store, old, 3, vec![delta(3, "total", vec![full(1, b"a")])]);
+        let new = store.begin_attempt().unwrap();
+        for (attempt, number) in [(old, 4), (new, 3), (new, 2), (Attempt(9), 4)] {
+            let (kind, message) = refusal(store.commit(&checkpoint(attempt, number, vec![])));
+            assert_eq!(kind, StoreErrorKind::Fenced, "{message}");
+        }
+        assert_eq!(newest(&mut *store), Some(3));
+        commit(&mut *store, new, 4, vec![]);
+        assert_eq!(read(&mut *store, "total"), [seen(&full(1, b"a"))]);
+    });
+}
+
+#[test]
+fn another_job_is_refused() {
+    each_backend(|backend| {
+        let mut store = backend.open().unwrap();
+        let attempt = store.begin_attempt().unwrap();
+        commit(&mut *store, attempt, 0, vec![]);
+        let mut other = checkpoint(attempt, 1, vec![]);
+        other.metadata.job = JobId(1);
+        assert_eq!(refusal(store.commit(&other)).0, StoreErrorKind::Foreign);
+        assert_eq!(newest(&mut *store), Some(0));
+    });
+}
+
+#[test]
+fn a_reader_shows_its_checkpoint_or_nothing() {
+    each_backend(|backend| {
+        let mut store = backend.open().unwrap();
+        let attempt = store.begin_attempt().unwrap();
+        commit(&mut *store, attempt, 0, vec![delta(0, "total", vec![full(1, b"a")])]);
+        let reader = store.reader().unwrap();
+        assert_eq!(read_from(&*reader, "total", ALL).unwrap().len(), 1);
+        commit(&mut *store, attempt, 1, vec![delta(1, "total", vec![full(1, b"b")])]);
+        assert!(read_from(&*reader, "total", ALL).is_err());
+    });
+}
+
+#[test]
+fn what_a_visitor_says_is_the_cause_of_the_error() {
+    each_backend(|backend| {
+        let mut store = backend.open().unwrap();
+        let attempt = store.begin_attempt().unwrap();
+        commit(&mut *store, attempt, 0, vec![delta(0, "total", vec![full(1, b"a")])]);
+        let reader = store.reader().unwrap();
+        let error = reader.read(&address("total"), ALL, &mut |_, _, _, _| Err("no such key".into())).unwrap_err();
+        assert_eq!(error.cause.unwrap().to_string(), "no such key");
+        assert!(error.message.contains("count/total"), "{}", error.message);
+    });
+}
+
+#[test]
+fn deltas_that_break_the_contract_are_refused_and_change_nothing() {
+    each_backend(|backend| {
+        let mut store = backend.open().unwrap();
+        let attempt = store.begin_attempt().unwrap();
+        commit(&mut *store, attempt, 0, vec![]);
+        let twice = delta(1, "total", vec![changes(1, b"a")]);
+        for deltas in [
+            vec![twice.clone(), twice],
+            vec![delta(2, "total", vec![full(1, b"from the future")])],
+            vec![delta(1, "total", vec![full(GROUPS, b"beyond")])],
+        ] {
+            assert!(store.commit(&checkpoint(attempt, 1, deltas)).is_err());
+        }
+        assert_eq!(newest(&mut *store), Some(0));
+        assert_eq!(read(&mut *store, "total"), []);
+    });
+}
+
+#[test]
+fn a_place_is_open_once_and_free_once_the_store_is_gone_even_if_a_reader_stays() {
+    each_backend(|backend| {
+        let mut store = backend.open().unwrap();
+        let reader = store.reader().unwrap();
+        let (kind, message) = refusal(backend.open());
+        assert_eq!(kind, StoreErrorKind::InUse);
+        assert!(message.contains("open already"), "{message}");
+        drop(store);
+        let store = backend.open().unwrap();
+        drop((reader, store));
+        backend.open().unwrap();
+    });
+}
+
+#[test]
+fn a_deleted_place_is_as_good_as_new() {
+    each_backend(|backend| {
+        let mut store = backend.open().unwrap();
+        let attempt = store.begin_attempt().unwrap();
+        commit(&mut *store, attempt, 0, vec![delta(0, "total", vec![full(1, b"a")])]);
+        store.delete().unwrap();
+        let mut store = backend.open().unwrap();
+        assert_eq!(store.newest().unwrap(), None);
+        assert_eq!(store.begin_attempt().unwrap(), Attempt(1));
+        assert_eq!(read(&mut *store, "total"), []);
+    });
+}
+
+#[test]
+fn large_blocks_of_any_length_come_back() {
+    each_backend(|backend| {
+        let mut store = backend.open().unwrap();
+        let attempt = store.begin_attempt().unwrap();
+        let lengths = (0..40).map(|step| 409 * step).chain(16_000..16_400).chain([32_736, 65_536, 1_000_003]);
+        for (number, length) in lengths.enumerate() {
+            let bytes: Vec<u8> = (0..length).map(|at| (at * 7 + number) as u8).collect();
+            let block = full(1, &bytes);
+            let deltas = vec![Arc::clone(&delta(number as u64, "total", vec![block.clone()]))];
+            if number % 20 == 0 || length > 16_390 {
+                commit(&mut *store, attempt, number as u64, deltas);
+                assert_eq!(read(&mut *store, "total"), [seen(&block)], "{length}");
+            }
+        }
+    });
+}

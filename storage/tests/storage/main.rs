@@ -1,0 +1,5 @@
+//! What the stores promise, one scenario a file.
+
+mod support;
+
+mod contract;
