@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers outside of test functions unwrap too")]
 
 use cofferdam::connector::{CollectSink, CollectTransaction, StdoutSink};
-use cofferdam_engine::{Attempt, CheckpointId, JobId, Sink, SinkContext, SinkWriter, SubtaskIndex, TwoPhaseSink};
+use cofferdam_engine::{
+    Attempt, CheckpointId, JobId, Ownership, Sink, SinkContext, SinkWriter, SubtaskIndex, TwoPhaseSink,
+};
 
 fn context(attempt: u64, restored: u64) -> SinkContext {
     SinkContext {
@@ -71,10 +73,10 @@ fn an_interval_without_rows_has_no_transaction() {
 #[test]
 fn rows_belong_to_the_job_that_claimed_them() {
     let (sink, _rows) = CollectSink::<u64>::new();
-    assert_eq!(sink.owner().unwrap(), None);
+    assert_eq!(sink.owner().unwrap(), Ownership::Untracked);
     sink.claim(&context(1, 0)).unwrap();
     sink.claim(&context(2, 0)).unwrap();
-    assert_eq!(sink.owner().unwrap(), Some(JobId(7)));
+    assert_eq!(sink.owner().unwrap(), Ownership::Claimed(JobId(7)));
     let other = SinkContext { job: JobId(8), ..context(1, 0) };
     assert!(sink.claim(&other).is_err());
     assert!(sink.recover(&other, vec![], &[]).is_err());

@@ -9,7 +9,9 @@ use std::{
 };
 
 use cofferdam::connector::{FileSink, FileTransaction, FileWriter, FileWriterState, Roll};
-use cofferdam_engine::{Attempt, BoxError, CheckpointId, JobId, SinkContext, SinkWriter, SubtaskIndex, TwoPhaseSink};
+use cofferdam_engine::{
+    Attempt, BoxError, CheckpointId, JobId, Ownership, SinkContext, SinkWriter, SubtaskIndex, TwoPhaseSink,
+};
 use serde::Serialize;
 use tempfile::TempDir;
 
@@ -195,9 +197,9 @@ fn recovery_leaves_the_files_of_the_jobs_other_operators_alone() {
 fn a_directory_of_another_job_is_refused_naming_both() {
     let (_temp, dir) = temp();
     let sink = lines(&dir);
-    assert_eq!(sink.owner().unwrap(), None);
+    assert_eq!(sink.owner().unwrap(), Ownership::Unclaimed);
     started(&sink);
-    assert_eq!(sink.owner().unwrap(), Some(JobId(7)));
+    assert_eq!(sink.owner().unwrap(), Ownership::Claimed(JobId(7)));
     sink.claim(&context(2, 0)).unwrap();
 
     let other = SinkContext { job: JobId(8), state_place: "/elsewhere/state".to_string(), ..context(1, 0) };
@@ -206,7 +208,7 @@ fn a_directory_of_another_job_is_refused_naming_both() {
             assert!(error.contains(part), "{error}");
         }
     }
-    assert_eq!(sink.owner().unwrap(), Some(JobId(7)));
+    assert_eq!(sink.owner().unwrap(), Ownership::Claimed(JobId(7)));
 }
 
 #[test]
@@ -493,5 +495,5 @@ fn sinks_of_one_job_may_claim_a_directory_at_once() {
             scope.spawn(move || lines(dir).claim(&operator(&format!("sink {i}"), 1, 0)).unwrap());
         }
     });
-    assert_eq!(lines(&dir).owner().unwrap(), Some(JobId(7)));
+    assert_eq!(lines(&dir).owner().unwrap(), Ownership::Claimed(JobId(7)));
 }

@@ -271,12 +271,12 @@ impl Engine {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn exactly_the_records_of_completed_checkpoints_are_published(
         roll in roll(),
-        steps in prop::collection::vec(step(), 1..60),
+        steps in prop::collection::vec(step(), 1..50),
     ) {
         let mut engine = Engine::start(roll);
         for step in &steps {
