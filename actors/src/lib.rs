@@ -13,10 +13,12 @@ pub use runtime::status::{JobPhase, JobStatus, StartedFrom, SubtaskStatus};
 /// What most programs need.
 pub mod prelude {
     pub use cofferdam_engine::{
-        BoxError, CheckpointId, Collector, Error, ErrorKind, Key, Record, RestartStrategy, ValueState,
+        Attempt, BoxError, CheckpointId, Collector, Error, ErrorKind, Key, Ownership, ProcessingTime, Read, Record,
+        RestartStrategy, Sink, SinkContext, SinkWriter, Source, SplitReader, SubtaskIndex, TwoPhaseSink, ValueState,
         checkpoint::{
             config::{CheckpointConfig, CheckpointMode},
             coordinator::JobEnd,
+            stats::{CheckpointHistory, CheckpointStats},
         },
         key_newtype,
         topology::Topology,

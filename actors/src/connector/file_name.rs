@@ -12,6 +12,8 @@ const MAX_LENGTH: usize = 64;
 ///
 /// Letters, digits, dots and underscores stay. A dash inside is doubled, so that a single one only ever joins. Any other byte
 /// becomes `~` and two hex digits; so do a dash at either end and a leading dot. What is too long ends in `~~` and a hash of the whole.
+///
+/// Case is kept: on a file system that ignores it, two names that differ in nothing else do meet.
 pub(super) fn part(name: &str) -> String {
     let mut part = String::with_capacity(name.len());
     let last = name.len().saturating_sub(1);

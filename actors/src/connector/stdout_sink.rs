@@ -14,7 +14,7 @@ use cofferdam_engine::{BoxError, Sink, SubtaskIndex};
 /// use cofferdam::connector::StdoutSink;
 /// use cofferdam_engine::{Sink, SubtaskIndex};
 ///
-/// let mut print = Sink::<&str>::open(&StdoutSink::new(), SubtaskIndex(0))?;
+/// let print = Sink::<&str>::open(&StdoutSink::new(), SubtaskIndex(0))?;
 /// print("hello")?;
 /// # Ok::<(), cofferdam_engine::BoxError>(())
 /// ```

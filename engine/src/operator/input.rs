@@ -18,6 +18,20 @@ impl<T> Input<T> {
     }
 }
 
+impl<T: Record> Input<T> {
+    /// The records still to come of this batch.
+    #[inline]
+    pub(crate) fn ahead(&self) -> &[T] {
+        self.batch.as_slice()
+    }
+
+    /// The next record.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<T> {
+        self.batch.next()
+    }
+}
+
 impl<T: Record> Stateful for Input<T> {}
 
 impl<T: Record> Step for Input<T> {

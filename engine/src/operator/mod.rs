@@ -15,6 +15,7 @@ pub(crate) mod fold;
 pub(crate) mod input;
 pub(crate) mod inspect;
 pub(crate) mod key_by;
+pub(crate) mod keyed;
 pub(crate) mod map;
 pub(crate) mod process;
 pub(crate) mod reduce;

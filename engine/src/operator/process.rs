@@ -6,7 +6,11 @@ use crate::{
     error::{BoxError, Error},
     id::CheckpointId,
     key::Key,
-    operator::{OpenContext, Operator, SnapshotBuilder, Stateful, Step, fold::restore_table},
+    operator::{
+        OpenContext, Operator, SnapshotBuilder, Stateful, Step,
+        input::Input,
+        keyed::{drive_keyed, restore_table},
+    },
     panic_site::running,
     record::Record,
     slice::{Flow, Slice},
@@ -29,16 +33,16 @@ impl<T> Collector<'_, T> {
     }
 }
 
-pub struct Process<U, K, S, T, F> {
+pub struct Process<K, R, S, T, F> {
     pub(crate) step: StepIndex,
-    pub(crate) upstream: U,
+    pub(crate) upstream: Input<(K, R)>,
     pub(crate) table: KeyedTable<K, S>,
     /// What the last call gave and the next step has not taken.
     pub(crate) out: VecDeque<T>,
     pub(crate) function: F,
 }
 
-impl<U: Operator, K: Key, S: Record, T: Send, F: Send> Stateful for Process<U, K, S, T, F> {
+impl<K: Key, R: Record, S: Record, T: Send, F: Send> Stateful for Process<K, R, S, T, F> {
     fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
         restore_table(&mut self.table, context)
     }
@@ -53,7 +57,7 @@ impl<U: Operator, K: Key, S: Record, T: Send, F: Send> Stateful for Process<U, K
     }
 }
 
-impl<U: Operator, K: Key, S: Record, T: Send, F: Send> Step for Process<U, K, S, T, F> {
+impl<K: Key, R: Record, S: Record, T: Send, F: Send> Step for Process<K, R, S, T, F> {
     fn upstream(&mut self) -> Option<&mut dyn Step> {
         Some(&mut self.upstream)
     }
@@ -63,11 +67,10 @@ impl<U: Operator, K: Key, S: Record, T: Send, F: Send> Step for Process<U, K, S,
     }
 }
 
-impl<U, K, S, R, T, F> Operator for Process<U, K, S, T, F>
+impl<K, R, S, T, F> Operator for Process<K, R, S, T, F>
 where
-    U: Operator<Out = (K, R)>,
     K: Key,
-    R: 'static,
+    R: Record,
     S: Record,
     T: Send + 'static,
     F: FnMut(&K, R, &mut ValueState<'_, S>, &mut Collector<'_, T>) + Send + 'static,
@@ -78,8 +81,8 @@ where
     fn drive<Sink: FnMut(&mut Slice<'_>, T) -> Flow>(&mut self, slice: &mut Slice<'_>, sink: &mut Sink) -> Flow {
         let Self { step, upstream, table, out, function } = self;
         hand_out(out, slice, sink)?;
-        upstream.drive(slice, &mut |slice, (key, record)| {
-            with_value_state(table, &key, |state| {
+        drive_keyed(upstream, table, slice, |table, slot, (key, record), slice| {
+            with_value_state(table, slot, &key, |state| {
                 running(*step, || function(&key, record, state, &mut Collector { out }))
             });
             hand_out(out, slice, sink)

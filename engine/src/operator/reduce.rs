@@ -4,7 +4,11 @@ use crate::{
     error::{BoxError, Error},
     id::CheckpointId,
     key::Key,
-    operator::{OpenContext, Operator, SnapshotBuilder, Stateful, Step, fold::restore_table},
+    operator::{
+        OpenContext, Operator, SnapshotBuilder, Stateful, Step,
+        input::Input,
+        keyed::{drive_keyed, restore_table},
+    },
     panic_site::running,
     record::Record,
     slice::{Flow, Slice},
@@ -12,14 +16,14 @@ use crate::{
     topology::graph::StepIndex,
 };
 
-pub struct Reduce<U, K, T, F> {
+pub struct Reduce<K, T, F> {
     pub(crate) step: StepIndex,
-    pub(crate) upstream: U,
+    pub(crate) upstream: Input<(K, T)>,
     pub(crate) table: KeyedTable<K, T>,
     pub(crate) function: F,
 }
 
-impl<U: Operator, K: Key, T: Record, F: Send> Stateful for Reduce<U, K, T, F> {
+impl<K: Key, T: Record, F: Send> Stateful for Reduce<K, T, F> {
     fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
         restore_table(&mut self.table, context)
     }
@@ -34,15 +38,14 @@ impl<U: Operator, K: Key, T: Record, F: Send> Stateful for Reduce<U, K, T, F> {
     }
 }
 
-impl<U: Operator, K: Key, T: Record, F: Send> Step for Reduce<U, K, T, F> {
+impl<K: Key, T: Record, F: Send> Step for Reduce<K, T, F> {
     fn upstream(&mut self) -> Option<&mut dyn Step> {
         Some(&mut self.upstream)
     }
 }
 
-impl<U, K, T, F> Operator for Reduce<U, K, T, F>
+impl<K, T, F> Operator for Reduce<K, T, F>
 where
-    U: Operator<Out = (K, T)>,
     K: Key,
     T: Record + Clone,
     F: FnMut(&mut T, T) + Send + 'static,
@@ -52,8 +55,8 @@ where
     #[inline]
     fn drive<S: FnMut(&mut Slice<'_>, (K, T)) -> Flow>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow {
         let Self { step, upstream, table, function } = self;
-        upstream.drive(slice, &mut |slice, (key, record)| {
-            let value = with_value_state(table, &key, |state| match state.get_mut() {
+        drive_keyed(upstream, table, slice, |table, slot, (key, record), slice| {
+            let value = with_value_state(table, slot, &key, |state| match state.get_mut() {
                 Some(value) => {
                     running(*step, || function(value, record));
                     value.clone()

@@ -1,6 +1,9 @@
 //! One value per key.
 
-use crate::{key::Key, state::keyed_table::KeyedTable};
+use crate::{
+    key::Key,
+    state::keyed_table::{KeyedTable, Slot},
+};
 
 /// The value that a keyed step keeps for the key of the record at hand.
 ///
@@ -68,15 +71,15 @@ impl<S> ValueState<'_, S> {
     }
 }
 
-/// Lets `code` use the value of `key`, and carries out what it did.
+/// Lets `code` use the value of `key`, which was found at `slot`, and carries out what it did.
 #[inline]
 pub(crate) fn with_value_state<K: Key, S, R>(
     table: &mut KeyedTable<K, S>,
+    slot: Slot,
     key: &K,
     code: impl FnOnce(&mut ValueState<'_, S>) -> R,
 ) -> R {
-    let hash = key.hash64();
-    let bucket = table.find(hash, key);
+    let Slot { hash, bucket } = slot;
     let stored = bucket.and_then(|bucket| table.value_mut(hash, bucket));
     let mut state = ValueState { stored, new: None, access: Access::Read };
     let result = code(&mut state);

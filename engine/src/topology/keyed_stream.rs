@@ -6,9 +6,9 @@ use crate::{
     checkpoint::snapshot::OperatorKind,
     key::Key,
     operator::{
-        Operator,
-        fold::{Fold, empty_table},
+        fold::Fold,
         input::Input,
+        keyed::empty_table,
         process::{Collector, Process},
         reduce::Reduce,
     },
@@ -35,7 +35,7 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
     }
 
     /// Keeps a value for each key, `initial` at first; `function` changes it with each record. Gives the key and its value after each record.
-    pub fn fold<S, F>(self, name: impl Into<String>, initial: S, function: F) -> Stream<Fold<Input<(K, T)>, K, S, F>>
+    pub fn fold<S, F>(self, name: impl Into<String>, initial: S, function: F) -> Stream<Fold<K, T, S, F>>
     where
         S: Record + Clone,
         F: FnMut(&mut S, T) + Clone + Send + 'static,
@@ -52,7 +52,7 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
     }
 
     /// Combines the records of each key: `function` puts the second one into the first. Gives the key and the combination after each record.
-    pub fn reduce<F>(self, name: impl Into<String>, function: F) -> Stream<Reduce<Input<(K, T)>, K, T, F>>
+    pub fn reduce<F>(self, name: impl Into<String>, function: F) -> Stream<Reduce<K, T, F>>
     where
         T: Clone,
         F: FnMut(&mut T, T) + Clone + Send + 'static,
@@ -81,7 +81,7 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
     /// # let _ = changes;
     /// # }
     /// ```
-    pub fn process<S, R, F>(self, name: impl Into<String>, function: F) -> Stream<Process<Input<(K, T)>, K, S, R, F>>
+    pub fn process<S, R, F>(self, name: impl Into<String>, function: F) -> Stream<Process<K, T, S, R, F>>
     where
         S: Record,
         R: Send + 'static,
@@ -98,7 +98,7 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
     }
 
     /// The records with their keys, as an ordinary stream.
-    pub fn entries(self) -> Stream<impl Operator<Out = (K, T)>> {
+    pub fn entries(self) -> Stream<Input<(K, T)>> {
         self.stream
     }
 }

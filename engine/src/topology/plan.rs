@@ -11,7 +11,7 @@ use crate::{
     },
     error::{Error, ErrorKind},
     id::{Attempt, ChannelIndex, CheckpointId, JobId, SubtaskIndex},
-    operator::{OpenContext, fold::STATE},
+    operator::{OpenContext, keyed::STATE},
     sink::{Ownership, SinkContext},
     subtask::Subtask,
     topology::{

@@ -57,8 +57,8 @@ impl Directory {
 
     /// Renames what has not been renamed yet. The pending files stay the only proof of that, so the new names are made durable
     /// before the removal of the old ones is.
-    pub(super) fn publish(&self, transaction: &FileTransaction) -> Result<(), BoxError> {
-        for file in &transaction.files {
+    pub(super) fn publish(&self, transactions: &[FileTransaction]) -> Result<(), BoxError> {
+        for file in transactions.iter().flat_map(|transaction| &transaction.files) {
             self.publish_file(file)?;
         }
         // Also if there was nothing to rename: an earlier call may have failed between the renames and this.

@@ -164,6 +164,6 @@ impl<T: 'static> TwoPhaseSink<T> for FileSink<T> {
     }
 
     fn commit(&self, transaction: &FileTransaction) -> Result<(), BoxError> {
-        self.directory.publish(transaction)
+        self.directory.publish(std::slice::from_ref(transaction))
     }
 }

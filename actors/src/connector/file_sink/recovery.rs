@@ -25,9 +25,7 @@ pub(super) fn recover(
     refuse_newer_files(directory, context, &names, transactions)?;
     refuse_files_elsewhere(directory, transactions)?;
     // 2. What the checkpoint holds becomes visible.
-    for transaction in transactions {
-        directory.publish(transaction)?;
-    }
+    directory.publish(transactions)?;
     // 3. What it does not name will be written again.
     remove_leftovers(directory, &names, writers)
 }

@@ -1,0 +1,221 @@
+//! One key group's entries, and which of them changed.
+//!
+//! # Invariants
+//! - A bit of `changed` belongs to a bucket of `table`; when entries move to other buckets, their bits move along.
+//! - Only occupied buckets have their bit set, and `changes` counts them.
+//! - `stored_changes` is the number of entries in `Changes` blocks that the store holds, or will once what is unconfirmed completes,
+//!   since the group's last full block.
+
+use hashbrown::HashTable;
+use serde::Serialize;
+
+use crate::{
+    checkpoint::snapshot::{BlockKind, StateBlock},
+    error::BoxError,
+    key::Key,
+    key_group::KeyGroup,
+    state::block,
+};
+
+/// See the module.
+pub(super) struct Group<K, S> {
+    table: HashTable<Entry<K, S>>,
+    /// A bit for each bucket.
+    changed: Vec<u64>,
+    changes: usize,
+    /// Keys removed since the last snapshot.
+    removed: Vec<K>,
+    /// The next block must be a full one.
+    must_be_full: bool,
+    stored_changes: usize,
+    /// Size of the last full block: what to reserve for the next.
+    full_bytes: usize,
+}
+
+struct Entry<K, S> {
+    key: K,
+    value: S,
+}
+
+impl<K: Key, S> Group<K, S> {
+    pub(super) fn new() -> Self {
+        Self {
+            table: HashTable::new(),
+            changed: Vec::new(),
+            changes: 0,
+            removed: Vec::new(),
+            must_be_full: false,
+            stored_changes: 0,
+            full_bytes: 0,
+        }
+    }
+
+    /// Number of keys.
+    pub(super) fn live(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Entries that a block of changes would hold.
+    pub(super) fn changes(&self) -> usize {
+        self.changes + self.removed.len()
+    }
+
+    /// Whether there is nothing to snapshot.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.changes() == 0 && !self.must_be_full
+    }
+
+    /// Whether a full block costs no more than about twice what a block of changes does.
+    pub(super) fn mostly_changed(&self) -> bool {
+        self.must_be_full || self.changes() * 2 >= self.live()
+    }
+
+    /// Whether changes, stored and new, outnumber the entries.
+    pub(super) fn is_due_for_folding(&self) -> bool {
+        self.stored_changes + self.changes() >= self.live()
+    }
+
+    #[inline]
+    pub(super) fn find(&self, hash: u64, key: &K) -> Option<usize> {
+        self.table.find_bucket_index(hash, |entry| entry.key == *key)
+    }
+
+    #[inline]
+    pub(super) fn value_mut(&mut self, bucket: usize) -> Option<&mut S> {
+        self.table.get_bucket_mut(bucket).map(|entry| &mut entry.value)
+    }
+
+    #[inline]
+    pub(super) fn mark_changed(&mut self, bucket: usize) {
+        let (word, bit) = (bucket / 64, 1 << (bucket % 64));
+        if self.changed[word] & bit == 0 {
+            self.changed[word] |= bit;
+            self.changes += 1;
+        }
+    }
+
+    /// Adds an entry for a key that has none; gives back its bucket.
+    pub(super) fn insert(&mut self, hash: u64, key: K, value: S) -> usize {
+        self.make_room();
+        let bucket = self.table.insert_unique(hash, Entry { key, value }, |entry| entry.key.hash64()).bucket_index();
+        self.mark_changed(bucket);
+        bucket
+    }
+
+    pub(super) fn remove(&mut self, hash: u64, key: &K) -> Option<S> {
+        let found = self.table.find_entry(hash, |entry| entry.key == *key).ok()?;
+        let (word, bit) = (found.bucket_index() / 64, 1 << (found.bucket_index() % 64));
+        let (entry, _) = found.remove();
+        if self.changed[word] & bit != 0 {
+            self.changed[word] &= !bit;
+            self.changes -= 1;
+        }
+        self.removed.push(entry.key);
+        if self.removed.len() > self.table.len() + 64 {
+            // A full block needs no tombstones.
+            self.must_be_full = true;
+            self.removed.clear();
+        }
+        Some(entry.value)
+    }
+
+    /// Makes room for an entry, by moving all entries and their bits to a larger table.
+    fn make_room(&mut self) {
+        if self.table.len() < self.table.capacity() {
+            return;
+        }
+        let larger = HashTable::with_capacity((self.table.len() * 2).max(4));
+        let mut old = std::mem::replace(&mut self.table, larger);
+        let old_changed = std::mem::take(&mut self.changed);
+        self.fit_bits();
+        for bucket in 0..old.num_buckets() {
+            let Ok(entry) = old.get_bucket_entry(bucket) else { continue };
+            let (entry, _) = entry.remove();
+            let hash = entry.key.hash64();
+            let moved = self.table.insert_unique(hash, entry, |entry| entry.key.hash64()).bucket_index();
+            if old_changed[bucket / 64] & (1 << (bucket % 64)) != 0 {
+                self.changed[moved / 64] |= 1 << (moved % 64);
+            }
+        }
+    }
+
+    /// A bit for every bucket.
+    fn fit_bits(&mut self) {
+        self.changed.resize(self.table.num_buckets().div_ceil(64), 0);
+    }
+}
+
+impl<K: Key, S: Serialize> Group<K, S> {
+    /// All entries.
+    pub(super) fn freeze_full(&mut self, group: KeyGroup) -> Result<StateBlock, BoxError> {
+        let mut bytes = Vec::with_capacity(self.full_bytes + self.full_bytes / 8);
+        if !self.table.is_empty() {
+            block::begin::<K>(&mut bytes, &[])?;
+        }
+        for entry in self.table.iter() {
+            block::push(&mut bytes, &entry.key, &entry.value)?;
+        }
+        self.full_bytes = bytes.len();
+        self.stored_changes = 0;
+        self.forget_changes();
+        Ok(StateBlock { group, kind: BlockKind::Full, entries: self.table.len() as u32, bytes })
+    }
+
+    /// The entries that changed, and the keys that went.
+    pub(super) fn freeze_changes(&mut self, group: KeyGroup) -> Result<StateBlock, BoxError> {
+        let mut bytes = Vec::new();
+        block::begin(&mut bytes, &self.removed)?;
+        for (word, bits) in self.changed.iter().enumerate() {
+            let mut bits = *bits;
+            while bits != 0 {
+                let bucket = word * 64 + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                if let Some(entry) = self.table.get_bucket(bucket) {
+                    block::push(&mut bytes, &entry.key, &entry.value)?;
+                }
+            }
+        }
+        let entries = self.changes();
+        self.stored_changes += entries;
+        self.forget_changes();
+        Ok(StateBlock { group, kind: BlockKind::Changes, entries: entries as u32, bytes })
+    }
+
+    fn forget_changes(&mut self) {
+        self.changed.fill(0);
+        self.changes = 0;
+        self.removed.clear();
+        self.must_be_full = false;
+    }
+}
+
+impl<K: Key, S> Group<K, S> {
+    /// Prepares for the entries of a stored block.
+    pub(super) fn begin_restore(&mut self, kind: BlockKind, entries: usize, bytes: usize) {
+        match kind {
+            BlockKind::Full => {
+                self.table = HashTable::with_capacity(entries);
+                self.stored_changes = 0;
+                self.full_bytes = bytes;
+            }
+            BlockKind::Changes => self.stored_changes += entries,
+        }
+    }
+
+    /// Puts back an entry, or takes out one that was removed.
+    pub(super) fn restore(&mut self, hash: u64, key: K, value: Option<S>) {
+        match (self.table.find_entry(hash, |entry| entry.key == key), value) {
+            (Ok(mut found), Some(value)) => found.get_mut().value = value,
+            (Ok(found), None) => drop(found.remove()),
+            (Err(absent), Some(value)) => {
+                absent.into_table().insert_unique(hash, Entry { key, value }, |entry| entry.key.hash64());
+            }
+            (Err(_), None) => {}
+        }
+    }
+
+    /// All blocks are in.
+    pub(super) fn end_restore(&mut self) {
+        self.fit_bits();
+    }
+}
