@@ -107,6 +107,7 @@ fn checkpoint(attempt: Attempt, round: u64, size: Size, kind: Kind) -> Checkpoin
             attempt,
             max_parallelism: GROUPS,
             finished: false,
+            draining: false,
             operators: vec![],
         },
         deltas: vec![Arc::new(StateDelta { checkpoint, address: address(), blocks })],
