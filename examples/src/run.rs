@@ -175,7 +175,7 @@ impl Report {
 
     fn print(&self) {
         let mut table = Table::new();
-        table.load_preset(UTF8_FULL_CONDENSED);
+        table.load_style(UTF8_FULL_CONDENSED);
         for (what, value) in &self.rows {
             table.add_row([what, value]);
         }
