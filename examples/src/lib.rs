@@ -14,3 +14,8 @@ pub mod paced;
 pub mod run;
 pub mod several;
 pub mod words;
+
+/// Compiles the README's program.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

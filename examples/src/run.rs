@@ -140,6 +140,9 @@ impl Report {
         }
         report.add("published in", options.out.display());
         report.add("state kept in", options.state.display());
+        if !report.did_run {
+            report.add("to start over", "remove both");
+        }
         report
     }
 
@@ -153,7 +156,7 @@ impl Report {
         completed.sort_by_key(|one| one.end_to_end);
         self.add("checkpoints completed", completed.len());
         if let Some(longest) = completed.last() {
-            let median = completed[completed.len() / 2].end_to_end;
+            let median = completed[(completed.len() - 1) / 2].end_to_end;
             let bytes = completed.iter().map(|one| one.bytes_written).sum();
             self.add(
                 "their median and longest time",

@@ -1,6 +1,8 @@
 //! The same output from any text, at any parallelism; and inputs that are none.
 
 #![cfg(unix)]
+// Helpers of tests are tests too.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod kill_support;
 

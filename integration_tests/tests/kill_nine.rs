@@ -1,6 +1,8 @@
 //! `kill -9`, fifty times, of the `flight_delays` example as people run it.
 
 #![cfg(unix)]
+// Helpers of tests are tests too.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod kill_support;
 

@@ -1,6 +1,8 @@
 //! What a start finds: a job that runs, one that is finished, state without output and output without state.
 
 #![cfg(unix)]
+// Helpers of tests are tests too.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod kill_support;
 
