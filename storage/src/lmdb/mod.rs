@@ -26,6 +26,8 @@ mod reader;
 mod record;
 mod start;
 mod store;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::path::{Path, PathBuf};

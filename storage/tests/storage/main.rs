@@ -9,7 +9,6 @@ mod support;
 mod a_directory_is_open_once;
 mod a_failed_store_says_so;
 mod a_killed_process_loses_no_commit;
-mod blocks_absent_or_extra_are_noticed;
 mod contract;
 mod delete_takes_only_what_is_ours;
 mod flipped_meta_pages_are_never_believed;
