@@ -28,6 +28,7 @@ mod start;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod value;
 
 use std::path::{Path, PathBuf};

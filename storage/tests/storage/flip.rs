@@ -31,8 +31,10 @@ pub fn survey(original: &Path, file: &str, content: &[u8], flips: impl Iterator<
     let expected = show(original).unwrap();
     let copy = original.with_file_name("copy");
     let mut survey = Survey::default();
+    copy_directory(original, &copy);
     for (at, mask) in flips {
-        copy_directory(original, &copy);
+        // A start may write the note anew.
+        fs::copy(original.join("NOTE"), copy.join("NOTE")).unwrap();
         let mut flipped = content.to_vec();
         flipped[at] ^= mask;
         fs::write(copy.join(file), &flipped).unwrap();

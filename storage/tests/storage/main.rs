@@ -12,6 +12,7 @@ mod a_killed_process_loses_no_commit;
 mod contract;
 mod delete_takes_only_what_is_ours;
 mod flipped_meta_pages_are_never_believed;
+mod flipped_tree_pages_are_never_followed;
 mod flipped_values_are_never_believed;
 mod missing_pieces_are_refused;
 mod model;
