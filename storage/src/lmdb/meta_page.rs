@@ -61,7 +61,8 @@ impl MetaPages {
         let mut start = Vec::new();
         read_from(file, 0, 2 * LARGEST_PAGE, &mut start)?;
         if start.iter().all(|byte| *byte == 0) {
-            return Ok(Found::Blank(None));
+            let is_all = file.metadata()?.len() == start.len() as u64;
+            return Ok(if is_all { Found::Blank(None) } else { Found::Stranger("it begins with zeros") });
         }
         let page_size = match page_size(&start) {
             Ok(page_size) if start.len() >= 2 * page_size => page_size,

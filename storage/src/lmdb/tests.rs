@@ -1,9 +1,9 @@
-//! Blocks that vanished, or that nobody committed, are noticed when their state is read and when they are superseded.
+//! What only the inside can bring about: blocks that vanished or that nobody committed, and crashes between the first steps.
 
-use std::sync::Arc;
+use std::{fs::File, sync::Arc};
 
 use cofferdam_engine::{
-    CheckpointId, JobId, KeyGroup, KeyGroupRange,
+    Attempt, CheckpointId, JobId, KeyGroup, KeyGroupRange,
     checkpoint::{
         snapshot::{BlockKind, CheckpointCommit, CheckpointMetadata, StateAddress, StateBlock, StateDelta},
         store::{CheckpointStore, StoreError, StoreErrorKind},
@@ -12,10 +12,15 @@ use cofferdam_engine::{
 use heed::RwTxn;
 
 use super::{
+    env,
     layout::{BlockKey, Databases},
+    lock_file::LockFile,
+    note::NoteFile,
+    record::Job,
     start,
     store::Store,
 };
+use crate::plan::Standing;
 
 fn address() -> StateAddress {
     StateAddress { operator: "count".into(), state: "total".into() }
@@ -83,4 +88,45 @@ fn all_blocks_are_gone() {
 #[test]
 fn there_is_a_part_too_many() {
     notices(|databases, transaction| databases.block.put(transaction, &key(1, 2), &[0; 100]));
+}
+
+/// Takes the first `steps` towards a place in use, and dies.
+fn die_after(steps: u32, directory: &std::path::Path) {
+    let lock = LockFile::acquire(directory).unwrap();
+    let data_path = directory.join("data.mdb");
+    if steps == 0 {
+        return;
+    }
+    File::create(&data_path).unwrap();
+    if steps == 1 {
+        return;
+    }
+    let env = env::open(directory, &lock, 1 << 20).unwrap();
+    if steps == 2 {
+        return;
+    }
+    let page_size = env.unnamed_database_stat().page_size;
+    let nothing = Standing { attempt: Attempt(0), newest: None };
+    let note = start::take_note(&File::open(&data_path).unwrap(), page_size, nothing).unwrap();
+    NoteFile::create(directory, note).unwrap();
+    if steps == 3 {
+        return;
+    }
+    Databases::create(&env, |transaction| Job::new(Attempt(0), transaction.id() as u64, None).encode()).unwrap();
+}
+
+#[test]
+fn a_crash_between_the_first_steps_leaves_a_new_place() {
+    for steps in 0..=4 {
+        let directory = tempfile::tempdir().unwrap();
+        die_after(steps, directory.path());
+        let mut store = start::open(directory.path(), 1 << 20).unwrap();
+        assert_eq!(store.newest().unwrap(), None, "after {steps} steps");
+        assert_eq!(store.begin_attempt().unwrap(), Attempt(1));
+        commit(&mut store, 0).unwrap();
+        drop(store);
+        let mut store = start::open(directory.path(), 1 << 20).unwrap();
+        assert_eq!(store.newest().unwrap().unwrap().checkpoint, CheckpointId(0));
+        read(&mut store).unwrap();
+    }
 }

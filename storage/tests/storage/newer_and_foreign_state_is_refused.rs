@@ -86,9 +86,10 @@ fn another_applications_environment() {
 #[test]
 fn a_file_that_is_no_environment() {
     let directory = tempfile::tempdir().unwrap();
-    for content in [b"hello".to_vec(), vec![0xff; 3 * 4096]] {
+    let hole = [vec![0; 1 << 17], b"content".to_vec()].concat();
+    for content in [b"hello".to_vec(), vec![0xff; 3 * 4096], hole] {
         fs::write(directory.path().join("data.mdb"), &content).unwrap();
-        refused(directory.path(), StoreErrorKind::Foreign, "LMDB");
+        refused(directory.path(), StoreErrorKind::Foreign, "data.mdb");
         assert_eq!(fs::read(directory.path().join("data.mdb")).unwrap(), content);
     }
 }
