@@ -1,1 +1,16 @@
-//! Topologies people run and read.
+//! What the example programs share, so that each of them is little more than its topology.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`flights`] | departures, and the topology that adds up their delays |
+//! | [`words`] | words, and the topology that counts them |
+//! | [`options`] | the command line |
+//! | [`run`] | starts a job, shows progress while it runs and a table at its end |
+//! | [`paced`], [`several`] | sources made of other sources: slowed down, and one after the other |
+
+pub mod flights;
+pub mod options;
+pub mod paced;
+pub mod run;
+pub mod several;
+pub mod words;

@@ -54,6 +54,7 @@ pub fn metadata(attempt: Attempt, checkpoint: u64) -> CheckpointMetadata {
         attempt,
         max_parallelism: GROUPS,
         finished: false,
+        draining: false,
         operators: vec![OperatorRecord {
             uid: "lines".into(),
             kind: OperatorKind::Source,
