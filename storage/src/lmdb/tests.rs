@@ -38,6 +38,7 @@ fn commit(store: &mut Store, number: u64) -> Result<(), StoreError> {
         attempt: store.standing().attempt,
         max_parallelism: 8,
         finished: false,
+        draining: false,
         operators: vec![],
     };
     let delta = Arc::new(StateDelta { checkpoint, address: address(), blocks: vec![block(1), block(3)] });
