@@ -53,8 +53,8 @@ fn main() {
         ("nothing", 50, |_, _| 0, |_, _| None),
     ];
     println!(
-        "{:20} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
-        "", "p50 ms", "p90 ms", "max ms", "file MB", "live MB", "read ms"
+        "{:20} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "", "p50 ms", "p90 ms", "max ms", "file MB", "live MB", "open ms", "read ms"
     );
     for (name, rounds, size, kind) in scenarios {
         let _ = std::fs::remove_dir_all(&base);
@@ -75,16 +75,21 @@ fn run(name: &str, path: &Path, rounds: u64, size: Size, kind: Kind) {
         })
         .collect();
     times.sort();
+    drop(store);
+    let start = Instant::now();
+    let mut store = Lmdb::at(path).open().unwrap();
+    let open = start.elapsed();
     let (read, live) = read(&mut *store);
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     let mega = |bytes: u64| bytes as f64 / 1e6;
     println!(
-        "{name:20} {:9.2} {:9.2} {:9.2} {:9.2} {:9.2} {:9.2}",
+        "{name:20} {:9.2} {:9.2} {:9.2} {:9.2} {:9.2} {:9.2} {:9.2}",
         millis(times[times.len() / 2]),
         millis(times[times.len() * 9 / 10]),
         millis(times[times.len() - 1]),
         mega(path.join("data.mdb").metadata().unwrap().len()),
         mega(live),
+        millis(open),
         millis(read),
     );
 }

@@ -13,6 +13,9 @@ use crate::{error::BoxError, key::Key};
 
 const VERSION: u8 = 1;
 
+/// Bytes that are copied one by one.
+const SHORT: usize = 10;
+
 /// Lets postcard append to a vector that is in use.
 struct Append<'a>(&'a mut Vec<u8>);
 
@@ -27,7 +30,12 @@ impl Flavor for Append<'_> {
 
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
+        // Most values are a few bytes: a call of memcpy would cost more than copying them.
+        if bytes.len() <= SHORT {
+            bytes.iter().for_each(|byte| self.0.push(*byte));
+        } else {
+            self.0.extend_from_slice(bytes);
+        }
         Ok(())
     }
 
@@ -47,6 +55,7 @@ pub(crate) fn begin<K: Key>(out: &mut Vec<u8>, tombstones: &[K]) -> Result<(), B
 /// Adds an entry.
 #[inline]
 pub(crate) fn push<K: Key, S: Serialize>(out: &mut Vec<u8>, key: &K, value: &S) -> Result<(), BoxError> {
+    out.reserve(4 * SHORT);
     key.encode(out);
     append(value, out)
 }

@@ -16,8 +16,8 @@ const MAX_READERS: u32 = 1024;
 /// # The promises that heed asks for, and who keeps them
 /// - *The mapped file is changed by nobody else, in or out of this process*: [`LockFile`] keeps other stores out, and no code of ours
 ///   writes to `data.mdb`. Another program that does is beyond what a library can stop; `start` notices what it left behind.
-/// - *The file is what LMDB wrote*: `start` compares its meta pages and length with the note before it comes here, so that LMDB follows
-///   no root that it did not write and finds no page beyond the end of the file.
+/// - *The file is what LMDB wrote*: `start` compares its meta pages and length with the note, and checks every page that leads to another
+///   (`tree`), before it comes here, so that LMDB is not led astray or beyond the end of the file.
 /// - *No long-lived transactions*: a read transaction lives within one call of `StateReader::read`, a write transaction within one commit.
 /// - *No abort with an active transaction*: an abandoned reader slot is cleared at the next start; LMDB discards an unfinished write.
 /// - *No remote file system*: asked of the user on [`Lmdb`](super::Lmdb).

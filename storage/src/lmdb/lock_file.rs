@@ -52,6 +52,15 @@ impl LockFile {
     }
 }
 
+impl Drop for LockFile {
+    /// Closing is not enough: a child that the host has just forked holds the descriptor, too, until it has started its program.
+    fn drop(&mut self) {
+        if let Err(cause) = self.file.unlock() {
+            log::warn!("cannot unlock {}: {cause}", self.path.display());
+        }
+    }
+}
+
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }

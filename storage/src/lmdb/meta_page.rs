@@ -14,9 +14,9 @@ use std::{
 
 use xxhash_rust::xxh3::xxh3_64;
 
-const WORD: usize = size_of::<usize>();
-const HEADER: usize = WORD + 8;
-const TREE: usize = 8 + 5 * WORD;
+pub(super) const WORD: usize = size_of::<usize>();
+pub(super) const HEADER: usize = WORD + 8;
+pub(super) const TREE: usize = 8 + 5 * WORD;
 const MAGIC: usize = HEADER;
 const VERSION: usize = HEADER + 4;
 /// Where the part begins that commits write.
@@ -27,6 +27,9 @@ const LAST_PAGE: usize = MAIN_TREE + TREE;
 const TRANSACTION: usize = LAST_PAGE + WORD;
 /// Where it ends.
 const END: usize = TRANSACTION + WORD;
+
+/// Where there is none.
+pub(super) const NO_PAGE: u64 = usize::MAX as u64;
 
 const META_FLAG: u16 = 0x08;
 const LEAF_FLAG: u16 = 0x02;
@@ -58,7 +61,8 @@ impl MetaPages {
         let mut start = Vec::new();
         read_from(file, 0, 2 * LARGEST_PAGE, &mut start)?;
         if start.iter().all(|byte| *byte == 0) {
-            return Ok(Found::Blank(None));
+            let is_all = file.metadata()?.len() == start.len() as u64;
+            return Ok(if is_all { Found::Blank(None) } else { Found::Stranger("it begins with zeros") });
         }
         let page_size = match page_size(&start) {
             Ok(page_size) if start.len() >= 2 * page_size => page_size,
@@ -104,13 +108,29 @@ impl MetaPages {
         self.transaction(0).max(self.transaction(1))
     }
 
+    /// The newest page.
+    fn current(&self) -> &[u8] {
+        &self.pages[usize::from(self.transaction(1) > self.transaction(0))]
+    }
+
+    /// The number of the last page ever used.
+    pub(super) fn last_page(&self) -> u64 {
+        word(self.current(), LAST_PAGE)
+    }
+
+    /// What is said of the free tree and of the main tree.
+    pub(super) fn trees(&self) -> [&[u8]; 2] {
+        let current = self.current();
+        [&current[FREE_TREE..MAIN_TREE], &current[MAIN_TREE..LAST_PAGE]]
+    }
+
     /// Why page `written` cannot be what the transaction after the other page's made of it; `None` if it can.
     pub(super) fn misfit(&self, written: usize) -> Option<&'static str> {
         let (page, other) = (&self.pages[written], &self.pages[1 - written]);
         let last_page = word(page, LAST_PAGE);
         let root_fits = |tree: usize| {
             let root = word(page, tree + TREE - WORD);
-            root == usize::MAX as u64 || (2..=last_page).contains(&root)
+            root == NO_PAGE || (2..=last_page).contains(&root)
         };
         if page[WORD..WRITTEN] != other[WORD..WRITTEN] || page[END..] != other[END..] {
             Some("a meta page changed where LMDB never writes")
@@ -129,8 +149,7 @@ impl MetaPages {
 
     /// Whether the names at the root of the main tree, a single page with few databases, include `name`.
     pub(super) fn names(&self, file: &File, name: &[u8]) -> io::Result<bool> {
-        let newest = &self.pages[usize::from(self.transaction(1) > self.transaction(0))];
-        let root = word(newest, MAIN_TREE + TREE - WORD);
+        let root = word(self.current(), MAIN_TREE + TREE - WORD);
         let Some(offset) = root.checked_mul(self.page_size() as u64) else { return Ok(false) };
         let mut page = Vec::new();
         read_from(file, offset, self.page_size(), &mut page)?;
@@ -192,14 +211,14 @@ fn bytes<const N: usize>(page: &[u8], at: usize) -> [u8; N] {
     bytes
 }
 
-fn half(page: &[u8], at: usize) -> u16 {
+pub(super) fn half(page: &[u8], at: usize) -> u16 {
     u16::from_ne_bytes(bytes(page, at))
 }
 
-fn long(page: &[u8], at: usize) -> u32 {
+pub(super) fn long(page: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes(bytes(page, at))
 }
 
-fn word(page: &[u8], at: usize) -> u64 {
+pub(super) fn word(page: &[u8], at: usize) -> u64 {
     usize::from_ne_bytes(bytes(page, at)) as u64
 }

@@ -8,7 +8,8 @@
 //!            block       state | group | checkpoint | part      block
 //! lock.mdb   LMDB's
 //! ```
-//! One transaction for each checkpoint (`commit`), then the note. What a start makes of the two is in `start`.
+//! One transaction for each checkpoint (`commit`), then the note. What a start makes of the two is in `start`; it checks LMDB's pages
+//! (`meta_page`, `tree`) before LMDB sees them.
 //! Every value ends with a checksum over its place and its bytes (`value`), so that a value at another key is damage too.
 
 mod block;
@@ -26,6 +27,9 @@ mod reader;
 mod record;
 mod start;
 mod store;
+#[cfg(test)]
+mod tests;
+mod tree;
 mod value;
 
 use std::path::{Path, PathBuf};

@@ -33,6 +33,7 @@ use super::{
     note::{Note, NoteFile},
     record::{Job, Record},
     store::Store,
+    tree::{self, Broken},
 };
 use crate::plan::Standing;
 
@@ -103,6 +104,14 @@ fn check_file(directory: &Path, note: &Note, data: &File) -> Result<(), StoreErr
     }
     let pages = MetaPages::read(data, note.page_size as usize).map_err(failed)?;
     let pages = pages.ok_or_else(|| fault::damaged(directory, "data.mdb has no meta pages"))?;
+    check_meta_pages(directory, note, &pages)?;
+    tree::check(data, &pages).map_err(|broken| match broken {
+        Broken::Io(cause) => failed(cause),
+        Broken::Page(page, what) => fault::damaged(directory, format!("data.mdb, page {page}: {what}")),
+    })
+}
+
+fn check_meta_pages(directory: &Path, note: &Note, pages: &MetaPages) -> Result<(), StoreError> {
     let hashes = pages.hashes();
     if hashes == note.hashes {
         return Ok(());

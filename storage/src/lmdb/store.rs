@@ -48,6 +48,16 @@ impl Store {
         Self { environment: Arc::new(environment), note, job, standing, catalog: Arc::new(catalog), poisoned: false }
     }
 
+    #[cfg(test)]
+    pub(super) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    #[cfg(test)]
+    pub(super) fn standing(&self) -> Standing {
+        self.standing
+    }
+
     fn place(&self) -> String {
         self.environment.directory.display().to_string()
     }

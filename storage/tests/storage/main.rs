@@ -1,5 +1,22 @@
 //! What the stores promise, one scenario a file.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod child;
+mod flip;
 mod support;
 
+mod a_directory_is_open_once;
+mod a_failed_store_says_so;
+mod a_killed_process_loses_no_commit;
 mod contract;
+mod delete_takes_only_what_is_ours;
+mod flipped_meta_pages_are_never_believed;
+mod flipped_tree_pages_are_never_followed;
+mod flipped_values_are_never_believed;
+mod missing_pieces_are_refused;
+mod model;
+mod newer_and_foreign_state_is_refused;
+mod the_map_grows;
+mod the_note_tells_a_crash_from_damage;
+mod unusable_paths_are_explained;
