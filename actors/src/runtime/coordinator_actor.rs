@@ -25,6 +25,8 @@ pub(crate) struct CoordinatorActor {
     pub(crate) attempt: Attempt,
     pub(crate) subtasks: BTreeMap<SubtaskId, Addr<SubtaskActor>>,
     pub(crate) sources: Vec<SubtaskId>,
+    /// Reports that overtook [`Begin`]: subtasks run on other threads, and a short one may have ended before all are known here.
+    pub(crate) early: Vec<SubtaskReport>,
     pub(crate) store: StoreSlot,
     pub(crate) clock: Arc<MonotonicClock>,
     pub(crate) board: Arc<Board>,
@@ -127,6 +129,19 @@ impl CoordinatorActor {
         }));
     }
 
+    fn report(&mut self, message: SubtaskReport, ctx: &mut actix::Context<Self>) {
+        let (subtask, now) = (message.subtask, self.clock.now());
+        let effects = match message.report {
+            Report::Acknowledged(checkpoint, snapshot) => {
+                self.coordinator.acknowledge(subtask, checkpoint, *snapshot, now)
+            }
+            Report::Declined(checkpoint, reason) => self.coordinator.decline(subtask, checkpoint, &reason, now),
+            Report::Published(checkpoint) => self.coordinator.published(subtask, checkpoint),
+            Report::Finished => self.coordinator.finished(subtask, now),
+        };
+        self.carry_out(effects, ctx);
+    }
+
     fn set_timer(&mut self, ctx: &mut actix::Context<Self>) {
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
@@ -162,6 +177,9 @@ impl Handler<Begin> for CoordinatorActor {
         self.subtasks = message.subtasks;
         self.sources = message.sources;
         self.set_timer(ctx);
+        for report in std::mem::take(&mut self.early) {
+            self.report(report, ctx);
+        }
     }
 }
 
@@ -172,16 +190,10 @@ impl Handler<SubtaskReport> for CoordinatorActor {
         if message.attempt != self.attempt || self.is_stopping {
             return;
         }
-        let (subtask, now) = (message.subtask, self.clock.now());
-        let effects = match message.report {
-            Report::Acknowledged(checkpoint, snapshot) => {
-                self.coordinator.acknowledge(subtask, checkpoint, *snapshot, now)
-            }
-            Report::Declined(checkpoint, reason) => self.coordinator.decline(subtask, checkpoint, &reason, now),
-            Report::Published(checkpoint) => self.coordinator.published(subtask, checkpoint),
-            Report::Finished => self.coordinator.finished(subtask, now),
-        };
-        self.carry_out(effects, ctx);
+        if self.subtasks.is_empty() {
+            return self.early.push(message);
+        }
+        self.report(message, ctx);
     }
 }
 

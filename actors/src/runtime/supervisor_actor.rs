@@ -179,6 +179,7 @@ impl SupervisorActor {
             attempt: opened.attempt,
             subtasks: BTreeMap::new(),
             sources: Vec::new(),
+            early: Vec::new(),
             store: self.store.clone(),
             clock: self.clock.clone(),
             board: self.board.clone(),
