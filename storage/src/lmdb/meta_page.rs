@@ -36,7 +36,7 @@ const LEAF_FLAG: u16 = 0x02;
 const LMDB_MAGIC: u32 = 0xBEEF_C0DE;
 const LMDB_VERSION: u32 = 1;
 const SMALLEST_PAGE: usize = 512;
-const LARGEST_PAGE: usize = 1 << 16;
+const LARGEST_PAGE: usize = 1 << 15;
 
 /// Both meta pages as they are in the file.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The store: transactions, each followed by its note.
 //!
 //! What a failed commit left behind is unknown. The store does not guess: it refuses every later call, and whoever opens the directory
-//! again finds out.
+//! again finds out. A commit that is refused before anything is written (fenced, foreign) fails nothing.
 
 use std::{fs, sync::Arc};
 

@@ -193,14 +193,15 @@ impl Check<'_> {
     /// The pages that hold a value; returns the first.
     fn overflow(&mut self, node: &Node<'_>) -> Result<u64, Broken> {
         let first = word(node.data, 0);
-        let pages = (HEADER + node.size).div_ceil(self.page_size) as u64;
         let mut header = [0; HEADER];
         self.claim(first)?;
         self.read(first, &mut header)?;
+        // There may be more than the value needs: one that shrank within its transaction keeps its pages.
+        let pages = u64::from(long(&header, PAGES));
         let is_whole = word(&header, 0) == first
             && half(&header, FLAGS) == OVERFLOW
             && half(&header, WORD) == 0
-            && u64::from(long(&header, PAGES)) == pages;
+            && pages >= (HEADER + node.size).div_ceil(self.page_size) as u64;
         if !is_whole {
             return Err(Broken::Page(first, "a large value's page is not the one that its key points to"));
         }
@@ -275,6 +276,11 @@ struct Node<'p> {
 }
 
 impl Node<'_> {
+    /// On the page.
+    fn length(&self) -> usize {
+        (NODE + self.key.len() + self.data.len()).next_multiple_of(2)
+    }
+
     /// Of a branch's node.
     fn child(&self) -> u64 {
         let low = self.size as u64;
@@ -282,22 +288,18 @@ impl Node<'_> {
     }
 }
 
-/// All nodes of a page, if they are within it.
+/// All nodes of a page, if they fill it from `UPPER` to its end without gaps: LMDB adds and removes them by moving those below.
 fn nodes(page: &[u8], is_branch: bool) -> Option<Vec<Node<'_>>> {
     let (lower, upper) = (usize::from(half(page, LOWER)), usize::from(half(page, UPPER)));
-    let pointers =
-        page.get(HEADER..lower).filter(|pointers| pointers.len().is_multiple_of(2) && !pointers.is_empty())?;
-    if upper < lower || upper > page.len() {
-        return None;
-    }
-    pointers
-        .chunks_exact(2)
-        .map(|pointer| {
-            let at = usize::from(half(pointer, 0));
-            let bytes = page.get(at..).filter(|_| at >= upper && at.is_multiple_of(2))?;
-            node(bytes, is_branch)
-        })
-        .collect()
+    let pointers = page.get(HEADER..lower).filter(|pointers| pointers.len().is_multiple_of(2))?;
+    let places: Vec<usize> = pointers.chunks_exact(2).map(|pointer| usize::from(half(pointer, 0))).collect();
+    let nodes = places.iter().map(|at| node(page.get(*at..)?, is_branch)).collect::<Option<Vec<_>>>()?;
+    let mut extents: Vec<_> = places.iter().zip(&nodes).map(|(at, node)| (*at, at + node.length())).collect();
+    extents.sort_unstable();
+    let starts_at_upper = extents.first().is_some_and(|(start, _)| *start == upper && upper >= lower);
+    let has_no_gaps = extents.windows(2).all(|pair| pair[0].1 == pair[1].0);
+    let ends_with_page = extents.last().is_some_and(|(_, end)| *end == page.len());
+    (starts_at_upper && has_no_gaps && ends_with_page).then_some(nodes)
 }
 
 fn node(bytes: &[u8], is_branch: bool) -> Option<Node<'_>> {
