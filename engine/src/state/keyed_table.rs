@@ -345,3 +345,6 @@ impl<K: Key, S> Group<K, S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
