@@ -39,7 +39,7 @@ pub struct KeyedTable<K, S> {
 struct Group<K, S> {
     table: HashTable<Entry<K, S>>,
     changes: Changes,
-    /// Keys removed in this epoch.
+    /// Keys removed in this epoch; none if the changes are `Most`.
     removed: Vec<K>,
     stored_changes: usize,
     /// Size of the last full block: what to reserve for the next.
@@ -76,9 +76,27 @@ impl<K: Key, S> Group<K, S> {
     fn note(&mut self, bucket: usize) {
         if let Changes::Buckets(buckets) = &mut self.changes {
             buckets.push(bucket as u32);
-            if buckets.len() * 2 > self.table.len() {
-                self.changes = Changes::Most;
-            }
+            self.if_most();
+        }
+    }
+
+    /// Notes that `key` went. If most has changed, the full block says so by not having it.
+    fn note_removed(&mut self, key: K) {
+        if let Changes::Buckets(_) = self.changes {
+            self.removed.push(key);
+            self.if_most();
+        }
+    }
+
+    /// Gives up both lists once they are longer than a full block would be worth: so they stay below the size of the table, however often keys
+    /// come and go.
+    #[inline]
+    fn if_most(&mut self) {
+        if let Changes::Buckets(buckets) = &self.changes
+            && (buckets.len() + self.removed.len()) * 2 > self.table.len()
+        {
+            self.changes = Changes::Most;
+            self.removed = Vec::new();
         }
     }
 
@@ -195,7 +213,7 @@ impl<K: Key, S> KeyedTable<K, S> {
         let group = self.group(hash);
         let entry = group.table.find_entry(hash, |entry| entry.key == *key).ok()?;
         let (entry, _) = entry.remove();
-        group.removed.push(entry.key);
+        group.note_removed(entry.key);
         Some(entry.value)
     }
 

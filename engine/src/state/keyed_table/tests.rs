@@ -179,6 +179,23 @@ fn what_is_owed_stays_below_a_few_times_the_state_however_many_checkpoints_abort
 }
 
 #[test]
+fn a_key_that_comes_and_goes_between_two_snapshots_takes_no_room_each_time() {
+    for live in [0, 10, 1000] {
+        let (mut table, mut store) = (small(), Store::default());
+        (0..live).for_each(|key| set(&mut table, key, 1));
+        store.commit(CheckpointId(1), &table.freeze(CheckpointId(1)).unwrap());
+        for value in 0..100_000 {
+            set(&mut table, 5000, value);
+            table.remove(&5000);
+        }
+        let removed = table.groups[0].removed.len();
+        assert!(removed <= live as usize + 1, "{removed} removals kept of one key beside {live} live ones");
+        store.commit(CheckpointId(2), &table.freeze(CheckpointId(2)).unwrap());
+        assert_eq!(restored(&store), content(&table));
+    }
+}
+
+#[test]
 fn counting_snapshots_starts_anew_before_it_overflows() {
     for begin in [u32::MAX - 2, u32::MAX - 1, u32::MAX] {
         let (mut table, mut store) = (small(), Store::default());
