@@ -28,10 +28,13 @@ impl Setup {
         let checkpoints = CheckpointConfig {
             min_pause: step_time * random.u32(0..20),
             // Long enough for any checkpoint that nothing holds up.
-            timeout: Duration::from_millis(500),
+            timeout: step_time * 1_000,
             alignment_buffer: random.usize(0..5),
             ..CheckpointConfig::every(step_time * random.u32(5..80))
         };
+        // Now and then none but the last.
+        let checkpoints =
+            if random.u32(0..10) == 0 { CheckpointConfig { interval: None, ..checkpoints } } else { checkpoints };
         Self {
             settings: Settings {
                 parallelism: random.u32(1..4),

@@ -8,7 +8,7 @@ use std::{
 
 use cofferdam_engine::{
     Attempt, CheckpointId, Error,
-    checkpoint::coordinator::JobEnd,
+    checkpoint::{coordinator::JobEnd, snapshot::CheckpointMetadata},
     subtask::RecordCounts,
     topology::{Topology, plan::Plan},
 };
@@ -70,7 +70,8 @@ impl Simulation {
         self
     }
 
-    /// Subtasks of this name (their steps' names, ` -> ` between) get no turn from now on, or get it again.
+    /// Subtasks of this name (their steps' names, ` -> ` between) get no turn from now on, or get it again. Meanwhile time passes only step by
+    /// step, so that others do not skip to a timeout when they have nothing to do.
     pub fn pause(&mut self, name: &str, paused: bool) {
         if paused {
             self.world.paused.insert(name.to_string());
@@ -78,6 +79,16 @@ impl Simulation {
             self.world.paused.remove(name);
         }
         self.world.progress = self.world.step;
+    }
+
+    /// The process dies, now.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// The host asks for something, now.
+    pub fn request(&mut self, request: Request) {
+        self.world.requests.insert(self.world.step + 1, request);
     }
 
     /// Changes the numbers that the next process runs with.
@@ -153,7 +164,7 @@ impl Simulation {
             process.request(request, world);
         }
         if process.ended.is_none() && !process.act(world) {
-            match process.next_deadline() {
+            match process.next_deadline().filter(|_| world.paused.is_empty()) {
                 Some(time) => world.clock.advance_to(time),
                 None if world.paused.is_empty() => self.give_up(process, "nothing can ever happen again"),
                 None => {}
@@ -200,6 +211,11 @@ impl Simulation {
     /// Every checkpoint that became durable, and the attempt that took it.
     pub fn committed(&self) -> Vec<(Attempt, CheckpointId)> {
         self.world.backend.committed()
+    }
+
+    /// The record of the newest checkpoint that became durable.
+    pub fn stored(&self) -> Option<CheckpointMetadata> {
+        self.world.backend.metadata()
     }
 
     /// Every checkpoint that was triggered, and the attempt that did.

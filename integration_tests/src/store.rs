@@ -39,6 +39,7 @@ pub struct FaultyBackend {
 struct Shared {
     armed: BTreeSet<StoreFault>,
     committed: Vec<(Attempt, CheckpointId)>,
+    newest: Option<CheckpointMetadata>,
 }
 
 impl FaultyBackend {
@@ -57,9 +58,14 @@ impl FaultyBackend {
         self.shared.lock().committed.clone()
     }
 
-    /// The newest of them.
+    /// The number of the newest of them.
     pub fn newest(&self) -> Option<CheckpointId> {
         self.shared.lock().committed.last().map(|(_, checkpoint)| *checkpoint)
+    }
+
+    /// The record of the newest of them.
+    pub fn metadata(&self) -> Option<CheckpointMetadata> {
+        self.shared.lock().newest.clone()
     }
 }
 
@@ -109,6 +115,7 @@ impl CheckpointStore for FaultyStore {
         shared.check(StoreFault::Commit)?;
         let stats = self.inner.commit(commit)?;
         shared.committed.push((commit.metadata.attempt, commit.metadata.checkpoint));
+        shared.newest = Some(commit.metadata.clone());
         shared.check(StoreFault::CommitLate)?;
         Ok(stats)
     }
@@ -119,7 +126,7 @@ impl CheckpointStore for FaultyStore {
     }
 
     fn delete(self: Box<Self>) -> Result<(), StoreError> {
-        self.shared.lock().committed.clear();
+        *self.shared.lock() = Shared::default();
         self.inner.delete()
     }
 }

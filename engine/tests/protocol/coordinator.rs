@@ -6,7 +6,7 @@ use cofferdam_engine::{
     Attempt, CheckpointId, JobId, ProcessingTime, SubtaskIndex,
     checkpoint::{
         config::CheckpointConfig,
-        coordinator::{Coordinator, CoordinatorEffect, JobEnd, JobLayout, OperatorLayout},
+        coordinator::{Coordinator, CoordinatorEffect, JobLayout, OperatorLayout},
         snapshot::{OperatorKind, OperatorSnapshot, SnapshotStats, SubtaskId, SubtaskSnapshot},
         store::CommitStats,
     },

@@ -46,7 +46,8 @@ impl From<GateEvent> for Seen {
         match event {
             GateEvent::Deliver(batch) => {
                 let batch: Box<dyn Any> = batch;
-                Self::Delivered(batch.downcast::<Vec<u64>>().unwrap()[0])
+                let records = batch.downcast_ref::<Vec<u64>>();
+                Self::Delivered(records.map_or_else(|| panic!("batches here hold numbers"), |records| records[0]))
             }
             GateEvent::EndOfInput { all } => Self::Ended { all },
             GateEvent::Aligned(aligned) => Self::Aligned(aligned.barrier.checkpoint.0),

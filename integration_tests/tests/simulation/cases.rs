@@ -136,7 +136,7 @@ fn exploded() -> Case {
 }
 
 /// State that is cleared and begins anew: every third record of a key comes out.
-fn every_third() -> Case {
+pub fn every_third() -> Case {
     case(
         "every-third",
         |topology, sink| {
