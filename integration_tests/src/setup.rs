@@ -13,7 +13,7 @@ pub struct Setup {
     pub restart: RestartStrategy,
     /// Elements per input channel.
     pub channel_capacity: usize,
-    /// Records that a subtask's turn is about.
+    /// Records of a subtask's turn, at most.
     pub slice_records: u64,
     /// The longest that a step of the simulation takes.
     pub step_time: Duration,
@@ -44,7 +44,7 @@ impl Setup {
             },
             restart: RestartStrategy::FixedDelay { attempts: u32::MAX, delay: Duration::from_millis(1) },
             channel_capacity: random.usize(1..5),
-            slice_records: random.u64(3..20),
+            slice_records: random.u64(1..12),
             step_time,
         }
     }

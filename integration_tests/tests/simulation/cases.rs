@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt::Debug};
 
-use cofferdam::connector::{CollectSink, Collection, Generator};
+use cofferdam::connector::{CollectSink, Generator};
 use cofferdam_engine::{Collector, ValueState, topology::Topology};
 
 /// A topology and its oracle.
@@ -78,7 +78,8 @@ fn united() -> Case {
     case(
         "united",
         |topology, sink| {
-            let few = topology.source("few", Collection::new((0..10).map(number).collect())).parallelism(1);
+            // Paced, so that it waits for its next record now and then.
+            let few = topology.source("few", Generator::bounded(10, number).rate(5_000)).parallelism(1);
             let many = topology.source("many", Generator::bounded(RECORDS, number)).parallelism(2);
             few.union(many).key_by(key).fold("count", 0u64, |count, _| *count += 1).parallelism(3).sink("counts", sink);
         },
