@@ -7,5 +7,6 @@ mod cases;
 mod end_of_input;
 mod exactly_once;
 mod numbers;
+mod random_topology;
 mod reproducible;
 mod stop_and_drain;
