@@ -127,6 +127,7 @@ mod tests {
         assert_eq!(delays[11], 60_000);
         restarts.attempt_began(at(10));
         assert_eq!(restarts.after_failure(at(3610), 0.5), Some(Duration::from_secs(1)));
+        restarts.attempt_began(at(3610));
         assert_eq!(
             restarts.after_failure(at(3610), 1.0),
             Some(Duration::from_millis(1650)),

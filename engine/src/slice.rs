@@ -40,7 +40,7 @@ pub struct Slice<'a> {
     countdown: u32,
     /// Records between looks; kept by the subtask from slice to slice.
     stride: &'a mut u32,
-    /// Records that may still be handled, whatever the clock says.
+    /// Records that may be handled after that look, whatever the clock says.
     left: u64,
 }
 
@@ -49,7 +49,15 @@ impl<'a> Slice<'a> {
     pub fn new(clock: &'a dyn Clock, length: Duration, records: u64, stride: &'a mut u32) -> Self {
         let now = clock.now();
         *stride = (*stride).clamp(1, STRIDE_MAX);
-        Self { clock, now, end: now.after(length), countdown: *stride, stride, left: records }
+        let mut slice = Self { clock, now, end: now.after(length), countdown: 0, stride, left: records };
+        slice.grant();
+        slice
+    }
+
+    /// Takes what may be handled up to the next look from what is left.
+    fn grant(&mut self) {
+        self.countdown = self.left.min(u64::from(*self.stride)) as u32;
+        self.left -= u64::from(self.countdown);
     }
 
     /// The time of the last look at the clock.
@@ -60,7 +68,7 @@ impl<'a> Slice<'a> {
 
     /// Whether the turn is over.
     pub fn is_over(&self) -> bool {
-        self.left == 0 || self.now >= self.end
+        (self.left == 0 && self.countdown == 0) || self.now >= self.end
     }
 
     /// Looks at the clock.
@@ -71,8 +79,11 @@ impl<'a> Slice<'a> {
     /// To be called before each record: `Yield` once the turn is over.
     #[inline]
     pub fn tick(&mut self) -> Flow {
+        if self.countdown == 0 {
+            self.look()?;
+        }
         self.countdown -= 1;
-        if self.countdown == 0 { self.look() } else { Ok(()) }
+        Ok(())
     }
 
     #[cold]
@@ -85,8 +96,36 @@ impl<'a> Slice<'a> {
         } else if took > Duration::from_micros(300) {
             *self.stride = (*self.stride / 4).max(1);
         }
-        self.left = self.left.saturating_sub(u64::from(*self.stride));
-        self.countdown = *self.stride;
-        if self.is_over() { Err(Stop::Yield) } else { Ok(()) }
+        if self.is_over() {
+            return Err(Stop::Yield);
+        }
+        self.grant();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct StoppedClock;
+
+    impl Clock for StoppedClock {
+        fn now(&self) -> ProcessingTime {
+            ProcessingTime(7)
+        }
+    }
+
+    #[test]
+    fn a_slice_of_n_records_hands_out_n() {
+        for records in [0, 1, 2, 3, 10, 5000] {
+            for stride in [1, 2, 3, 1024] {
+                let mut kept = stride;
+                let mut slice = Slice::new(&StoppedClock, Duration::from_millis(1), records, &mut kept);
+                let handed_out = (0..10_000).take_while(|_| slice.tick().is_ok()).count() as u64;
+                assert_eq!(handed_out, records, "stride {stride}");
+                assert!(slice.is_over());
+            }
+        }
     }
 }

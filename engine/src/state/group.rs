@@ -110,13 +110,20 @@ impl<K: Key, S> Group<K, S> {
             self.changed[word] &= !bit;
             self.changes -= 1;
         }
-        self.removed.push(entry.key);
-        if self.removed.len() > self.table.len() + 64 {
-            // A full block needs no tombstones.
-            self.must_be_full = true;
+        self.note_removed(entry.key);
+        Some(entry.value)
+    }
+
+    /// Notes that `key` went. Once a full block is due anyway it says so by not having the key: so the list stays below the size of the table, however often
+    /// keys come and go.
+    fn note_removed(&mut self, key: K) {
+        if !self.must_be_full {
+            self.removed.push(key);
+            self.must_be_full = self.mostly_changed();
+        }
+        if self.must_be_full {
             self.removed.clear();
         }
-        Some(entry.value)
     }
 
     /// Makes room for an entry, by moving all entries and their bits to a larger table.
@@ -217,5 +224,20 @@ impl<K: Key, S> Group<K, S> {
     /// All blocks are in.
     pub(super) fn end_restore(&mut self) {
         self.fit_bits();
+    }
+}
+
+#[cfg(test)]
+impl<K: Key, S: Clone> Group<K, S> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (K, S)> {
+        self.table.iter().map(|entry| (entry.key.clone(), entry.value.clone()))
+    }
+
+    pub(super) fn buckets(&self) -> usize {
+        self.table.num_buckets()
+    }
+
+    pub(super) fn removed(&self) -> usize {
+        self.removed.len()
     }
 }

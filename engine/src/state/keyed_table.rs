@@ -195,3 +195,6 @@ impl<K: Key, S: DeserializeOwned> KeyedTable<K, S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,7 +69,7 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
     /// Calls `function` with each record, its key and the key's state; what it emits goes to the next step.
     ///
     /// ```
-    /// # use cofferdam_engine::{topology::{Topology, KeyedStream}, state::ValueState, operator::Collector};
+    /// # use cofferdam_engine::{Collector, ValueState, topology::KeyedStream};
     /// # fn changes(readings: KeyedStream<u32, f64>) {
     /// // Only readings that differ from the last one of their sensor.
     /// let changes = readings.process("last", |sensor: &u32, reading: f64, last: &mut ValueState<f64>, out: &mut Collector<(u32, f64)>| {

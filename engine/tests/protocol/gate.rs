@@ -1,0 +1,281 @@
+//! The input gate's table, row by row, and what it promises of its alignment buffer.
+
+use cofferdam_engine::{
+    ChannelIndex, CheckpointId,
+    checkpoint::{
+        config::CheckpointMode::{self, AtLeastOnce, ExactlyOnce},
+        gate::{GateEvent, InputGate},
+    },
+};
+
+use crate::support::{Gate, Seen, at, barrier, batch, end, ms};
+
+const MODES: [CheckpointMode; 2] = [ExactlyOnce, AtLeastOnce];
+
+/// A gate over three channels that collects checkpoint 5, whose barrier is in on channel 0, and has handled all up to 2.
+fn collecting(mode: CheckpointMode) -> Gate {
+    let mut gate = Gate(InputGate::new(3, mode, 4, CheckpointId(2)));
+    assert_eq!(gate.receive(0, barrier(5)), Seen::Nothing);
+    assert_eq!(gate.collecting(), Some(5));
+    gate
+}
+
+#[test]
+fn a_waiting_gate_delivers_batches() {
+    for mode in MODES {
+        let mut gate = Gate::new(2, mode, 4);
+        assert_eq!(gate.receive(1, batch(7)), Seen::Delivered(7));
+        assert_eq!(gate.receive(0, batch(8)), Seen::Delivered(8));
+    }
+}
+
+#[test]
+fn a_collecting_gate_delivers_batches_of_channels_whose_barrier_is_out() {
+    for mode in MODES {
+        assert_eq!(collecting(mode).receive(1, batch(7)), Seen::Delivered(7));
+    }
+}
+
+#[test]
+fn a_batch_behind_the_barrier_waits_in_exactly_once_mode_only() {
+    let mut gate = collecting(ExactlyOnce);
+    assert_eq!(gate.receive(0, batch(7)), Seen::Nothing);
+    assert_eq!(gate.replay(), [], "it waits for the alignment");
+    assert_eq!(collecting(AtLeastOnce).receive(0, batch(7)), Seen::Delivered(7));
+}
+
+#[test]
+fn a_barrier_already_handled_is_dropped() {
+    for mode in MODES {
+        let mut waiting = Gate(InputGate::new(2, mode, 4, CheckpointId(3)));
+        for old in [1, 3] {
+            assert_eq!(waiting.receive(0, barrier(old)), Seen::Nothing);
+            assert_eq!(waiting.collecting(), None, "barrier {old}");
+        }
+        let mut gate = collecting(mode);
+        assert_eq!(gate.receive(1, barrier(2)), Seen::Nothing);
+        assert_eq!(gate.collecting(), Some(5));
+    }
+}
+
+#[test]
+fn the_last_barrier_aligns() {
+    for mode in MODES {
+        let mut gate = collecting(mode);
+        assert_eq!(gate.receive(2, barrier(5)), Seen::Nothing);
+        assert_eq!(gate.receive(1, barrier(5)), Seen::Aligned(5));
+        assert_eq!(gate.collecting(), None);
+        assert_eq!(gate.receive(0, barrier(5)), Seen::Nothing, "handled");
+        assert_eq!(gate.receive(0, barrier(6)), Seen::Nothing);
+        assert_eq!(gate.collecting(), Some(6));
+    }
+}
+
+#[test]
+fn a_single_channel_aligns_at_once() {
+    for mode in MODES {
+        let mut gate = Gate::new(1, mode, 0);
+        assert_eq!(gate.receive(0, barrier(1)), Seen::Aligned(1));
+        assert_eq!(gate.receive(0, batch(7)), Seen::Delivered(7));
+    }
+}
+
+#[test]
+fn a_barrier_that_comes_twice_counts_once() {
+    let mut gate = collecting(AtLeastOnce);
+    assert_eq!(gate.receive(0, barrier(5)), Seen::Nothing);
+    assert_eq!(gate.receive(1, barrier(5)), Seen::Nothing);
+    assert_eq!(gate.receive(2, barrier(5)), Seen::Aligned(5));
+}
+
+#[test]
+fn a_newer_barrier_declines_the_checkpoint_being_collected_and_is_collected() {
+    for mode in MODES {
+        let mut gate = collecting(mode);
+        assert_eq!(gate.receive(1, barrier(8)), Seen::Declined(5));
+        assert_eq!(gate.collecting(), Some(8));
+        assert_eq!(gate.receive(2, barrier(5)), Seen::Nothing, "5 is over");
+        assert_eq!(gate.receive(2, barrier(8)), Seen::Nothing);
+        assert_eq!(gate.receive(0, barrier(8)), Seen::Aligned(8));
+    }
+}
+
+#[test]
+fn a_newer_barrier_behind_the_barrier_waits_in_exactly_once_mode_only() {
+    let mut gate = collecting(ExactlyOnce);
+    assert_eq!(gate.receive(0, barrier(8)), Seen::Nothing);
+    assert_eq!(gate.collecting(), Some(5));
+    assert_eq!(collecting(AtLeastOnce).receive(0, barrier(8)), Seen::Declined(5));
+}
+
+#[test]
+fn a_barrier_between_the_last_handled_and_the_one_collected_is_dropped() {
+    for mode in MODES {
+        let mut gate = collecting(mode);
+        assert_eq!(gate.receive(1, barrier(4)), Seen::Nothing);
+        assert_eq!(gate.collecting(), Some(5));
+        assert_eq!(gate.receive(2, barrier(5)), Seen::Nothing);
+        assert_eq!(gate.receive(1, barrier(5)), Seen::Aligned(5));
+    }
+}
+
+#[test]
+fn the_last_channel_to_end_ends_the_input() {
+    for mode in MODES {
+        let mut gate = Gate::new(2, mode, 4);
+        assert_eq!(gate.receive(1, end()), Seen::Ended { all: false });
+        assert_eq!(gate.receive(0, end()), Seen::Ended { all: true });
+    }
+}
+
+#[test]
+fn an_end_behind_the_barrier_waits_in_exactly_once_mode_only() {
+    let mut gate = collecting(ExactlyOnce);
+    assert_eq!(gate.receive(0, end()), Seen::Nothing);
+    assert_eq!(gate.receive(1, end()), Seen::Ended { all: false }, "an open channel ends at once");
+    assert_eq!(collecting(AtLeastOnce).receive(0, end()), Seen::Ended { all: false });
+}
+
+#[test]
+fn ended_channels_still_align() {
+    for mode in MODES {
+        let mut gate = Gate::new(2, mode, 4);
+        assert_eq!(gate.receive(0, end()), Seen::Ended { all: false });
+        assert_eq!(gate.receive(1, barrier(1)), Seen::Nothing, "not without the ended channel");
+        assert_eq!(gate.receive(0, barrier(1)), Seen::Aligned(1));
+        assert_eq!(gate.receive(1, end()), Seen::Ended { all: true });
+        assert_eq!(gate.receive(0, barrier(2)), Seen::Nothing);
+        assert_eq!(gate.receive(1, barrier(2)), Seen::Aligned(2));
+    }
+}
+
+#[test]
+fn a_cancelled_checkpoint_is_over_and_unblocks() {
+    for mode in MODES {
+        for cancelled in [5, 9] {
+            let mut gate = collecting(mode);
+            let early = gate.receive(0, batch(7));
+            gate.cancel(cancelled);
+            assert_eq!(gate.collecting(), None);
+            let replayed = gate.replay();
+            match mode {
+                ExactlyOnce => assert_eq!((early, replayed), (Seen::Nothing, vec![Seen::Delivered(7)])),
+                AtLeastOnce => assert_eq!((early, replayed), (Seen::Delivered(7), vec![])),
+            }
+            assert_eq!(gate.receive(1, barrier(cancelled)), Seen::Nothing, "it came late");
+            assert_eq!(gate.collecting(), None);
+            gate.receive(1, barrier(10));
+            assert_eq!(gate.collecting(), Some(10));
+        }
+    }
+}
+
+#[test]
+fn cancelling_an_older_checkpoint_changes_nothing_for_the_one_being_collected() {
+    for mode in MODES {
+        let mut gate = collecting(mode);
+        gate.cancel(4);
+        assert_eq!(gate.collecting(), Some(5));
+        gate.cancel(1);
+        gate.receive(1, barrier(5));
+        assert_eq!(gate.receive(2, barrier(5)), Seen::Aligned(5));
+    }
+}
+
+#[test]
+fn cancelling_while_waiting_drops_the_barriers_that_are_still_to_come() {
+    for mode in MODES {
+        let mut gate = Gate::new(2, mode, 4);
+        gate.cancel(3);
+        gate.cancel(2);
+        for n in 1..=3 {
+            assert_eq!(gate.receive(0, barrier(n)), Seen::Nothing);
+            assert_eq!(gate.collecting(), None);
+        }
+    }
+}
+
+#[test]
+fn the_alignment_buffer_is_bounded_for_all_channels_together() {
+    let mut gate = Gate::new(3, ExactlyOnce, 3);
+    gate.receive(0, barrier(1));
+    gate.receive(1, barrier(1));
+    gate.receive(0, batch(1));
+    gate.receive(1, batch(2));
+    assert!(gate.can_read(0) && gate.can_read(1));
+    gate.receive(0, batch(3));
+    assert!(!gate.can_read(0) && !gate.can_read(1), "full: what is blocked is left unread");
+    assert!(gate.can_read(2), "the channel that the alignment waits for is read");
+    assert_eq!(gate.receive(2, batch(4)), Seen::Delivered(4));
+    assert_eq!(gate.receive(2, barrier(1)), Seen::Aligned(1));
+    assert!((0..3).all(|channel| !gate.can_read(channel)), "what was stashed comes first");
+    assert_eq!(gate.replay().len(), 3);
+    assert!((0..3).all(|channel| gate.can_read(channel)));
+}
+
+#[test]
+fn without_an_alignment_buffer_a_blocked_channel_is_left_unread_at_once() {
+    let mut gate = Gate::new(2, ExactlyOnce, 0);
+    gate.receive(0, barrier(1));
+    assert!(!gate.can_read(0) && gate.can_read(1));
+    assert_eq!(gate.receive(1, barrier(1)), Seen::Aligned(1));
+    assert!(gate.can_read(0) && gate.can_read(1));
+}
+
+#[test]
+fn each_channels_stash_is_replayed_in_its_order() {
+    let mut gate = Gate::new(3, ExactlyOnce, 8);
+    gate.receive(1, barrier(1));
+    gate.receive(0, barrier(1));
+    for (channel, record) in [(1, 10), (0, 1), (0, 2), (1, 11), (0, 3)] {
+        assert_eq!(gate.receive(channel, batch(record)), Seen::Nothing);
+    }
+    assert_eq!(gate.receive(2, barrier(1)), Seen::Aligned(1));
+    let replayed = gate.replay();
+    let of = |range: std::ops::Range<u64>| -> Vec<_> {
+        let of_channel = replayed.iter().filter(|seen| matches!(seen, Seen::Delivered(n) if range.contains(n)));
+        of_channel.cloned().collect()
+    };
+    assert_eq!(of(0..10), [Seen::Delivered(1), Seen::Delivered(2), Seen::Delivered(3)]);
+    assert_eq!(of(10..20), [Seen::Delivered(10), Seen::Delivered(11)]);
+}
+
+#[test]
+fn a_newer_barrier_met_in_the_replay_is_aligned_in_its_turn_and_stops_its_channel() {
+    let mut gate = Gate::new(2, ExactlyOnce, 8);
+    gate.receive(0, barrier(1));
+    for element in [batch(1), barrier(2), batch(2), end()] {
+        assert_eq!(gate.receive(0, element), Seen::Nothing);
+    }
+    assert_eq!(gate.receive(1, barrier(1)), Seen::Aligned(1));
+    assert_eq!(gate.replay(), [Seen::Delivered(1), Seen::Nothing], "up to the barrier, which is collected");
+    assert_eq!(gate.collecting(), Some(2));
+    assert!(gate.can_read(1), "the other channel is read meanwhile");
+    assert_eq!(gate.receive(1, batch(20)), Seen::Delivered(20));
+    assert_eq!(gate.receive(1, barrier(2)), Seen::Aligned(2));
+    assert_eq!(gate.replay(), [Seen::Delivered(2), Seen::Ended { all: false }]);
+}
+
+#[test]
+fn a_barrier_met_in_the_replay_can_be_the_last_one() {
+    let mut gate = Gate::new(3, ExactlyOnce, 8);
+    gate.receive(0, barrier(1));
+    gate.receive(0, barrier(2));
+    gate.receive(1, barrier(1));
+    gate.receive(1, barrier(2));
+    assert_eq!(gate.receive(2, barrier(2)), Seen::Declined(1), "channel 2 never had barrier 1");
+    assert_eq!(gate.replay(), [Seen::Nothing, Seen::Aligned(2)]);
+}
+
+#[test]
+fn the_time_of_the_alignment_is_from_the_first_barrier_to_the_last() {
+    for (mode, expected) in [(ExactlyOnce, (ms(20), 1)), (AtLeastOnce, (ms(0), 0))] {
+        let mut gate = InputGate::new(2, mode, 4, CheckpointId(0));
+        gate.receive(ChannelIndex(0), barrier(1), at(10));
+        gate.receive(ChannelIndex(0), batch(1), at(20));
+        let GateEvent::Aligned(aligned) = gate.receive(ChannelIndex(1), barrier(1), at(30)) else {
+            panic!("both barriers are in");
+        };
+        assert_eq!((aligned.alignment, aligned.stashed), expected, "{mode:?}");
+    }
+}

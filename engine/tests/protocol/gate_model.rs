@@ -1,0 +1,200 @@
+//! The gate against a model that stashes without bound and has one rule: handle what is not blocked, the lowest channel first.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use cofferdam_engine::checkpoint::config::CheckpointMode;
+use proptest::{prelude::*, sample::Index};
+
+use crate::support::{Gate, Seen, barrier, batch, end};
+
+/// An element of a script; batches are numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Item {
+    Batch(u64),
+    Barrier(u64),
+    End,
+}
+
+struct Model {
+    mode: CheckpointMode,
+    queues: Vec<VecDeque<Item>>,
+    ended: usize,
+    collecting: Option<(u64, BTreeSet<usize>)>,
+    last: u64,
+    events: Vec<Seen>,
+}
+
+impl Model {
+    fn is_blocked(&self, channel: usize) -> bool {
+        let arrived = self.collecting.as_ref().is_some_and(|(_, arrived)| arrived.contains(&channel));
+        self.mode == CheckpointMode::ExactlyOnce && arrived
+    }
+
+    fn settle(&mut self) {
+        while let Some(channel) = (0..self.queues.len()).find(|i| !self.queues[*i].is_empty() && !self.is_blocked(*i)) {
+            match self.queues[channel].pop_front() {
+                Some(Item::Batch(n)) => self.events.push(Seen::Delivered(n)),
+                Some(Item::End) => {
+                    self.ended += 1;
+                    self.events.push(Seen::Ended { all: self.ended == self.queues.len() });
+                }
+                Some(Item::Barrier(n)) => self.barrier(channel, n),
+                None => {}
+            }
+        }
+    }
+
+    fn barrier(&mut self, channel: usize, n: u64) {
+        let collecting = self.collecting.as_ref().map_or(0, |(collecting, _)| *collecting);
+        if n <= self.last || n < collecting {
+            return;
+        }
+        if n > collecting {
+            if collecting > 0 {
+                self.events.push(Seen::Declined(collecting));
+                self.last = collecting;
+            }
+            self.collecting = Some((n, BTreeSet::new()));
+        }
+        if let Some((_, arrived)) = &mut self.collecting {
+            arrived.insert(channel);
+            if arrived.len() == self.queues.len() {
+                self.events.push(Seen::Aligned(n));
+                self.last = n;
+                self.collecting = None;
+            }
+        }
+    }
+
+    fn cancel(&mut self, n: u64) {
+        self.collecting.take_if(|(collecting, _)| *collecting <= n);
+        self.last = self.last.max(n);
+        self.settle();
+    }
+}
+
+/// One channel's elements: batches, barriers with growing numbers, of which some are left out, perhaps an end.
+fn channel(barriers: u64) -> impl Strategy<Value = Vec<Item>> {
+    let between = prop::collection::vec(0..3usize, barriers as usize + 1);
+    let skipped = prop::collection::vec(prop::bool::weighted(0.15), barriers as usize);
+    (between, skipped, 0..=barriers + 1).prop_map(move |(between, skipped, end)| {
+        let mut items = Vec::new();
+        let mut ended = false;
+        for n in 0..=barriers {
+            if n == end {
+                items.push(Item::End);
+                ended = true;
+            }
+            if !ended {
+                items.extend(std::iter::repeat_n(Item::Batch(0), between[n as usize]));
+            }
+            if n < barriers && !skipped[n as usize] {
+                items.push(Item::Barrier(n + 1));
+            }
+        }
+        items
+    })
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Read(Index),
+    Cancel(u64),
+}
+
+fn script() -> impl Strategy<Value = (Vec<Vec<Item>>, Vec<Step>, usize)> {
+    let channels = prop::collection::vec(channel(5), 1..4);
+    let step = prop_oneof![20 => any::<Index>().prop_map(Step::Read), 1 => (1..6u64).prop_map(Step::Cancel)];
+    (channels, prop::collection::vec(step, 1..200), 0..6usize).prop_map(|(mut channels, steps, limit)| {
+        // Numbered, so that each batch tells its channel and its place there.
+        for (number, items) in channels.iter_mut().enumerate() {
+            let mut next = number as u64 * 1000;
+            for item in items {
+                if let Item::Batch(n) = item {
+                    *n = next;
+                    next += 1;
+                }
+            }
+        }
+        (channels, steps, limit)
+    })
+}
+
+fn element(item: Item) -> cofferdam_engine::StreamElement {
+    match item {
+        Item::Batch(n) => batch(n),
+        Item::Barrier(n) => barrier(n),
+        Item::End => end(),
+    }
+}
+
+/// What the batches before barrier `n` of each channel are.
+fn before(channels: &[Vec<Item>], n: u64) -> BTreeSet<u64> {
+    let of_channel = |items: &Vec<Item>| {
+        let up_to = items.iter().take_while(|item| **item != Item::Barrier(n)).copied().collect::<Vec<_>>();
+        up_to.into_iter().filter_map(|item| if let Item::Batch(n) = item { Some(n) } else { None })
+    };
+    channels.iter().flat_map(of_channel).collect()
+}
+
+fn check(mode: CheckpointMode, channels: Vec<Vec<Item>>, steps: Vec<Step>, limit: usize) {
+    let mut gate = Gate::new(channels.len(), mode, limit);
+    let queues = vec![VecDeque::new(); channels.len()];
+    let mut model = Model { mode, queues, ended: 0, collecting: None, last: 0, events: Vec::new() };
+    let mut events = Vec::new();
+    let mut unread: Vec<VecDeque<_>> = channels.iter().map(|items| items.iter().copied().collect()).collect();
+    let (mut received, mut last_cancelled) = (0usize, 0);
+    for step in steps {
+        match step {
+            Step::Cancel(n) => {
+                gate.cancel(n);
+                model.cancel(n);
+                last_cancelled = n.max(last_cancelled);
+            }
+            Step::Read(index) => {
+                let readable: Vec<_> =
+                    (0..unread.len()).filter(|i| !unread[*i].is_empty() && gate.can_read(*i as u32)).collect();
+                if readable.is_empty() {
+                    break;
+                }
+                let channel = *index.get(&readable);
+                let Some(item) = unread[channel].pop_front() else { break };
+                received += 1;
+                events.push(gate.receive(channel as u32, element(item)));
+                model.queues[channel].push_back(item);
+                model.settle();
+            }
+        }
+        events.extend(gate.replay());
+        let stashed: usize = model.queues.iter().map(VecDeque::len).sum();
+        assert!(stashed <= limit, "{stashed} of {received} elements stashed, {limit} allowed");
+    }
+    events.retain(|event| *event != Seen::Nothing);
+    assert_eq!(events, model.events);
+    let mut delivered = BTreeSet::new();
+    for event in events {
+        match event {
+            Seen::Delivered(n) => assert!(delivered.insert(n), "batch {n} came twice"),
+            Seen::Aligned(n) => {
+                let before = before(&channels, n);
+                match mode {
+                    CheckpointMode::ExactlyOnce => {
+                        assert_eq!(delivered, before, "a snapshot is what lies before the barriers")
+                    }
+                    CheckpointMode::AtLeastOnce => assert!(delivered.is_superset(&before), "a snapshot lacks a batch"),
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_gate_does_what_the_model_does((channels, steps, limit) in script()) {
+        check(CheckpointMode::ExactlyOnce, channels.clone(), steps.clone(), limit);
+        check(CheckpointMode::AtLeastOnce, channels, steps, limit);
+    }
+}

@@ -1,0 +1,7 @@
+//! The protocol's state machines, each driven by hand: one machine a file.
+
+mod coordinator;
+mod gate;
+mod gate_model;
+mod supervisor;
+mod support;

@@ -1,0 +1,285 @@
+//! The machines of one attempt: what the actors of the coordinator and of the subtasks do.
+
+use std::collections::BTreeMap;
+
+use cofferdam_engine::{
+    Attempt, CheckpointId, Clock as _, Error, ErrorKind, ProcessingTime,
+    checkpoint::{
+        coordinator::{Coordinator, CoordinatorEffect},
+        snapshot::SubtaskId,
+        store::CommitStats,
+    },
+    subtask::{Completion, Control, SubtaskEffect, SubtaskInput},
+};
+
+use crate::{
+    call::{Call, Returned, Work},
+    fault::Fault,
+    part::{Channels, Move, Part, State},
+    post::{Letter, Message, Party, Request},
+    process::Process,
+    world::World,
+};
+
+pub(crate) struct Running {
+    pub(crate) attempt: Attempt,
+    pub(crate) coordinator: Coordinator,
+    pub(crate) is_committing: bool,
+    pub(crate) coordinator_state: State,
+    pub(crate) parts: BTreeMap<SubtaskId, Part>,
+    pub(crate) channels: Channels,
+    /// The newest checkpoint triggered.
+    pub(crate) triggered: CheckpointId,
+    /// Parts, the coordinator among them, that have not reported that they stopped.
+    pub(crate) left: usize,
+}
+
+impl Running {
+    pub(crate) fn coordinator_deadline(&self) -> Option<ProcessingTime> {
+        self.coordinator.deadline().filter(|_| self.coordinator_state == State::Running)
+    }
+
+    fn sources(&self) -> Vec<SubtaskId> {
+        self.parts.iter().filter(|(_, part)| part.is_source).map(|(id, _)| *id).collect()
+    }
+
+    fn all(&self) -> Vec<SubtaskId> {
+        self.parts.keys().copied().collect()
+    }
+
+    /// Numbers are never used twice, and grow.
+    fn check_number(&mut self, checkpoint: CheckpointId, world: &mut World) {
+        assert!(world.triggered.insert((self.attempt, checkpoint)), "checkpoint {checkpoint} was triggered before");
+        assert!(checkpoint > self.triggered, "checkpoint {checkpoint} triggered after {}", self.triggered);
+        let newest = world.backend.newest();
+        assert!(newest.is_some_and(|newest| newest < checkpoint), "{newest:?} is stored, {checkpoint} triggered");
+        self.triggered = checkpoint;
+    }
+}
+
+impl Process {
+    /// Asks the coordinator, and carries out what it wants.
+    pub(crate) fn coordinate(
+        &mut self,
+        world: &mut World,
+        ask: impl FnOnce(&mut Coordinator, ProcessingTime) -> Vec<CoordinatorEffect>,
+    ) {
+        let Self { running: Some(running), post, calls, .. } = self else { return };
+        let attempt = running.attempt;
+        let mut tell = |to: Vec<SubtaskId>, control| {
+            to.into_iter()
+                .for_each(|id| post.send(Party::Coordinator, Party::Subtask(id), attempt, Message::Control(control)));
+        };
+        let mut done = None;
+        for effect in ask(&mut running.coordinator, world.clock.now()) {
+            match effect {
+                CoordinatorEffect::Trigger { checkpoint, halt } => {
+                    running.check_number(checkpoint, world);
+                    tell(running.sources(), Control::Trigger { checkpoint, halt });
+                }
+                CoordinatorEffect::EndInput => tell(running.sources(), Control::EndInput),
+                CoordinatorEffect::Completed(checkpoint) => {
+                    let stored = world.backend.committed().contains(&(attempt, checkpoint));
+                    assert!(stored, "checkpoint {checkpoint} was announced before it was durable");
+                    tell(running.all(), Control::Completed(checkpoint));
+                }
+                CoordinatorEffect::Aborted(checkpoint) => {
+                    world.aborted.insert(checkpoint);
+                    tell(running.all(), Control::Aborted(checkpoint));
+                }
+                CoordinatorEffect::Commit(commit) => {
+                    running.is_committing = true;
+                    calls.push(Call::new(Party::Coordinator, attempt, Work::Commit(commit), world));
+                }
+                CoordinatorEffect::Record(_) => {}
+                CoordinatorEffect::Done(end) => done = Some(end),
+            }
+        }
+        if let Some(end) = done {
+            post.send(Party::Coordinator, Party::Supervisor, attempt, Message::Done(end));
+        }
+    }
+
+    pub(crate) fn tell_coordinator(&mut self, from: Option<SubtaskId>, letter: Letter, world: &mut World) {
+        let Some(running) = self.running.as_mut().filter(|running| running.attempt == letter.attempt) else { return };
+        let is_running = running.coordinator_state == State::Running;
+        match (from, letter.message) {
+            (_, Message::Stop) => {
+                running.coordinator_state = State::Stopping;
+                self.if_coordinator_stopped();
+            }
+            (_, Message::Request(Request::Stop)) => self.coordinate(world, |coordinator, now| coordinator.stop(now)),
+            (_, Message::Request(Request::Drain)) => self.coordinate(world, |coordinator, _| coordinator.drain()),
+            (Some(id), report) if is_running => self.coordinate(world, |coordinator, now| match report {
+                Message::Acknowledged(checkpoint, snapshot) => coordinator.acknowledge(id, checkpoint, *snapshot, now),
+                Message::Declined(checkpoint, reason) => coordinator.decline(id, checkpoint, &reason, now),
+                Message::Published(checkpoint) => coordinator.published(id, checkpoint),
+                Message::Finished => coordinator.finished(id, now),
+                _ => Vec::new(),
+            }),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn tell_subtask(&mut self, id: SubtaskId, letter: Letter, world: &mut World) {
+        let Some(running) = self.running.as_mut().filter(|running| running.attempt == letter.attempt) else { return };
+        let Some(part) = running.parts.get_mut(&id) else { return };
+        match letter.message {
+            Message::Control(control) if part.state == State::Running => {
+                self.step(id, world, |part, world| {
+                    part.step(SubtaskInput::Control(control), &world.clock, world.setup.slice_records)
+                });
+            }
+            Message::Stop => {
+                part.state = State::Stopping;
+                self.if_subtask_stopped(id);
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn move_data(&mut self, id: SubtaskId, data: Move, world: &mut World) {
+        let Some(running) = &mut self.running else { return };
+        let mut channels = std::mem::take(&mut running.channels);
+        self.step(id, world, |part, world| part.make(data, &mut channels, &world.clock, world.setup.slice_records));
+        if let Some(running) = &mut self.running {
+            running.channels = channels;
+        }
+    }
+
+    /// Lets a subtask do something, and carries out what it wants.
+    fn step(
+        &mut self,
+        id: SubtaskId,
+        world: &mut World,
+        step: impl FnOnce(&mut Part, &World) -> Result<Vec<SubtaskEffect>, Error>,
+    ) {
+        let Self { running: Some(running), post, calls, .. } = self else { return };
+        let attempt = running.attempt;
+        let Some(part) = running.parts.get_mut(&id) else { return };
+        let before = part.records;
+        let effects = step(part, world);
+        if part.records != before {
+            assert!(world.backend.newest().is_some(), "a record was read before checkpoint 0 was stored");
+            world.progress = world.step;
+        }
+        let from = Party::Subtask(id);
+        let mut report = |message| post.send(from, Party::Coordinator, attempt, message);
+        match effects {
+            Ok(effects) => {
+                for effect in effects {
+                    match effect {
+                        SubtaskEffect::PreCommit(checkpoint, call) => {
+                            part.calls += 1;
+                            calls.push(Call::new(from, attempt, Work::PreCommit(checkpoint, call), world));
+                        }
+                        SubtaskEffect::Publish(checkpoint, call) => {
+                            part.calls += 1;
+                            calls.push(Call::new(from, attempt, Work::Publish(checkpoint, call), world));
+                        }
+                        SubtaskEffect::Acknowledge(checkpoint, snapshot) => {
+                            report(Message::Acknowledged(checkpoint, snapshot));
+                        }
+                        SubtaskEffect::Decline(checkpoint, reason) => report(Message::Declined(checkpoint, reason)),
+                        SubtaskEffect::Published(checkpoint) => report(Message::Published(checkpoint)),
+                        SubtaskEffect::Finished => report(Message::Finished),
+                    }
+                }
+            }
+            Err(error) => self.fail_subtask(id, error),
+        }
+    }
+
+    /// A subtask does no more, and says why.
+    pub(crate) fn fail_subtask(&mut self, id: SubtaskId, error: Error) {
+        let Some(running) = &mut self.running else { return };
+        if let Some(part) = running.parts.get_mut(&id) {
+            part.state = State::Failed;
+            self.post.send(Party::Subtask(id), Party::Supervisor, running.attempt, Message::Failed(error));
+        }
+    }
+
+    /// A call of the attempt's has returned.
+    pub(crate) fn returned(&mut self, party: Party, attempt: Attempt, returned: Returned, world: &mut World) {
+        match (party, returned) {
+            (Party::Subtask(id), Returned::Completion(completion)) => self.completed(id, attempt, completion, world),
+            (_, Returned::Committed(checkpoint, result)) => self.committed(attempt, checkpoint, result, world),
+            (_, Returned::Opened(opened)) => self.opened(*opened, world),
+            (_, Returned::Deleted(result)) => self.deleted(result, world),
+            (_, Returned::Completion(_)) => {}
+        }
+    }
+
+    fn completed(&mut self, id: SubtaskId, attempt: Attempt, completion: Completion, world: &mut World) {
+        let Some(running) = self.running.as_mut().filter(|running| running.attempt == attempt) else {
+            panic!("a call of attempt {attempt} outlived it");
+        };
+        let Some(part) = running.parts.get_mut(&id) else { return };
+        part.calls -= 1;
+        if part.state == State::Running {
+            self.step(id, world, |part, world| {
+                part.step(SubtaskInput::Completion(completion), &world.clock, world.setup.slice_records)
+            });
+        }
+        self.if_subtask_stopped(id);
+    }
+
+    fn committed(
+        &mut self,
+        attempt: Attempt,
+        checkpoint: CheckpointId,
+        result: Result<CommitStats, Error>,
+        world: &mut World,
+    ) {
+        let Some(running) = self.running.as_mut().filter(|running| running.attempt == attempt) else {
+            panic!("a commit of attempt {attempt} outlived it");
+        };
+        running.is_committing = false;
+        match result {
+            Ok(stats) => {
+                world.progress = world.step;
+                self.coordinate(world, |coordinator, now| coordinator.committed(checkpoint, stats, now));
+            }
+            Err(error) => self.post.send(Party::Coordinator, Party::Supervisor, attempt, Message::Failed(error)),
+        }
+        self.if_coordinator_stopped();
+    }
+
+    fn if_coordinator_stopped(&mut self) {
+        let Some(running) = &mut self.running else { return };
+        if running.coordinator_state == State::Stopping && !running.is_committing {
+            running.coordinator_state = State::Stopped;
+            let next = Some(running.coordinator.next_checkpoint());
+            self.post.send(Party::Coordinator, Party::Supervisor, running.attempt, Message::Stopped(next));
+        }
+    }
+
+    fn if_subtask_stopped(&mut self, id: SubtaskId) {
+        let Some(running) = &mut self.running else { return };
+        if let Some(part) = running.parts.get_mut(&id)
+            && part.state == State::Stopping
+            && part.calls == 0
+        {
+            part.state = State::Stopped;
+            self.post.send(Party::Subtask(id), Party::Supervisor, running.attempt, Message::Stopped(None));
+        }
+    }
+
+    /// A fault that harms at once: a subtask fails, or declines what is under way.
+    pub(crate) fn harm(&mut self, fault: Fault, world: &mut World) {
+        let Some(running) = &mut self.running else { return };
+        let able: Vec<_> = running.parts.iter().filter(|(_, part)| part.state == State::Running).collect();
+        let Some((id, _)) = world.random.choice(able) else { return };
+        let id = *id;
+        match fault {
+            Fault::FailSubtask => {
+                self.fail_subtask(id, Error::new(ErrorKind::Operator, "injected: a subtask fails", None))
+            }
+            Fault::Decline => {
+                let message = Message::Declined(running.triggered, "injected".to_string());
+                self.post.send(Party::Subtask(id), Party::Coordinator, running.attempt, message);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! One input channel: a bounded FIFO that insists on the grammar of streams.
+
+use std::collections::VecDeque;
+
+use cofferdam_engine::{CheckpointId, StreamElement};
+
+pub(crate) struct Channel {
+    queue: VecDeque<StreamElement>,
+    capacity: usize,
+    last_barrier: CheckpointId,
+    ended: bool,
+}
+
+impl Channel {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { queue: VecDeque::new(), capacity, last_barrier: CheckpointId(0), ended: false }
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.queue.len() < self.capacity
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn push(&mut self, element: StreamElement) {
+        match &element {
+            StreamElement::Batch(batch) => {
+                assert!(!self.ended, "a batch behind the end of input");
+                assert!(!batch.is_empty(), "an empty batch");
+            }
+            StreamElement::Barrier(barrier) => {
+                assert!(barrier.checkpoint > self.last_barrier, "barriers grow");
+                self.last_barrier = barrier.checkpoint;
+            }
+            StreamElement::EndOfInput => assert!(!std::mem::replace(&mut self.ended, true), "the input ends once"),
+        }
+        self.queue.push_back(element);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<StreamElement> {
+        self.queue.pop_front()
+    }
+}

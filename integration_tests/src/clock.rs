@@ -1,0 +1,28 @@
+//! Virtual time: it stands still unless the simulation moves it.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use cofferdam_engine::{Clock, ProcessingTime};
+
+#[derive(Debug, Default)]
+pub(crate) struct VirtualClock(AtomicU64);
+
+impl VirtualClock {
+    pub(crate) fn advance(&self, by: Duration) {
+        self.0.store(self.now().after(by).0, Ordering::Relaxed);
+    }
+
+    /// Moves on to `time`, if that is not past.
+    pub(crate) fn advance_to(&self, time: ProcessingTime) {
+        self.0.fetch_max(time.0, Ordering::Relaxed);
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> ProcessingTime {
+        ProcessingTime(self.0.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,182 @@
+//! A subtask and what the runtime's actor keeps beside it.
+
+use std::{collections::BTreeMap, fmt};
+
+use cofferdam_engine::{
+    ChannelIndex, Clock as _, Error, ProcessingTime, Slice,
+    checkpoint::snapshot::SubtaskId,
+    subtask::{Need, RecordCounts, Subtask, SubtaskEffect, SubtaskInput},
+    topology::plan::Deployed,
+};
+
+use crate::{channel::Channel, clock::VirtualClock};
+
+/// Every input channel of an attempt.
+pub(crate) type Channels = BTreeMap<(SubtaskId, ChannelIndex), Channel>;
+
+/// Something that a subtask's data plane can do next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Move {
+    Send(ChannelIndex),
+    Read(ChannelIndex),
+    Resume,
+    Flush,
+}
+
+impl fmt::Display for Move {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(channel) => write!(f, "sends on {channel}"),
+            Self::Read(channel) => write!(f, "reads {channel}"),
+            Self::Resume => f.write_str("goes on"),
+            Self::Flush => f.write_str("flushes"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Running,
+    /// Waits to be stopped.
+    Failed,
+    Stopping,
+    Stopped,
+}
+
+pub(crate) struct Part {
+    pub(crate) subtask: Subtask,
+    pub(crate) outputs: Vec<(SubtaskId, ChannelIndex)>,
+    pub(crate) inputs: usize,
+    pub(crate) is_source: bool,
+    pub(crate) state: State,
+    /// Calls that have not returned.
+    pub(crate) calls: usize,
+    /// Records so far.
+    pub(crate) records: RecordCounts,
+    /// A flush may have something to do.
+    may_flush: bool,
+}
+
+impl Part {
+    pub(crate) fn new(deployed: Deployed) -> Self {
+        let Deployed { subtask, inputs, outputs, is_source, .. } = deployed;
+        let records = RecordCounts::default();
+        Self { subtask, outputs, inputs, is_source, state: State::Running, calls: 0, records, may_flush: true }
+    }
+
+    /// What the data plane can do now.
+    pub(crate) fn moves(&mut self, channels: &Channels, now: ProcessingTime, found: &mut Vec<Move>) {
+        if self.state != State::Running {
+            return;
+        }
+        match self.subtask.need() {
+            Need::Room => {
+                for (channel, output) in (0u32..).map(ChannelIndex).zip(&self.outputs) {
+                    if self.subtask.has_ready(channel) && channels[output].has_room() {
+                        found.push(Move::Send(channel));
+                    }
+                }
+            }
+            Need::Turn => found.push(Move::Resume),
+            Need::Input(until) => {
+                let before = found.len();
+                let id = self.subtask.id();
+                for channel in (0..self.inputs as u32).map(ChannelIndex) {
+                    if channels[&(id, channel)].len() > 0 && self.subtask.can_read(channel) {
+                        found.push(Move::Read(channel));
+                    }
+                }
+                if found.len() == before {
+                    if until.is_some_and(|time| time <= now) {
+                        found.push(Move::Resume);
+                    } else if self.may_flush {
+                        found.push(Move::Flush);
+                    }
+                }
+            }
+        }
+    }
+
+    /// When a source may be asked again.
+    pub(crate) fn deadline(&mut self) -> Option<ProcessingTime> {
+        match self.subtask.need() {
+            Need::Input(until) if self.state == State::Running => until,
+            _ => None,
+        }
+    }
+
+    /// Makes a move.
+    pub(crate) fn make(
+        &mut self,
+        data: Move,
+        channels: &mut Channels,
+        clock: &VirtualClock,
+        records: u64,
+    ) -> Result<Vec<SubtaskEffect>, Error> {
+        match data {
+            Move::Send(channel) => {
+                let output = self.outputs[channel.index()];
+                if let (Some(element), Some(to)) = (self.subtask.take_ready(channel), channels.get_mut(&output)) {
+                    to.push(element);
+                }
+                Ok(Vec::new())
+            }
+            Move::Read(channel) => {
+                let from = channels.get_mut(&(self.subtask.id(), channel));
+                match from.and_then(Channel::pop) {
+                    Some(element) => self.step(SubtaskInput::Element(channel, element), clock, records),
+                    None => Ok(Vec::new()),
+                }
+            }
+            Move::Resume => self.step(SubtaskInput::Resume, clock, records),
+            Move::Flush => {
+                self.may_flush = self.subtask.flush();
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// One step of the machine.
+    pub(crate) fn step(
+        &mut self,
+        input: SubtaskInput,
+        clock: &VirtualClock,
+        records: u64,
+    ) -> Result<Vec<SubtaskEffect>, Error> {
+        self.may_flush = true;
+        let mut effects = Vec::new();
+        let mut stride = 1;
+        let mut slice = Slice::new(clock, std::time::Duration::from_millis(1), records, &mut stride);
+        self.subtask.step(input, &mut slice, &mut effects)?;
+        let RecordCounts { records_in, records_out } = self.subtask.take_record_counts();
+        self.records.records_in += records_in;
+        self.records.records_out += records_out;
+        Ok(effects)
+    }
+
+    /// For a run that makes no progress.
+    pub(crate) fn describe(&mut self, channels: &Channels, clock: &VirtualClock) -> String {
+        let id = self.subtask.id();
+        let inputs: Vec<_> = (0..self.inputs as u32)
+            .map(ChannelIndex)
+            .map(|channel| {
+                let queued = channels[&(id, channel)].len();
+                format!("{queued}{}", if self.subtask.can_read(channel) { "" } else { " unread" })
+            })
+            .collect();
+        let ready: Vec<_> =
+            (0..self.outputs.len() as u32).filter(|i| self.subtask.has_ready(ChannelIndex(*i))).collect();
+        format!(
+            "{}.{} '{}': {:?}, needs {:?} at {} ns, inputs [{}], ready outputs {ready:?}, {} calls, {:?}",
+            id.chain,
+            id.index,
+            self.subtask.name(),
+            self.state,
+            self.subtask.need(),
+            clock.now(),
+            inputs.join(", "),
+            self.calls,
+            self.records,
+        )
+    }
+}

@@ -1,0 +1,127 @@
+//! Messages between the machines: in order between two of them, in any order otherwise.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+};
+
+use cofferdam_engine::{
+    Attempt, CheckpointId, Error,
+    checkpoint::{
+        coordinator::JobEnd,
+        snapshot::{SubtaskId, SubtaskSnapshot},
+    },
+    subtask::Control,
+};
+
+use crate::fault::Fault;
+
+/// Who sends and receives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Party {
+    Supervisor,
+    Coordinator,
+    Subtask(SubtaskId),
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Supervisor => f.write_str("supervisor"),
+            Self::Coordinator => f.write_str("coordinator"),
+            Self::Subtask(id) => write!(f, "{}.{}", id.chain, id.index),
+        }
+    }
+}
+
+/// What the host asks of a running job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A last checkpoint, and no record behind it.
+    Stop,
+    /// The input ends.
+    Drain,
+    /// The job goes, and its state with it.
+    Cancel,
+}
+
+pub(crate) enum Message {
+    Control(Control),
+    Request(Request),
+    /// The attempt is over.
+    Stop,
+    Acknowledged(CheckpointId, Box<SubtaskSnapshot>),
+    Declined(CheckpointId, String),
+    Published(CheckpointId),
+    Finished,
+    Failed(Error),
+    Done(JobEnd),
+    /// A part of an attempt is gone, and so is every call that it made; the coordinator's tells the next unused number.
+    Stopped(Option<CheckpointId>),
+}
+
+impl Message {
+    /// The fault that loses such a message.
+    pub(crate) fn loss(&self) -> Option<Fault> {
+        match self {
+            Self::Acknowledged(..) => Some(Fault::LoseAcknowledgement),
+            Self::Published(_) => Some(Fault::LosePublished),
+            Self::Control(Control::Completed(_)) => Some(Fault::LoseCompletion),
+            Self::Control(Control::Aborted(_)) => Some(Fault::LoseAbort),
+            Self::Control(Control::Trigger { .. }) => Some(Fault::LoseTrigger),
+            _ => None,
+        }
+    }
+
+    /// In a word, and the checkpoint that it is about.
+    pub(crate) fn summary(&self) -> (&'static str, Option<CheckpointId>) {
+        match self {
+            Self::Control(Control::Trigger { checkpoint, halt: false }) => ("trigger", Some(*checkpoint)),
+            Self::Control(Control::Trigger { checkpoint, halt: true }) => ("trigger and halt", Some(*checkpoint)),
+            Self::Control(Control::EndInput) => ("end input", None),
+            Self::Control(Control::Completed(checkpoint)) => ("completed", Some(*checkpoint)),
+            Self::Control(Control::Aborted(checkpoint)) => ("aborted", Some(*checkpoint)),
+            Self::Request(Request::Stop) => ("please stop", None),
+            Self::Request(Request::Drain) => ("please drain", None),
+            Self::Request(Request::Cancel) => ("please cancel", None),
+            Self::Stop => ("the attempt is over", None),
+            Self::Acknowledged(checkpoint, _) => ("acknowledged", Some(*checkpoint)),
+            Self::Declined(checkpoint, _) => ("declined", Some(*checkpoint)),
+            Self::Published(checkpoint) => ("published", Some(*checkpoint)),
+            Self::Finished => ("finished", None),
+            Self::Failed(_) => ("failed", None),
+            Self::Done(_) => ("done", None),
+            Self::Stopped(_) => ("stopped", None),
+        }
+    }
+}
+
+pub(crate) struct Letter {
+    pub(crate) attempt: Attempt,
+    pub(crate) message: Message,
+}
+
+#[derive(Default)]
+pub(crate) struct Post {
+    queues: BTreeMap<(Party, Party), VecDeque<Letter>>,
+}
+
+impl Post {
+    pub(crate) fn send(&mut self, from: Party, to: Party, attempt: Attempt, message: Message) {
+        self.queues.entry((from, to)).or_default().push_back(Letter { attempt, message });
+    }
+
+    /// Pairs with something to deliver.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (Party, Party)> + '_ {
+        self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(pair, _)| *pair)
+    }
+
+    pub(crate) fn take(&mut self, pair: (Party, Party)) -> Option<Letter> {
+        self.queues.get_mut(&pair)?.pop_front()
+    }
+
+    /// An attempt's parts are gone: nobody opens their letters any more. What they wrote to the supervisor still arrives.
+    pub(crate) fn drop_all_but_the_supervisors(&mut self) {
+        self.queues.retain(|(_, to), _| *to == Party::Supervisor);
+    }
+}

@@ -1,0 +1,63 @@
+//! The numbers of a run.
+
+use std::time::Duration;
+
+use cofferdam_engine::{RestartStrategy, checkpoint::config::CheckpointConfig, topology::plan::Settings};
+
+/// How a job is run. All small, so that few records meet many interleavings.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The job's.
+    pub settings: Settings,
+    /// What follows a failure.
+    pub restart: RestartStrategy,
+    /// Elements per input channel.
+    pub channel_capacity: usize,
+    /// Records of a subtask's turn, at most.
+    pub slice_records: u64,
+    /// The longest that a step of the simulation takes.
+    pub step_time: Duration,
+}
+
+impl Setup {
+    /// Numbers drawn from `seed`.
+    pub fn drawn(seed: u64) -> Self {
+        // Not the run's own stream, which begins with the same seed.
+        let mut random = fastrand::Rng::with_seed(seed ^ 0x5e70);
+        let step_time = Duration::from_micros(random.u64(2..100));
+        let checkpoints = CheckpointConfig {
+            min_pause: step_time * random.u32(0..20),
+            // Long enough for any checkpoint that nothing holds up.
+            timeout: step_time * 1_000,
+            alignment_buffer: random.usize(0..5),
+            ..CheckpointConfig::every(step_time * random.u32(5..80))
+        };
+        // Now and then none but the last.
+        let checkpoints =
+            if random.u32(0..10) == 0 { CheckpointConfig { interval: None, ..checkpoints } } else { checkpoints };
+        Self {
+            settings: Settings {
+                parallelism: random.u32(1..4),
+                max_parallelism: 8,
+                batch_size: random.usize(1..5),
+                checkpoints,
+            },
+            restart: RestartStrategy::FixedDelay { attempts: u32::MAX, delay: Duration::from_millis(1) },
+            channel_capacity: random.usize(1..5),
+            slice_records: random.u64(1..12),
+            step_time,
+        }
+    }
+
+    /// Another parallelism.
+    pub fn parallelism(mut self, parallelism: u32) -> Self {
+        self.settings.parallelism = parallelism;
+        self
+    }
+
+    /// Another checkpoint configuration.
+    pub fn checkpoints(mut self, change: impl FnOnce(CheckpointConfig) -> CheckpointConfig) -> Self {
+        self.settings.checkpoints = change(self.settings.checkpoints);
+        self
+    }
+}

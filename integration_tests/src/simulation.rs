@@ -1,0 +1,245 @@
+//! A job, run by one thread in virtual time, with every choice drawn from a seed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    time::Duration,
+};
+
+use cofferdam_engine::{
+    Attempt, CheckpointId, Error,
+    checkpoint::{coordinator::JobEnd, snapshot::CheckpointMetadata},
+    subtask::RecordCounts,
+    topology::{Topology, plan::Plan},
+};
+use cofferdam_storage::Memory;
+
+use crate::{
+    clock::VirtualClock,
+    fault::{Fault, Faults},
+    post::Request,
+    process::Process,
+    setup::Setup,
+    store::{FaultyBackend, StoreFault},
+    trace::Event,
+    world::World,
+};
+
+/// Steps without progress after which a run is given up.
+const PATIENCE: u64 = 20_000;
+
+/// Steps after which a run is given up, whatever it did.
+const LIMIT: u64 = 1_000_000;
+
+/// One job on one store, through any number of processes.
+///
+/// # Panics
+/// A run panics, with its seed, when a promise is broken: a checkpoint announced before it is durable, a number used twice, a call that outlived its attempt, an older
+/// checkpoint restored, or no progress for too long.
+pub struct Simulation {
+    seed: u64,
+    world: World,
+    topology: Box<dyn Fn() -> Topology>,
+    process: Option<Process>,
+}
+
+impl Simulation {
+    /// A job that `topology` makes anew for each process. Sinks in it must share what they published.
+    pub fn new(seed: u64, setup: Setup, faults: Faults, topology: impl Fn() -> Topology + 'static) -> Self {
+        let world = World {
+            random: fastrand::Rng::with_seed(seed),
+            clock: VirtualClock::default(),
+            setup,
+            faults,
+            requests: BTreeMap::new(),
+            backend: FaultyBackend::new(Memory::new()),
+            step: 0,
+            progress: 0,
+            lines: Vec::new(),
+            triggered: BTreeSet::new(),
+            aborted: BTreeSet::new(),
+            attempts: Vec::new(),
+            paused: BTreeSet::new(),
+        };
+        Self { seed, world, topology: Box::new(topology), process: None }
+    }
+
+    /// The host asks for something in a step to come.
+    pub fn request_at(mut self, step: u64, request: Request) -> Self {
+        self.world.requests.insert(step, request);
+        self
+    }
+
+    /// Subtasks of this name (their steps' names, ` -> ` between) get no turn from now on, or get it again. Meanwhile time passes only step by
+    /// step, so that others do not skip to a timeout when they have nothing to do.
+    pub fn pause(&mut self, name: &str, paused: bool) {
+        if paused {
+            self.world.paused.insert(name.to_string());
+        } else {
+            self.world.paused.remove(name);
+        }
+        self.world.progress = self.world.step;
+    }
+
+    /// The process dies, now.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// The host asks for something, now.
+    pub fn request(&mut self, request: Request) {
+        self.world.requests.insert(self.world.step + 1, request);
+    }
+
+    /// Changes the numbers that the next process runs with.
+    pub fn set_up(&mut self, change: impl FnOnce(&mut Setup)) {
+        change(&mut self.world.setup);
+    }
+
+    /// Runs the job until it ends, through as many processes as die; starts it again if it had ended.
+    pub fn run(&mut self) -> Result<JobEnd, Error> {
+        loop {
+            if let Some(end) = self.run_steps(LIMIT) {
+                return end;
+            }
+        }
+    }
+
+    /// As [`run`](Self::run), for `steps` steps at most; `None` if it is not over then.
+    pub fn run_steps(&mut self, steps: u64) -> Option<Result<JobEnd, Error>> {
+        let last = self.world.step + steps;
+        while self.world.step < last {
+            let mut process = match self.process.take() {
+                Some(process) => process,
+                None => self.start_process(),
+            };
+            let alive = self.step(&mut process);
+            if let Some(end) = process.ended.take() {
+                let how = end.as_ref().map_or_else(Error::to_string, |end| format!("{end:?}"));
+                self.world.note(Event::Ended(how));
+                return Some(end);
+            }
+            self.process = alive.then_some(process);
+        }
+        None
+    }
+
+    fn start_process(&mut self) -> Process {
+        match Plan::new((self.topology)(), self.world.setup.settings.clone()) {
+            Ok(plan) => Process::new(plan, &mut self.world),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// One step of the process; whether it lives on.
+    fn step(&mut self, process: &mut Process) -> bool {
+        let world = &mut self.world;
+        world.step += 1;
+        let longest = u64::try_from(world.setup.step_time.as_nanos()).unwrap_or(u64::MAX);
+        let passes = Duration::from_nanos(world.random.u64(0..=longest));
+        world.clock.advance(passes);
+        let due = world.faults.due(world.step, &mut world.random);
+        for fault in due {
+            world.note(Event::Fault(fault));
+            match fault {
+                Fault::Kill => return false,
+                Fault::FailSubtask | Fault::Decline => process.harm(fault, world),
+                Fault::FailCommit => world.backend.fail_next(StoreFault::Commit),
+                Fault::FailCommitLate => world.backend.fail_next(StoreFault::CommitLate),
+                Fault::FailOpening => {
+                    let faults = [
+                        StoreFault::Newest,
+                        StoreFault::BeginAttempt,
+                        StoreFault::BeginAttemptLate,
+                        StoreFault::Reader,
+                    ];
+                    let drawn = world.random.choice(faults);
+                    drawn.into_iter().for_each(|fault| world.backend.fail_next(fault));
+                }
+                _ => world.faults.arm(fault),
+            }
+        }
+        if let Some(request) = world.requests.remove(&world.step) {
+            world.note(Event::Request(request));
+            process.request(request, world);
+        }
+        if process.ended.is_none() && !process.act(world) {
+            match process.next_deadline().filter(|_| world.paused.is_empty()) {
+                Some(time) => world.clock.advance_to(time),
+                None if world.paused.is_empty() => self.give_up(process, "nothing can ever happen again"),
+                None => {}
+            }
+        }
+        if self.world.paused.is_empty() && self.world.step - self.world.progress > PATIENCE {
+            self.give_up(process, "no progress for too long");
+        }
+        if self.world.step > LIMIT {
+            self.give_up(process, "no end in sight");
+        }
+        true
+    }
+
+    fn give_up(&mut self, process: &mut Process, why: &str) {
+        let mut state = String::new();
+        if let Some(running) = &mut process.running {
+            for part in running.parts.values_mut() {
+                // Writing to a string cannot fail.
+                let _ = writeln!(state, "{}", part.describe(&running.channels, &self.world.clock));
+            }
+            let _ = writeln!(state, "coordinator: deadline {:?}", running.coordinator_deadline());
+        }
+        let first = self.world.lines.len().saturating_sub(60);
+        self.world.lines[first..].iter().for_each(|line| {
+            let _ = writeln!(state, "{line}");
+        });
+        panic!("seed {}, step {}: {why}\n{state}", self.seed, self.world.step);
+    }
+
+    /// Everything that happened, a line each. The same for the same topology, setup, faults, requests and seed.
+    pub fn trace(&self) -> String {
+        self.world.lines.iter().fold(String::new(), |mut text, line| {
+            let _ = writeln!(text, "{line}");
+            text
+        })
+    }
+
+    /// Steps so far.
+    pub fn steps(&self) -> u64 {
+        self.world.step
+    }
+
+    /// Every checkpoint that became durable, and the attempt that took it.
+    pub fn committed(&self) -> Vec<(Attempt, CheckpointId)> {
+        self.world.backend.committed()
+    }
+
+    /// The record of the newest checkpoint that became durable.
+    pub fn stored(&self) -> Option<CheckpointMetadata> {
+        self.world.backend.metadata()
+    }
+
+    /// Every checkpoint that was triggered, and the attempt that did.
+    pub fn triggered(&self) -> &BTreeSet<(Attempt, CheckpointId)> {
+        &self.world.triggered
+    }
+
+    /// Every checkpoint that was aborted.
+    pub fn aborted(&self) -> &BTreeSet<CheckpointId> {
+        &self.world.aborted
+    }
+
+    /// Every attempt, and the checkpoint that it went on from.
+    pub fn attempts(&self) -> &[(Attempt, CheckpointId)] {
+        &self.world.attempts
+    }
+
+    /// Records that passed subtasks of this name in the attempt under way.
+    pub fn records(&mut self, name: &str) -> RecordCounts {
+        let running = self.process.as_mut().and_then(|process| process.running.as_mut());
+        let parts = running.into_iter().flat_map(|running| running.parts.values());
+        parts.filter(|part| part.subtask.name() == name).fold(RecordCounts::default(), |sum, part| RecordCounts {
+            records_in: sum.records_in + part.records.records_in,
+            records_out: sum.records_out + part.records.records_out,
+        })
+    }
+}

@@ -1,0 +1,183 @@
+//! What the supervisor's actor does: opens attempts, connects their subtasks, and stops them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use cofferdam_engine::{
+    Attempt, ChannelIndex, CheckpointId, Clock as _, Error,
+    checkpoint::{
+        coordinator::{Coordinator, JobEnd},
+        snapshot::SubtaskId,
+    },
+    supervisor::SupervisorEffect,
+};
+
+use crate::{
+    attempt::Running,
+    call::{Call, Work},
+    channel::Channel,
+    opening::Opened,
+    part::{Channels, Part, State},
+    post::{Letter, Message, Party, Request},
+    process::Process,
+    trace::Event,
+    world::World,
+};
+
+impl Process {
+    pub(crate) fn supervise(&mut self, effects: Vec<SupervisorEffect>, world: &mut World) {
+        self.effects.extend(effects);
+        while !self.is_deleting
+            && let Some(effect) = self.effects.pop_front()
+        {
+            match effect {
+                SupervisorEffect::StartAttempt => {
+                    self.is_opening = true;
+                    self.call(Work::Open, world);
+                }
+                SupervisorEffect::StopAttempt => self.stop_attempt(world),
+                SupervisorEffect::WaitUntil(time) => self.wait_until = Some(time),
+                SupervisorEffect::DeleteState => {
+                    self.is_deleting = true;
+                    self.call(Work::Delete, world);
+                }
+                SupervisorEffect::End(result) => {
+                    self.store.close();
+                    self.ended = Some(result);
+                }
+            }
+        }
+    }
+
+    fn call(&mut self, work: Work, world: &mut World) {
+        self.calls.push(Call::new(Party::Supervisor, Attempt(0), work, world));
+    }
+
+    pub(crate) fn opened(&mut self, opened: Result<Opened, Error>, world: &mut World) {
+        self.is_opening = false;
+        match opened {
+            _ if self.is_stopping => self.attempt_stopped(world),
+            Ok(opened) => self.run(opened, world),
+            Err(error) => self.fail(error, world),
+        }
+    }
+
+    fn run(&mut self, opened: Opened, world: &mut World) {
+        world.note(Event::AttemptStarted(opened.attempt, opened.restored));
+        world.progress = world.step;
+        assert_eq!(Some(opened.restored), world.backend.newest(), "a run goes on from the newest checkpoint");
+        assert!(world.attempts.iter().all(|(attempt, _)| *attempt < opened.attempt), "attempts are never used twice");
+        world.attempts.push((opened.attempt, opened.restored));
+        if opened.finished {
+            let effects = self.supervisor.done(JobEnd::Finished);
+            return self.supervise(effects, world);
+        }
+        self.next_checkpoint = self.next_checkpoint.max(opened.restored.next());
+        if opened.draining && !self.requests.contains(&Request::Drain) {
+            self.requests.insert(0, Request::Drain);
+        }
+        self.connect(opened, world);
+    }
+
+    fn connect(&mut self, opened: Opened, world: &mut World) {
+        let Opened { attempt, job, subtasks, .. } = opened;
+        let (config, layout) = (self.plan.settings().checkpoints.clone(), Arc::new(self.plan.layout(job)));
+        let coordinator = Coordinator::new(config, layout, attempt, self.next_checkpoint, world.clock.now());
+        let parts: BTreeMap<SubtaskId, Part> =
+            subtasks.into_iter().map(|deployed| (deployed.subtask.id(), Part::new(deployed))).collect();
+        let mut channels = Channels::new();
+        for (id, part) in &parts {
+            for channel in (0..part.inputs as u32).map(ChannelIndex) {
+                channels.insert((*id, channel), Channel::new(world.setup.channel_capacity));
+            }
+        }
+        let left = parts.len() + 1;
+        self.running = Some(Running {
+            attempt,
+            coordinator,
+            is_committing: false,
+            coordinator_state: State::Running,
+            parts,
+            channels,
+            triggered: CheckpointId(self.next_checkpoint.0 - 1),
+            left,
+        });
+        for request in self.requests.clone() {
+            self.post.send(Party::Supervisor, Party::Coordinator, attempt, Message::Request(request));
+        }
+    }
+
+    fn fail(&mut self, error: Error, world: &mut World) {
+        let effects = self.supervisor.failed(error);
+        self.supervise(effects, world);
+    }
+
+    fn stop_attempt(&mut self, world: &mut World) {
+        match &self.running {
+            Some(running) => {
+                let attempt = running.attempt;
+                let parties = running.parts.keys().map(|id| Party::Subtask(*id)).chain([Party::Coordinator]);
+                for party in parties {
+                    self.post.send(Party::Supervisor, party, attempt, Message::Stop);
+                }
+            }
+            None if self.is_opening => self.is_stopping = true,
+            None => self.attempt_stopped(world),
+        }
+    }
+
+    fn attempt_stopped(&mut self, world: &mut World) {
+        self.is_stopping = false;
+        self.running = None;
+        self.post.drop_all_but_the_supervisors();
+        let random = world.random.f64();
+        let effects = self.supervisor.stopped(world.clock.now(), random);
+        self.supervise(effects, world);
+    }
+
+    pub(crate) fn deleted(&mut self, result: Result<JobEnd, Error>, world: &mut World) {
+        self.is_deleting = false;
+        if let Err(error) = result {
+            self.effects.clear();
+            self.effects.push_back(SupervisorEffect::End(Err(error)));
+        }
+        self.supervise(Vec::new(), world);
+    }
+
+    pub(crate) fn tell_supervisor(&mut self, letter: Letter, world: &mut World) {
+        let Some(running) = self.running.as_mut().filter(|running| running.attempt == letter.attempt) else { return };
+        match letter.message {
+            Message::Failed(error) => self.fail(error, world),
+            Message::Done(end) => {
+                let effects = self.supervisor.done(end);
+                self.supervise(effects, world);
+            }
+            Message::Stopped(next) => {
+                running.left -= 1;
+                let left = running.left;
+                self.next_checkpoint = self.next_checkpoint.max(next.unwrap_or_default());
+                if left == 0 {
+                    self.attempt_stopped(world);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The host wants something.
+    pub(crate) fn request(&mut self, request: Request, world: &mut World) {
+        if request == Request::Cancel {
+            let effects = self.supervisor.cancel();
+            return self.supervise(effects, world);
+        }
+        if self.requests.contains(&request) {
+            return;
+        }
+        self.requests.push(request);
+        if let Some(running) = &self.running {
+            self.post.send(Party::Supervisor, Party::Coordinator, running.attempt, Message::Request(request));
+        } else if request == Request::Stop {
+            let effects = self.supervisor.stop_while_waiting();
+            self.supervise(effects, world);
+        }
+    }
+}

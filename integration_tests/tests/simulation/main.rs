@@ -1,0 +1,12 @@
+//! Promises, held to by thousands of simulated runs.
+
+mod aborted;
+mod at_least_once;
+mod bounded_memory;
+mod cases;
+mod end_of_input;
+mod exactly_once;
+mod numbers;
+mod random_topology;
+mod reproducible;
+mod stop_and_drain;

@@ -1,0 +1,148 @@
+//! What the host asks for, and what becomes of it when something fails.
+
+use std::time::Duration;
+
+use cofferdam::connector::{CollectSink, Collected, Generator};
+use cofferdam_engine::{checkpoint::coordinator::JobEnd, topology::Topology};
+use cofferdam_testkit::{Fault, Faults, Request, Setup, Simulation};
+
+use crate::cases;
+
+/// A job without end, which takes checkpoints.
+fn endless(seed: u64, faults: Faults) -> (Simulation, Collected<(u64, u64)>) {
+    let (sink, rows) = CollectSink::new();
+    let topology = move || {
+        let topology = Topology::new("endless");
+        let numbers = topology.source("numbers", Generator::unbounded(|i| i));
+        numbers.key_by(|n| n % 4).fold("count", 0u64, |count, _| *count += 1).sink("counts", sink.clone());
+        topology
+    };
+    let setup = Setup::drawn(seed).checkpoints(|mut checkpoints| {
+        checkpoints.interval.get_or_insert(Duration::from_millis(1));
+        checkpoints
+    });
+    (Simulation::new(seed, setup, faults, topology), rows)
+}
+
+/// Nothing is missing before what was published last, and nothing is there twice.
+fn without_gaps(rows: &[(u64, u64)]) {
+    cases::counts_in_order(rows, rows.iter().map(|(key, _)| *key));
+}
+
+#[test]
+fn a_job_that_is_stopped_and_started_again_goes_on_exactly() {
+    let mut stops = 0;
+    for seed in 0..400 {
+        let case = cases::nth(seed);
+        let kinds: &[Fault] = if seed % 2 == 0 { &[] } else { &Fault::ALL };
+        let faults = if kinds.is_empty() { Faults::none() } else { Faults::drawn(kinds, 6, 120) };
+        let mut simulation = Simulation::new(seed, Setup::drawn(seed), faults, case.topology);
+        for step in [100, 300, 350, 600, 900] {
+            simulation = simulation.request_at(step + seed % 50, Request::Stop);
+        }
+        loop {
+            match simulation.run() {
+                Ok(JobEnd::Finished) => break,
+                Ok(JobEnd::Stopped) => stops += 1,
+                // Stopped while it waited for a restart.
+                Err(error) if !kinds.is_empty() => assert!(error.to_string().contains("injected"), "{error}"),
+                other => panic!("seed {seed}: {other:?}"),
+            }
+        }
+        (case.check)();
+    }
+    assert!(stops > 400, "only {stops}");
+}
+
+#[test]
+fn a_stopped_job_goes_on_at_another_parallelism() {
+    for seed in 0..200 {
+        let case = match seed % 2 {
+            0 => cases::counted(),
+            _ => cases::every_third(),
+        };
+        let faults = Faults::drawn(&Fault::ALL, 4, 200);
+        let mut simulation = Simulation::new(seed, Setup::drawn(seed), faults, case.topology);
+        for parallelism in [3, 1, 2, 4] {
+            simulation.run_steps(150);
+            simulation.kill();
+            simulation.set_up(|setup| setup.settings.parallelism = parallelism);
+        }
+        assert!(matches!(simulation.run(), Ok(JobEnd::Finished)), "seed {seed}");
+        (case.check)();
+    }
+}
+
+#[test]
+fn a_stopped_job_has_published_all_that_it_read() {
+    for seed in 0..100 {
+        let (mut simulation, rows) = endless(seed, Faults::none());
+        simulation.run_steps(500);
+        simulation.request(Request::Stop);
+        assert!(matches!(simulation.run(), Ok(JobEnd::Stopped)), "seed {seed}");
+        let first = rows.snapshot().len();
+        assert!(first > 0);
+        assert_eq!(simulation.run_steps(500).map(|end| end.is_ok()), None, "it goes on without end");
+        simulation.request(Request::Stop);
+        assert!(matches!(simulation.run(), Ok(JobEnd::Stopped)), "seed {seed}");
+        assert!(rows.snapshot().len() > first);
+        without_gaps(&rows.snapshot());
+    }
+}
+
+#[test]
+fn a_drain_outlives_a_failure() {
+    let kinds: Vec<_> = Fault::ALL.into_iter().filter(|fault| *fault != Fault::Kill).collect();
+    for seed in 0..150 {
+        let faults = Faults::drawn(&kinds, 6, 100).at(320, Fault::FailSubtask);
+        let (simulation, rows) = endless(seed, faults);
+        let end = simulation.request_at(300, Request::Drain).run();
+        assert!(matches!(end, Ok(JobEnd::Finished)), "seed {seed}: {end:?}");
+        without_gaps(&rows.snapshot());
+    }
+}
+
+#[test]
+fn a_drain_that_a_checkpoint_knows_of_outlives_the_process() {
+    let mut outlived = 0;
+    for seed in 0..150 {
+        let (mut simulation, rows) = endless(seed, Faults::drawn(&[Fault::Decline, Fault::LoseAcknowledgement], 4, 50));
+        simulation.run_steps(300);
+        simulation.request(Request::Drain);
+        let mut end = None;
+        while end.is_none() && !simulation.stored().is_some_and(|checkpoint| checkpoint.draining) {
+            end = simulation.run_steps(1);
+        }
+        if end.is_none() {
+            outlived += usize::from(simulation.stored().is_some_and(|checkpoint| !checkpoint.finished));
+            simulation.kill();
+            end = Some(simulation.run());
+        }
+        assert!(matches!(end, Some(Ok(JobEnd::Finished))), "seed {seed}: {end:?}");
+        without_gaps(&rows.snapshot());
+    }
+    assert!(outlived > 10, "only {outlived}");
+}
+
+#[test]
+fn a_cancelled_job_leaves_no_state_and_has_published_whole_checkpoints() {
+    for seed in 0..100 {
+        let (simulation, rows) = endless(seed, Faults::drawn(&[Fault::FailSubtask, Fault::Decline], 4, 100));
+        let mut simulation = simulation.request_at(300 + seed, Request::Cancel);
+        assert!(matches!(simulation.run(), Ok(JobEnd::Cancelled)), "seed {seed}");
+        assert!(simulation.committed().is_empty() && simulation.stored().is_none());
+        without_gaps(&rows.snapshot());
+    }
+}
+
+#[test]
+fn a_job_that_has_finished_starts_again_as_finished() {
+    for seed in 0..30 {
+        let case = cases::nth(seed);
+        let mut simulation = Simulation::new(seed, Setup::drawn(seed), Faults::none(), case.topology);
+        for _ in 0..3 {
+            assert!(matches!(simulation.run(), Ok(JobEnd::Finished)), "seed {seed}");
+            (case.check)();
+        }
+    }
+}
