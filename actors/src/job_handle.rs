@@ -20,6 +20,23 @@ use crate::{
 /// A job that was started. Clones are handles to the same job; dropping them all leaves it running.
 ///
 /// The asynchronous methods can be awaited on any runtime, and the `_blocking` ones called where there is none.
+///
+/// ```
+/// use std::time::Duration;
+/// use cofferdam::prelude::*;
+///
+/// let topology = Topology::new("endless");
+/// let (sink, rows) = CollectSink::new();
+/// topology.source("numbers", Generator::unbounded(|i| i).rate(1_000)).sink("out", sink);
+/// let job = Engine::builder().checkpoints(CheckpointConfig::every(Duration::from_millis(10))).start_blocking(topology)?;
+///
+/// while job.status().checkpoints_completed < 3 {
+///     std::thread::yield_now();
+/// }
+/// assert_eq!(job.stop_blocking()?, JobEnd::Stopped);
+/// assert_eq!(rows.snapshot().len() as u64, job.status().records_read);
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone)]
 pub struct JobHandle {
     name: Arc<str>,
@@ -70,6 +87,21 @@ impl JobHandle {
     pub async fn cancel(&self) -> Result<JobEnd, Error> {
         self.supervisor.do_send(Cancel);
         self.wait().await
+    }
+
+    /// [`stop`](Self::stop), for threads outside of any runtime.
+    pub fn stop_blocking(&self) -> Result<JobEnd, Error> {
+        block_on(self.stop())
+    }
+
+    /// [`drain`](Self::drain), for threads outside of any runtime.
+    pub fn drain_blocking(&self) -> Result<JobEnd, Error> {
+        block_on(self.drain())
+    }
+
+    /// [`cancel`](Self::cancel), for threads outside of any runtime.
+    pub fn cancel_blocking(&self) -> Result<JobEnd, Error> {
+        block_on(self.cancel())
     }
 
     /// The job at this moment.

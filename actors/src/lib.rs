@@ -1,4 +1,30 @@
-//! Exactly-once stream processing inside a Rust service.
+//! Exactly-once stream processing inside a Rust service: typed topologies, checkpoint barriers, a state directory. No cluster and no server.
+//!
+//! ```
+//! use std::time::Duration;
+//! use cofferdam::prelude::*;
+//!
+//! # let directory = tempfile::tempdir()?;
+//! # let (state, books, counts) = (directory.path().join("state"), directory.path().join("a.txt"), directory.path().join("counts"));
+//! # std::fs::write(&books, "to be or not to be")?;
+//! let topology = Topology::new("word-count");
+//! topology
+//!     .source("lines", FileSource::lines(books))                // replayable: a checkpoint holds its position
+//!     .flat_map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+//!     .key_by(|word| word.clone())                              // word -> key group -> subtask
+//!     .fold("count", 0u64, |count, _word| *count += 1)          // keyed state; the name is its address on disk
+//!     .sink("counts", FileSink::json_lines(counts));            // published when the checkpoint completes
+//!
+//! let job = Engine::builder()
+//!     .checkpoints(CheckpointConfig::every(Duration::from_secs(1)))
+//!     .backend(Lmdb::at(state))                                 // resumes from the last completed checkpoint
+//!     .start_blocking(topology)?;
+//! assert_eq!(job.wait_blocking()?, JobEnd::Finished);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Start with [`Engine::builder`](crate::Engine::builder) and [`Topology`](prelude::Topology); sources and sinks are in [`connector`].
+//! `docs/architecture.md` in the repository says how it works.
 
 mod block_on;
 pub mod connector;

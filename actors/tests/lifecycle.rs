@@ -63,7 +63,7 @@ fn a_stopped_job_goes_on_as_if_never_stopped() {
     let job = engine(directory.path()).start_blocking(counting(endless(), sink.clone())).unwrap();
     assert_eq!(job.status().started_from, Some(StartedFrom::Beginning));
     until("three checkpoints", || job.status().checkpoints_completed >= 3);
-    assert_eq!(wait(job.stop()).unwrap(), JobEnd::Stopped);
+    assert_eq!(job.stop_blocking().unwrap(), JobEnd::Stopped);
     let first = assert_exact(rows.snapshot());
     assert!(first > 0);
     assert_eq!(first, job.status().records_read, "everything read before the stop is published");
@@ -71,7 +71,7 @@ fn a_stopped_job_goes_on_as_if_never_stopped() {
     let job = engine(directory.path()).start_blocking(counting(endless(), sink)).unwrap();
     assert!(matches!(job.status().started_from, Some(StartedFrom::Checkpoint(checkpoint)) if checkpoint.0 >= 3));
     until("three more checkpoints", || job.status().checkpoints_completed >= 3);
-    assert_eq!(wait(job.stop()).unwrap(), JobEnd::Stopped);
+    assert_eq!(job.stop_blocking().unwrap(), JobEnd::Stopped);
     assert!(assert_exact(rows.snapshot()) > first);
 }
 
@@ -82,7 +82,7 @@ fn a_drained_job_is_finished_and_a_new_start_does_nothing() {
     let endless = || Generator::unbounded(|i| i).rate(20_000);
     let job = engine(directory.path()).start_blocking(counting(endless(), sink.clone())).unwrap();
     until("a checkpoint", || job.status().checkpoints_completed >= 1);
-    assert_eq!(wait(job.drain()).unwrap(), JobEnd::Finished);
+    assert_eq!(job.drain_blocking().unwrap(), JobEnd::Finished);
     let count = assert_exact(rows.snapshot());
     assert_eq!(count, job.status().records_read);
 
@@ -99,7 +99,7 @@ fn a_cancelled_job_deletes_its_state_and_publishes_no_half_checkpoint() {
     let (sink, rows) = CollectSink::new();
     let job = engine(&state).start_blocking(counting(Generator::unbounded(|i| i).rate(20_000), sink)).unwrap();
     until("two checkpoints", || job.status().checkpoints_completed >= 2);
-    assert_eq!(wait(job.cancel()).unwrap(), JobEnd::Cancelled);
+    assert_eq!(job.cancel_blocking().unwrap(), JobEnd::Cancelled);
     assert!(!state.exists(), "the state directory is gone");
     assert!(assert_exact(rows.snapshot()) > 0);
 }
@@ -113,7 +113,7 @@ fn a_directory_in_use_is_refused_by_name() {
         engine(directory.path()).start_blocking(counting(endless(), CollectSink::new().0)).map(|_| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains(directory.path().to_str().unwrap()), "{error}");
-    wait(job.stop()).unwrap();
+    job.stop_blocking().unwrap();
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_value_of_another_type_is_refused_with_operator_and_state() {
     let job =
         engine(directory.path()).start_blocking(counting(Generator::unbounded(|i| i).rate(10_000), sink)).unwrap();
     until("rows", || !rows.snapshot().is_empty());
-    wait(job.stop()).unwrap();
+    job.stop_blocking().unwrap();
 
     let topology = Topology::new("counting");
     topology

@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::id::ProcessingTime;
 
 /// What to do when an attempt has failed. Names and defaults are Flink's.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use cofferdam_engine::RestartStrategy;
+/// let strategy = RestartStrategy::FixedDelay { attempts: 3, delay: Duration::from_millis(200) };
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum RestartStrategy {
     /// The job fails.

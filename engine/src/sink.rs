@@ -112,6 +112,23 @@ pub trait SinkWriter<T>: Send + 'static {
 
 /// A sink without transactions: after a restart it is given some records a second time. Hence the name of the method that adds one,
 /// `sink_at_least_once`.
+///
+/// ```
+/// use std::sync::mpsc;
+/// use cofferdam_engine::{BoxError, Sink, SubtaskIndex};
+///
+/// /// Hands records to another part of the program.
+/// struct Channel<T>(mpsc::SyncSender<T>);
+///
+/// impl<T: Send + Sync + 'static> Sink<T> for Channel<T> {
+///     type Writer = Box<dyn FnMut(T) -> Result<(), BoxError> + Send>;
+///
+///     fn open(&self, _subtask: SubtaskIndex) -> Result<Self::Writer, BoxError> {
+///         let sender = self.0.clone();
+///         Ok(Box::new(move |record| Ok(sender.send(record)?)))
+///     }
+/// }
+/// ```
 pub trait Sink<T>: Send + Sync + 'static {
     /// Takes the records of one subtask.
     type Writer: FnMut(T) -> Result<(), BoxError> + Send + 'static;

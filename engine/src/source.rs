@@ -17,6 +17,48 @@ use crate::{error::BoxError, id::ProcessingTime};
 /// | [`open`](Source::open) with a position | after every restart | give the same records, in the same order, as came after that position the first time; an error if that can no longer be done |
 /// | [`SplitReader::read`] | again and again, until it says `End` | give one record, or say why there is none; not block for longer than a read of a local file |
 /// | [`SplitReader::position`] | between two records | name the place after the last record that `read` gave |
+///
+/// ```
+/// use cofferdam_engine::{BoxError, ProcessingTime, Read, Source, SplitReader};
+///
+/// /// The numbers below a bound, in one split. A position is the next number.
+/// struct Below(u64);
+///
+/// impl Source for Below {
+///     type Record = u64;
+///     type Split = u64;
+///     type Position = u64;
+///     type Reader = Next;
+///
+///     fn is_bounded(&self) -> bool {
+///         true
+///     }
+///     fn splits(&self, _parallelism: u32) -> Result<Vec<u64>, BoxError> {
+///         Ok(vec![self.0])
+///     }
+///     fn open(&self, bound: &u64, position: Option<&u64>) -> Result<Next, BoxError> {
+///         Ok(Next { next: position.copied().unwrap_or(0), bound: *bound })
+///     }
+/// }
+///
+/// struct Next { next: u64, bound: u64 }
+///
+/// impl SplitReader for Next {
+///     type Record = u64;
+///     type Position = u64;
+///
+///     fn read(&mut self, _now: ProcessingTime) -> Result<Read<u64>, BoxError> {
+///         if self.next == self.bound {
+///             return Ok(Read::End);
+///         }
+///         self.next += 1;
+///         Ok(Read::Record(self.next - 1))
+///     }
+///     fn position(&mut self) -> Result<u64, BoxError> {
+///         Ok(self.next)
+///     }
+/// }
+/// ```
 pub trait Source: Send + Sync + 'static {
     /// What it gives. Need not be a [`Record`](crate::Record): only what crosses an exchange is.
     type Record: 'static;

@@ -21,7 +21,7 @@ use crate::{
     topology::graph::StepIndex,
 };
 
-/// Takes what a process function gives.
+/// Takes what a process function gives; see [`process`](crate::topology::KeyedStream::process) for an example.
 pub struct Collector<'a, T> {
     out: &'a mut VecDeque<T>,
 }

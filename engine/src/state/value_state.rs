@@ -7,6 +7,8 @@ use crate::{
 
 /// The value that a keyed step keeps for the key of the record at hand.
 ///
+/// See [`process`](crate::topology::KeyedStream::process) for an example.
+///
 /// Only a value that is written (`set`, `get_mut`, `update`, `clear`) is in the next checkpoint's changes; reading costs it nothing.
 pub struct ValueState<'a, S> {
     /// The stored value, if there is one.

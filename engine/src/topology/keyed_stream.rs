@@ -18,6 +18,18 @@ use crate::{
 };
 
 /// Records with their key, on the subtask that owns it. Steps here keep state for each key; the name is the state's address.
+///
+/// ```
+/// # use cofferdam_engine::{Source, TwoPhaseSink, topology::Topology};
+/// # fn example(orders: impl Source<Record = (String, u64)>, sink: impl TwoPhaseSink<(String, u64)>) {
+/// let topology = Topology::new("turnover");
+/// topology
+///     .source("orders", orders)
+///     .key_by(|(customer, _cents)| customer.clone())
+///     .fold("turnover", 0, |sum: &mut u64, (_customer, cents)| *sum += cents)
+///     .sink("turnover-rows", sink); // (customer, turnover) after each order
+/// # }
+/// ```
 #[must_use = "a stream does nothing until it ends in a sink"]
 pub struct KeyedStream<K, T> {
     pub(crate) stream: Stream<Input<(K, T)>>,

@@ -12,6 +12,22 @@ pub use stream::{SharedStream, SinkHandle, Stream};
 use crate::{operator::source::SourceStep, source::Source, topology::graph::SharedGraph};
 
 /// A job's recipe: sources, steps and sinks. Building it runs nothing.
+///
+/// ```
+/// use cofferdam_engine::{Source, TwoPhaseSink, topology::Topology};
+///
+/// /// Written for any source and sink, so that a test can give it its own.
+/// fn word_count(lines: impl Source<Record = String>, counts: impl TwoPhaseSink<(String, u64)>) -> Topology {
+///     let topology = Topology::new("word-count");
+///     topology
+///         .source("lines", lines)
+///         .flat_map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+///         .key_by(|word| word.clone())
+///         .fold("count", 0, |count: &mut u64, _word| *count += 1)
+///         .sink("counts", counts);
+///     topology
+/// }
+/// ```
 pub struct Topology {
     pub(crate) name: String,
     pub(crate) graph: SharedGraph,

@@ -35,6 +35,21 @@ pub(crate) type Build<O> = Box<dyn Fn(&BuildContext<'_>) -> O + Send>;
 /// thread at a time. What a closure remembers beside its state is lost on restart: keep it in state instead.
 ///
 /// `O` is the type of the chain so far; name it as little as an iterator's.
+///
+/// ```
+/// # use cofferdam_engine::{Source, TwoPhaseSink, topology::Topology};
+/// # fn example(readings: impl Source<Record = f64>, sink: impl TwoPhaseSink<f64>) {
+/// let topology = Topology::new("alarms");
+/// topology
+///     .source("readings", readings)
+///     .filter(|celsius| *celsius > 90.0) // one chain with the source: no record leaves its thread
+///     .map(|celsius| celsius * 1.8 + 32.0)
+///     .name("to fahrenheit")
+///     .rebalance() // the chain ends here, another begins
+///     .parallelism(4) // of the one that begins
+///     .sink("alarms", sink);
+/// # }
+/// ```
 #[must_use = "a stream does nothing until it ends in a sink"]
 pub struct Stream<O> {
     pub(crate) graph: SharedGraph,
@@ -326,6 +341,16 @@ pub(crate) fn received<T: Record>(graph: SharedGraph, step: StepIndex, edges: Ve
 }
 
 /// A stream used more than once; see [`Stream::share`].
+///
+/// ```
+/// # use cofferdam_engine::{Source, TwoPhaseSink, topology::Topology};
+/// # fn example(numbers: impl Source<Record = i64>, even: impl TwoPhaseSink<i64>, odd: impl TwoPhaseSink<i64>) {
+/// let topology = Topology::new("parity");
+/// let numbers = topology.source("numbers", numbers).share();
+/// numbers.stream().filter(|n| n % 2 == 0).sink("even", even);
+/// numbers.stream().filter(|n| n % 2 != 0).sink("odd", odd);
+/// # }
+/// ```
 pub struct SharedStream<T> {
     graph: SharedGraph,
     step: StepIndex,
