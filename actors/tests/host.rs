@@ -1,4 +1,5 @@
 //! A job is a guest: it runs under any host, and blocks none.
+#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 

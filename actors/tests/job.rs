@@ -1,4 +1,5 @@
 //! Whole jobs, on real threads.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,4 +1,5 @@
 //! Stop, drain, cancel, and starting again.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     sync::{
@@ -36,10 +37,6 @@ fn until(what: &str, condition: impl Fn() -> bool) {
         assert!(Instant::now() < deadline, "not within 30 s: {what}");
         std::thread::yield_now();
     }
-}
-
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 /// Each key's counts are 1, 2, 3, ... without a gap or a double.
@@ -182,7 +179,7 @@ fn a_sink_slower_than_its_source_holds_memory_bounded() {
         .parallelism(1)
         .fold("count", 0u64, |count, _| *count += 1)
         .inspect(move |_| {
-            if written.fetch_add(1, Ordering::Relaxed) % 100 == 0 {
+            if written.fetch_add(1, Ordering::Relaxed).is_multiple_of(100) {
                 std::thread::sleep(Duration::from_millis(1));
             }
         })
@@ -248,7 +245,7 @@ fn an_exploding_flat_map_neither_stalls_the_job_nor_outgrows_its_output() {
                     *sum
                 },
             );
-            if sum % 500_000 == 0 {
+            if sum.is_multiple_of(500_000) {
                 out.emit(n);
             }
         })

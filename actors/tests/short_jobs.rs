@@ -1,4 +1,5 @@
 //! Jobs that are over before all of their parts know of each other.
+#![allow(clippy::unwrap_used)]
 
 use cofferdam::prelude::*;
 

@@ -1,4 +1,5 @@
 //! A topology that cannot run is refused when it is started, with all its faults at once.
+#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The steps of an operator chain.
 //!
-//! A step holds the step before it, as iterator adapters do; the first one is the chain's *head* ([`input::Input`] or
-//! [`source::SourceStep`]). Records are driven through by [`Operator::drive`], one loop for the whole chain; everything else goes
+//! A step holds the step before it, as iterator adapters do; the first one is the chain's *head* (`Input` or
+//! `SourceStep`). Records are driven through by [`Operator::drive`], one loop for the whole chain; everything else goes
 //! through [`Step`], whose calls are passed up to the head, once per batch or rarer. See `docs/decisions/0001`.
 //!
 //! # Invariants
