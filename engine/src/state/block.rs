@@ -62,7 +62,8 @@ pub(crate) fn push<K: Key, S: Serialize>(out: &mut Vec<u8>, key: &K, value: &S) 
 
 #[inline]
 fn append<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), BoxError> {
-    Ok(postcard::serialize_with_flavor(value, Append(out))?)
+    value.serialize(&mut postcard::Serializer { output: Append(out) })?;
+    Ok(())
 }
 
 /// Reads a block: `visit` gets each tombstone with `None`, then each entry.

@@ -1,8 +1,8 @@
 //! One key group's entries, and which of them changed.
 //!
 //! # Invariants
-//! - A bit of `changed` belongs to a bucket of `table`; when entries move to other buckets, their bits move along.
-//! - Only occupied buckets have their bit set, and `changes` counts them.
+//! - A bit of `changed` belongs to a bucket of `table`; when entries move to other buckets, their bits move along, unless the next block must be full.
+//! - Only occupied buckets have their bit set, and `changes` counts them. Every entry that changed has its bit set, or the next block must be full.
 //! - `stored_changes` is the number of entries in `Changes` blocks that the store holds, or will once what is unconfirmed completes,
 //!   since the group's last full block.
 
@@ -55,9 +55,9 @@ impl<K: Key, S> Group<K, S> {
         self.table.len()
     }
 
-    /// Entries that a block of changes would hold.
+    /// Entries that a block of changes would hold, or more.
     pub(super) fn changes(&self) -> usize {
-        self.changes + self.removed.len()
+        if self.must_be_full { self.live() } else { self.changes + self.removed.len() }
     }
 
     /// Whether there is nothing to snapshot.
@@ -131,6 +131,9 @@ impl<K: Key, S> Group<K, S> {
         if self.table.len() < self.table.capacity() {
             return;
         }
+        if self.mostly_changed() {
+            return self.make_room_for_full();
+        }
         let larger = HashTable::with_capacity((self.table.len() * 2).max(4));
         let mut old = std::mem::replace(&mut self.table, larger);
         let old_changed = std::mem::take(&mut self.changed);
@@ -144,6 +147,16 @@ impl<K: Key, S> Group<K, S> {
                 self.changed[moved / 64] |= 1 << (moved % 64);
             }
         }
+    }
+
+    /// Makes room where the next block is a full one: then no bit need move.
+    fn make_room_for_full(&mut self) {
+        self.must_be_full = true;
+        self.table.reserve(1, |entry| entry.key.hash64());
+        self.changed.fill(0);
+        self.changes = 0;
+        self.removed.clear();
+        self.fit_bits();
     }
 
     /// A bit for every bucket.
