@@ -30,4 +30,6 @@ pub struct CheckpointBarrier {
     pub checkpoint: CheckpointId,
     /// The attempt that sent it.
     pub attempt: Attempt,
+    /// The job is being stopped: no record follows.
+    pub halt: bool,
 }

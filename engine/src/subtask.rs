@@ -402,7 +402,7 @@ impl Subtask {
         }
         while let Some((checkpoint, halt)) = self.triggers.pop_front() {
             self.halted |= halt;
-            let barrier = CheckpointBarrier { checkpoint, attempt: self.attempt };
+            let barrier = CheckpointBarrier { checkpoint, attempt: self.attempt, halt };
             self.checkpoint(Aligned { barrier, alignment: Duration::ZERO, stashed: 0 }, slice, effects)?;
         }
         Ok(())
@@ -424,7 +424,7 @@ impl Subtask {
         let checkpoint = aligned.barrier.checkpoint;
         slice.refresh();
         let began = slice.now();
-        let builder = self.chain.snapshot(checkpoint, self.finished)?;
+        let builder = self.chain.snapshot(checkpoint, self.finished || aligned.barrier.halt)?;
         slice.refresh();
         let sync = slice.now().since(began);
         self.chain.tail().send_all(&|| StreamElement::Barrier(aligned.barrier));

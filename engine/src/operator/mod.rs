@@ -149,7 +149,7 @@ impl OpenContext {
 pub struct SnapshotBuilder {
     /// The checkpoint.
     pub checkpoint: CheckpointId,
-    /// The input has ended: no record will follow.
+    /// No record will follow: the input has ended, or the job is being stopped.
     pub last: bool,
     /// Keyed state not known to be stored, oldest first.
     pub deltas: Vec<Arc<StateDelta>>,

@@ -24,7 +24,7 @@ pub fn batch(record: u64) -> StreamElement {
 }
 
 pub fn barrier(checkpoint: u64) -> StreamElement {
-    StreamElement::Barrier(CheckpointBarrier { checkpoint: CheckpointId(checkpoint), attempt: Attempt(1) })
+    StreamElement::Barrier(CheckpointBarrier { checkpoint: CheckpointId(checkpoint), attempt: Attempt(1), halt: false })
 }
 
 pub fn end() -> StreamElement {

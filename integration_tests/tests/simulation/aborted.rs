@@ -15,7 +15,7 @@ const ABORTS: [Fault; 5] =
 #[test]
 fn an_aborted_checkpoint_loses_nothing_and_restarts_nothing() {
     let mut aborted = 0;
-    for seed in 0..400 {
+    for seed in 0..250 {
         let case = cases::nth(seed);
         let faults = Faults::drawn(&ABORTS, 8, 80);
         let mut simulation = Simulation::new(seed, Setup::drawn(seed), faults, case.topology);
@@ -24,13 +24,13 @@ fn an_aborted_checkpoint_loses_nothing_and_restarts_nothing() {
         assert_eq!(simulation.attempts().len(), 1, "seed {seed}");
         aborted += simulation.aborted().len();
     }
-    assert!(aborted > 400, "only {aborted} aborted");
+    assert!(aborted > 250, "only {aborted} aborted");
 }
 
 #[test]
 fn a_restart_after_aborted_checkpoints_loses_nothing() {
     let kinds = [&ABORTS[..], &[Fault::FailSubtask, Fault::Kill, Fault::FailCommitLate]].concat();
-    for seed in 0..400 {
+    for seed in 0..250 {
         let case = cases::nth(seed);
         let mut simulation = Simulation::new(seed, Setup::drawn(seed), Faults::drawn(&kinds, 12, 80), case.topology);
         assert!(matches!(simulation.run(), Ok(JobEnd::Finished)), "seed {seed}");

@@ -32,7 +32,7 @@ fn without_gaps(rows: &[(u64, u64)]) {
 #[test]
 fn a_job_that_is_stopped_and_started_again_goes_on_exactly() {
     let mut stops = 0;
-    for seed in 0..400 {
+    for seed in 0..250 {
         let case = cases::nth(seed);
         let kinds: &[Fault] = if seed % 2 == 0 { &[] } else { &Fault::ALL };
         let faults = if kinds.is_empty() { Faults::none() } else { Faults::drawn(kinds, 6, 120) };
@@ -51,7 +51,7 @@ fn a_job_that_is_stopped_and_started_again_goes_on_exactly() {
         }
         (case.check)();
     }
-    assert!(stops > 400, "only {stops}");
+    assert!(stops > 250, "only {stops}");
 }
 
 #[test]
