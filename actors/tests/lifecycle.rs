@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -253,4 +253,68 @@ fn an_exploding_flat_map_neither_stalls_the_job_nor_outgrows_its_output() {
     let job = engine(tempfile::tempdir().unwrap().path()).start_blocking(topology).unwrap();
     job.wait_blocking().unwrap();
     assert_eq!(rows.snapshot().len(), 6);
+}
+
+/// Numbers that cannot be read: the first try fails at once, every later one when the test says so.
+struct Stubborn {
+    tries: Arc<AtomicU64>,
+    go: Arc<AtomicBool>,
+}
+
+impl Source for Stubborn {
+    type Record = u64;
+    type Split = ();
+    type Position = ();
+    type Reader = Nothing;
+
+    fn is_bounded(&self) -> bool {
+        true
+    }
+
+    fn splits(&self, _parallelism: u32) -> Result<Vec<()>, BoxError> {
+        Ok(vec![()])
+    }
+
+    fn open(&self, (): &(), _position: Option<&()>) -> Result<Nothing, BoxError> {
+        let is_first = self.tries.fetch_add(1, Ordering::SeqCst) == 0;
+        while !is_first && !self.go.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        Err("there is nothing to read".into())
+    }
+}
+
+struct Nothing;
+
+impl SplitReader for Nothing {
+    type Record = u64;
+    type Position = ();
+
+    fn read(&mut self, _now: ProcessingTime) -> Result<Read<u64>, BoxError> {
+        Ok(Read::End)
+    }
+
+    fn position(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_job_that_cannot_open_can_still_be_stopped() {
+    let (tries, go) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let topology = Topology::new("stubborn");
+    topology
+        .source("numbers", Stubborn { tries: tries.clone(), go: go.clone() })
+        .parallelism(1)
+        .sink("out", CollectSink::new().0);
+    let strategy = RestartStrategy::FixedDelay { attempts: u32::MAX, delay: Duration::from_millis(1) };
+    let job = Engine::builder().restart(strategy).start_blocking(topology).unwrap();
+    until("the second try", || tries.load(Ordering::SeqCst) == 2);
+    // However the request and the failure meet now, the job must not go on trying.
+    let stopping = job.clone();
+    let stop = std::thread::spawn(move || stopping.stop_blocking());
+    go.store(true, Ordering::SeqCst);
+    until("the end", || stop.is_finished());
+    let error = stop.join().unwrap().unwrap_err();
+    assert!(error.to_string().contains("there is nothing to read"), "{error}");
 }

@@ -80,6 +80,7 @@ fn live(
             running: None,
             is_opening: false,
             is_stopping: false,
+            failed_to_open: false,
             requests: Vec::new(),
             next_checkpoint: CheckpointId(0),
             effects,

@@ -46,6 +46,8 @@ pub(crate) struct SupervisorActor {
     pub(crate) is_opening: bool,
     /// The attempt is to be stopped as soon as it is open.
     pub(crate) is_stopping: bool,
+    /// The last attempt never ran.
+    pub(crate) failed_to_open: bool,
     /// What the host has asked for: every attempt is told.
     pub(crate) requests: Vec<HostRequest>,
     /// The number that the next attempt's first checkpoint gets, at least: numbers are not used twice.
@@ -121,7 +123,10 @@ impl SupervisorActor {
             match joined.unwrap_or_else(|error| Err(lost_opening(error))) {
                 _ if actor.is_stopping => actor.attempt_stopped(ctx),
                 Ok(opened) => actor.run(opened, ctx),
-                Err(error) => actor.fail(error, ctx),
+                Err(error) => {
+                    actor.failed_to_open = true;
+                    actor.fail(error, ctx);
+                }
             }
         }));
     }
@@ -213,7 +218,12 @@ impl SupervisorActor {
         self.is_stopping = false;
         self.running = None;
         let random = f64::from(random_u32()) / f64::from(u32::MAX);
-        let effects = self.supervisor.stopped(self.clock.now(), random);
+        let mut effects = self.supervisor.stopped(self.clock.now(), random);
+        let is_hopeless = std::mem::take(&mut self.failed_to_open) && self.requests.contains(&HostRequest::Stop);
+        if is_hopeless && self.supervisor.waiting_for().is_some() {
+            // Nothing runs that could take a last checkpoint, and another try may be no better.
+            effects = self.supervisor.stop_while_waiting();
+        }
         if let Some(cause) = self.supervisor.waiting_for() {
             log::warn!("the job will be restarted from its last completed checkpoint");
             self.board.restarting(cause.clone());

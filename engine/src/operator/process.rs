@@ -3,21 +3,12 @@
 use std::collections::VecDeque;
 
 use crate::{
-    error::{BoxError, Error},
-    id::CheckpointId,
     key::Key,
-    operator::{
-        OpenContext, Operator, SnapshotBuilder, Stateful, Step,
-        input::Input,
-        keyed::{drive_keyed, restore_table},
-    },
+    operator::{Operator, Stateful, Step, keyed::KeyedInput},
     panic_site::running,
     record::Record,
     slice::{Flow, Slice},
-    state::{
-        keyed_table::KeyedTable,
-        value_state::{ValueState, with_value_state},
-    },
+    state::value_state::{ValueState, with_value_state},
     topology::graph::StepIndex,
 };
 
@@ -35,27 +26,13 @@ impl<T> Collector<'_, T> {
 
 pub struct Process<K, R, S, T, F> {
     pub(crate) step: StepIndex,
-    pub(crate) upstream: Input<(K, R)>,
-    pub(crate) table: KeyedTable<K, S>,
+    pub(crate) upstream: KeyedInput<K, R, S>,
     /// What the last call gave and the next step has not taken.
     pub(crate) out: VecDeque<T>,
     pub(crate) function: F,
 }
 
-impl<K: Key, R: Record, S: Record, T: Send, F: Send> Stateful for Process<K, R, S, T, F> {
-    fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
-        restore_table(&mut self.table, context)
-    }
-
-    fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError> {
-        snapshot.deltas.extend(self.table.freeze(snapshot.checkpoint)?);
-        Ok(())
-    }
-
-    fn completed(&mut self, checkpoint: CheckpointId) {
-        self.table.completed(checkpoint);
-    }
-}
+impl<K: Key, R: Record, S: Record, T: Send, F: Send> Stateful for Process<K, R, S, T, F> {}
 
 impl<K: Key, R: Record, S: Record, T: Send, F: Send> Step for Process<K, R, S, T, F> {
     fn upstream(&mut self) -> Option<&mut dyn Step> {
@@ -79,9 +56,9 @@ where
 
     #[inline]
     fn drive<Sink: FnMut(&mut Slice<'_>, T) -> Flow>(&mut self, slice: &mut Slice<'_>, sink: &mut Sink) -> Flow {
-        let Self { step, upstream, table, out, function } = self;
+        let Self { step, upstream, out, function } = self;
         hand_out(out, slice, sink)?;
-        drive_keyed(upstream, table, slice, |table, slot, (key, record), slice| {
+        upstream.drive(slice, |table, slot, (key, record), slice| {
             with_value_state(table, slot, &key, |state| {
                 running(*step, || function(&key, record, state, &mut Collector { out }))
             });

@@ -8,7 +8,7 @@ use crate::{
     operator::{
         fold::Fold,
         input::Input,
-        keyed::empty_table,
+        keyed::KeyedInput,
         process::{Collector, Process},
         reduce::Reduce,
     },
@@ -56,8 +56,7 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         // A clone per build: the initial value need not be shared between threads.
         self.stream.then(step, move |upstream, context| Fold {
             step,
-            upstream,
-            table: empty_table(&context.address(step), context),
+            upstream: KeyedInput::new(upstream, &context.address(step), context),
             initial: initial.clone(),
             function: function.clone(),
         })
@@ -72,8 +71,7 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         let step = self.add("reduce", name.into());
         self.stream.then(step, move |upstream, context| Reduce {
             step,
-            upstream,
-            table: empty_table(&context.address(step), context),
+            upstream: KeyedInput::new(upstream, &context.address(step), context),
             function: function.clone(),
         })
     }
@@ -102,8 +100,7 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         let step = self.add("process", name.into());
         self.stream.then(step, move |upstream, context| Process {
             step,
-            upstream,
-            table: empty_table(&context.address(step), context),
+            upstream: KeyedInput::new(upstream, &context.address(step), context),
             out: VecDeque::new(),
             function: function.clone(),
         })
