@@ -17,6 +17,9 @@ use crate::{
     state::block,
 };
 
+/// Entries that are loaded side by side.
+const TOGETHER: usize = 16;
+
 /// See the module.
 pub(super) struct Group<K, S> {
     table: HashTable<Entry<K, S>>,
@@ -185,20 +188,37 @@ impl<K: Key, S: Serialize> Group<K, S> {
     pub(super) fn freeze_changes(&mut self, group: KeyGroup) -> Result<StateBlock, BoxError> {
         let mut bytes = Vec::new();
         block::begin(&mut bytes, &self.removed)?;
-        for (word, bits) in self.changed.iter().enumerate() {
-            let mut bits = *bits;
-            while bits != 0 {
-                let bucket = word * 64 + bits.trailing_zeros() as usize;
-                bits &= bits - 1;
-                if let Some(entry) = self.table.get_bucket(bucket) {
-                    block::push(&mut bytes, &entry.key, &entry.value)?;
-                }
+        let buckets = self.take_changed();
+        for together in buckets.chunks(TOGETHER) {
+            self.load(together);
+            for entry in together.iter().filter_map(|bucket| self.table.get_bucket(*bucket)) {
+                block::push(&mut bytes, &entry.key, &entry.value)?;
             }
         }
-        let entries = self.changes();
+        let entries = buckets.len() + self.removed.len();
         self.stored_changes += entries;
-        self.forget_changes();
+        self.removed.clear();
         Ok(StateBlock { group, kind: BlockKind::Changes, entries: entries as u32, bytes })
+    }
+
+    /// The buckets whose bit is set; clears the bits.
+    fn take_changed(&mut self) -> Vec<usize> {
+        let mut buckets = Vec::with_capacity(self.changes);
+        for (word, bits) in self.changed.iter_mut().enumerate().filter(|(_, bits)| **bits != 0) {
+            let mut left = std::mem::take(bits);
+            while left != 0 {
+                buckets.push(word * 64 + left.trailing_zeros() as usize);
+                left &= left - 1;
+            }
+        }
+        self.changes = 0;
+        buckets
+    }
+
+    /// Has a few entries loaded side by side, so that the memory's latency is waited for once.
+    fn load(&self, buckets: &[usize]) {
+        let keys = buckets.iter().filter_map(|bucket| self.table.get_bucket(*bucket)).map(|entry| entry.key.hash64());
+        std::hint::black_box(keys.fold(0, u64::wrapping_add));
     }
 
     fn forget_changes(&mut self) {
