@@ -33,6 +33,8 @@ pub(super) struct Group<K, S> {
     stored_changes: usize,
     /// Size of the last full block: what to reserve for the next.
     full_bytes: usize,
+    /// The last full block's memory, once it is stored: fresh memory costs a page fault per 4 KiB.
+    spare: Vec<u8>,
 }
 
 struct Entry<K, S> {
@@ -50,6 +52,7 @@ impl<K: Key, S> Group<K, S> {
             must_be_full: false,
             stored_changes: 0,
             full_bytes: 0,
+            spare: Vec::new(),
         }
     }
 
@@ -171,7 +174,9 @@ impl<K: Key, S> Group<K, S> {
 impl<K: Key, S: Serialize> Group<K, S> {
     /// All entries.
     pub(super) fn freeze_full(&mut self, group: KeyGroup) -> Result<StateBlock, BoxError> {
-        let mut bytes = Vec::with_capacity(self.full_bytes + self.full_bytes / 8);
+        let mut bytes = std::mem::take(&mut self.spare);
+        bytes.clear();
+        bytes.reserve(self.full_bytes + self.full_bytes / 8);
         if !self.table.is_empty() {
             block::begin::<K>(&mut bytes, &[])?;
         }
@@ -186,6 +191,7 @@ impl<K: Key, S: Serialize> Group<K, S> {
 
     /// The entries that changed, and the keys that went.
     pub(super) fn freeze_changes(&mut self, group: KeyGroup) -> Result<StateBlock, BoxError> {
+        self.spare = Vec::new();
         let mut bytes = Vec::new();
         block::begin(&mut bytes, &self.removed)?;
         let buckets = self.take_changed();
@@ -219,6 +225,13 @@ impl<K: Key, S: Serialize> Group<K, S> {
     fn load(&self, buckets: &[usize]) {
         let keys = buckets.iter().filter_map(|bucket| self.table.get_bucket(*bucket)).map(|entry| entry.key.hash64());
         std::hint::black_box(keys.fold(0, u64::wrapping_add));
+    }
+
+    /// Takes back the memory of a block that is stored.
+    pub(super) fn recycle(&mut self, block: StateBlock) {
+        if block.kind == BlockKind::Full {
+            self.spare = block.bytes;
+        }
     }
 
     fn forget_changes(&mut self) {

@@ -119,11 +119,6 @@ impl<K: Key, S> KeyedTable<K, S> {
         let hash = key.hash64();
         self.group(hash).remove(hash, key)
     }
-
-    /// Drops what a completed checkpoint holds.
-    pub fn completed(&mut self, checkpoint: CheckpointId) {
-        self.unconfirmed.retain(|delta| delta.checkpoint > checkpoint);
-    }
 }
 
 impl<K: Key, S: Serialize> KeyedTable<K, S> {
@@ -150,6 +145,16 @@ impl<K: Key, S: Serialize> KeyedTable<K, S> {
             self.unconfirmed.push(Arc::new(StateDelta { checkpoint, address: (*self.address).clone(), blocks }));
         }
         Ok(self.unconfirmed.clone())
+    }
+
+    /// Drops what a completed checkpoint holds.
+    pub fn completed(&mut self, checkpoint: CheckpointId) {
+        let (stored, unconfirmed) = self.unconfirmed.drain(..).partition(|delta| delta.checkpoint <= checkpoint);
+        self.unconfirmed = unconfirmed;
+        let stored: Vec<Arc<StateDelta>> = stored;
+        for block in stored.into_iter().filter_map(Arc::into_inner).flat_map(|delta| delta.blocks) {
+            self.groups[usize::from(block.group.0 - self.range.start)].recycle(block);
+        }
     }
 
     /// Drops older unconfirmed blocks of groups that are now frozen in full: what is owed stays below twice the state.
