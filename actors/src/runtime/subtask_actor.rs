@@ -83,7 +83,7 @@ impl SubtaskActor {
     }
 
     /// The data plane: works until the turn is over, room is missing, or there is no input.
-    fn poll_data(&mut self, ctx: &mut actix::Context<Self>, task: &Context<'_>) -> Result<(), Error> {
+    fn poll_data(&mut self, ctx: &mut actix::Context<Self>, task: &mut Context<'_>) -> Result<(), Error> {
         let clock = self.parts.clock.clone();
         let mut stride = self.parts.subtask.clock_stride();
         let mut slice = Slice::new(clock.as_ref(), TURN, u64::MAX, &mut stride);
@@ -107,7 +107,7 @@ impl SubtaskActor {
             slice.refresh();
             if slice.is_over() {
                 self.send_ready(task);
-                task.waker().wake_by_ref();
+                go_to_the_back(task);
                 break;
             }
         }
@@ -247,6 +247,13 @@ impl SubtaskActor {
             ctx.stop();
         }
     }
+}
+
+/// Has the task polled again once everything else that is ready had its turn. A plain wake-up would put it into the thread's own queue, and what other threads
+/// send (control messages, calls that returned) is looked at only every 31st time while that queue is not empty.
+fn go_to_the_back(task: &mut Context<'_>) {
+    let yielded = std::pin::pin!(tokio::task::yield_now());
+    let _ = yielded.poll(task);
 }
 
 /// Why a blocking call did not return.
