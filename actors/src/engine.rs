@@ -73,7 +73,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Records per batch, at most; 1,024 unless set. A batch leaves earlier when there is nothing else to do.
+    /// Records per batch, at most; 1,024 unless set. A batch leaves earlier when there is nothing else to do. A channel holds up to 8 batches, counted and not
+    /// weighed: with large records (some 10 KiB and more) set fewer per batch.
     pub fn batch_size(mut self, records: usize) -> Self {
         self.batch_size = records;
         self
@@ -105,7 +106,8 @@ impl EngineBuilder {
     }
 
     /// Starts a job, on threads of its own: from its newest checkpoint, or from the beginning if there is none. Can be awaited on any runtime. An error means that nothing runs:
-    /// the topology or the settings make no sense (all faults are listed), or the state or an output must not be continued from.
+    /// the topology or the settings make no sense (all faults are listed), or the state or an output must not be continued from. If the future is dropped before it
+    /// is ready, the job is stopped behind a last checkpoint.
     pub async fn start(self, topology: Topology) -> Result<JobHandle, Error> {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let default = || {

@@ -1,7 +1,7 @@
 //! A job is a guest: it runs under any host, and blocks none.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use cofferdam::prelude::*;
 
@@ -73,4 +73,31 @@ fn two_jobs_live_side_by_side() {
     jobs.iter().for_each(|job| assert_eq!(job.wait_blocking().unwrap(), JobEnd::Finished));
     check(&one_rows);
     check(&two_rows);
+}
+
+#[test]
+fn a_start_that_nobody_waits_for_leaves_no_job_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let endless = || {
+        let topology = Topology::new("abandoned");
+        topology.source("numbers", Generator::unbounded(|i| i).rate(1000)).sink("out", CollectSink::new().0);
+        topology
+    };
+    let engine = || {
+        Engine::builder()
+            .checkpoints(CheckpointConfig::every(Duration::from_millis(10)))
+            .backend(Lmdb::at(directory.path()))
+    };
+    {
+        let mut start = std::pin::pin!(engine().start(endless()));
+        assert!(start.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending());
+    }
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    let job = loop {
+        match engine().start_blocking(endless()) {
+            Ok(job) => break job,
+            Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+        }
+    };
+    job.stop_blocking().unwrap();
 }

@@ -55,7 +55,9 @@ fn settings_that_make_no_sense_are_faults_too() {
     let checkpoints = CheckpointConfig::every(Duration::ZERO).timeout(Duration::ZERO);
     let text =
         faults(Engine::builder().checkpoints(checkpoints).batch_size(0).max_parallelism(0).parallelism(1), topology);
-    for part in ["interval is 0", "timeout is 0", "batch size is 0", "max_parallelism is 0"] {
+    for part in
+        ["interval is 0", "timeout is 0", "batch size is 0: it must be from 1 to 1048576", "max_parallelism is 0"]
+    {
         assert!(text.contains(part), "{part} in:\n{text}");
     }
 }

@@ -94,13 +94,18 @@ impl Restarts {
                     self.next_delay = initial;
                 }
                 let delay = self.next_delay;
-                self.next_delay = delay.mul_f64(multiplier.max(1.0)).min(max);
-                delay.mul_f64((1.0 + jitter * (2.0 * random - 1.0)).max(0.0))
+                self.next_delay = times(delay, multiplier.max(1.0)).min(max);
+                times(delay, (1.0 + jitter * (2.0 * random - 1.0)).max(0.0))
             }
         };
         self.count += 1;
         Some(delay)
     }
+}
+
+/// `delay` times `factor`; the longest there is where that makes no sense.
+fn times(delay: Duration, factor: f64) -> Duration {
+    Duration::try_from_secs_f64(delay.as_secs_f64() * factor).unwrap_or(Duration::from_secs(u64::from(u32::MAX)))
 }
 
 #[cfg(test)]
@@ -144,5 +149,15 @@ mod tests {
             Some(Duration::from_millis(2025)),
             "ten per cent less, at least"
         );
+    }
+
+    #[test]
+    fn numbers_without_sense_are_no_panic() {
+        for (multiplier, jitter) in [(f64::NAN, 0.0), (1e300, 0.0), (f64::INFINITY, f64::INFINITY), (-1.0, f64::NAN)] {
+            let (initial, max) = (Duration::from_secs(1), Duration::from_secs(60));
+            let strategy = RestartStrategy::ExponentialDelay { initial, max, multiplier, reset_after: max, jitter };
+            let mut restarts = Restarts::new(strategy, at(0));
+            (0..5).for_each(|_| assert!(restarts.after_failure(at(1), 0.7).is_some()));
+        }
     }
 }

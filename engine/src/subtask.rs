@@ -26,7 +26,7 @@ use crate::{
     element::{CheckpointBarrier, StreamElement},
     error::{BoxError, Error, Location},
     id::{Attempt, ChannelIndex, CheckpointId, ProcessingTime},
-    operator::{OpenContext, PreCommit, SnapshotBuilder, SourceStatus, StepError},
+    operator::{OpenContext, PreCommit, SnapshotBuilder, SourceStatus, StepError, StepPanic},
     output::Commit,
     panic_site,
     slice::{Slice, Stop},
@@ -492,6 +492,10 @@ impl Subtask {
     }
 
     fn failed(&self, error: BoxError) -> Error {
+        let error = match error.downcast::<StepPanic>() {
+            Ok(panic) => return Error::panic(&self.location(Some(panic.step)), &panic.message),
+            Err(error) => error,
+        };
         match error.downcast::<StepError>() {
             Ok(error) => Error::operator(&self.location(Some(error.step)), error.cause),
             Err(error) => Error::operator(&self.location(None), error),

@@ -81,6 +81,7 @@ fn live(
             is_opening: false,
             is_stopping: false,
             failed_to_open: false,
+            abandoned: false,
             requests: Vec::new(),
             next_checkpoint: CheckpointId(0),
             effects,

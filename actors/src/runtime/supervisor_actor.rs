@@ -48,6 +48,8 @@ pub(crate) struct SupervisorActor {
     pub(crate) is_stopping: bool,
     /// The last attempt never ran.
     pub(crate) failed_to_open: bool,
+    /// Nobody waits for the start any more.
+    pub(crate) abandoned: bool,
     /// What the host has asked for: every attempt is told.
     pub(crate) requests: Vec<HostRequest>,
     /// The number that the next attempt's first checkpoint gets, at least: numbers are not used twice.
@@ -144,6 +146,9 @@ impl SupervisorActor {
         }
         self.spawn_attempt(opened, ctx);
         self.answer_start(Ok(()));
+        if std::mem::take(&mut self.abandoned) {
+            ctx.address().do_send(HostRequest::Stop);
+        }
     }
 
     fn spawn_attempt(&mut self, opened: Opened, ctx: &mut actix::Context<Self>) {
@@ -229,6 +234,9 @@ impl SupervisorActor {
             self.board.restarting(cause.clone());
             self.answer_start(Ok(()));
         }
+        if std::mem::take(&mut self.abandoned) {
+            ctx.address().do_send(HostRequest::Stop);
+        }
         self.carry_out(effects, ctx);
     }
 
@@ -254,9 +262,9 @@ impl SupervisorActor {
     }
 
     fn answer_start(&mut self, result: Result<(), Error>) {
-        if let Some(started) = self.started.take() {
-            // Whoever started the job may have gone; the job goes on.
-            let _ = started.send(result);
+        if let Some(Err(_)) = self.started.take().map(|started| started.send(result)) {
+            // Whoever started the job has gone, and nobody has a handle to it: it must not go on holding its place.
+            self.abandoned = true;
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::{
     error::{BoxError, Error},
     id::{Attempt, CheckpointId, JobId, ProcessingTime, SubtaskIndex},
     key_group::KeyGroupRange,
+    panic_site,
     record::Batch,
     slice::{Flow, Slice, Stop},
     topology::graph::StepIndex,
@@ -194,6 +195,23 @@ pub(crate) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, 
 pub(crate) struct StepError {
     pub(crate) step: StepIndex,
     pub(crate) cause: BoxError,
+}
+
+/// A panic that was caught away from the subtask, and the step that it came from.
+#[derive(Debug, thiserror::Error)]
+#[error("panicked: {message}")]
+pub(crate) struct StepPanic {
+    pub(crate) step: StepIndex,
+    pub(crate) message: String,
+}
+
+/// Calls user code of `step` where a panic would not reach the subtask by itself.
+pub(crate) fn call_away<R>(step: StepIndex, code: impl FnOnce() -> Result<R, BoxError>) -> Result<R, BoxError> {
+    match panic_site::catch(code) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(cause)) => Err(Box::new(StepError { step, cause })),
+        Err((_, message)) => Err(Box::new(StepPanic { step, message })),
+    }
 }
 
 impl StepError {

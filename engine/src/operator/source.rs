@@ -74,7 +74,7 @@ impl<S: Source> SourceStep<S> {
     fn open_splits(&mut self) -> Result<(), BoxError> {
         while !self.waiting.is_empty() && (self.splits.is_empty() || !self.source.is_bounded()) {
             let Some(state) = self.waiting.pop_front() else { break };
-            let reader = self.source.open(&state.split, state.position.as_ref())?;
+            let reader = running(self.step, || self.source.open(&state.split, state.position.as_ref()))?;
             self.splits.push_back(OpenSplit { split: state.split, reader, not_before: None });
         }
         Ok(())
@@ -149,7 +149,9 @@ impl<S: Source> Stateful for SourceStep<S> {
     }
 
     fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError> {
-        let state = encode(&self.states()?)?;
+        let step = self.step;
+        let states = running(step, || self.states()).map_err(|cause| StepError { step, cause })?;
+        let state = encode(&states)?;
         snapshot.operators.push((self.uid.to_string(), OperatorSnapshot { state, transactions: Vec::new() }));
         Ok(())
     }

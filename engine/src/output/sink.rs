@@ -6,7 +6,7 @@ use crate::{
     checkpoint::snapshot::{OperatorSnapshot, PreparedTransaction},
     error::{BoxError, Error, Location},
     id::CheckpointId,
-    operator::{OpenContext, SnapshotBuilder, Stateful, StepError, decode, encode},
+    operator::{OpenContext, SnapshotBuilder, Stateful, StepError, call_away, decode, encode},
     output::{Commit, Tail, TailControl},
     panic_site::running,
     sink::{Ownership, Sink, SinkContext, SinkWriter, TwoPhaseSink},
@@ -55,14 +55,16 @@ impl<T: 'static, S: TwoPhaseSink<T>> Stateful for TwoPhaseTail<T, S> {
         for (_, snapshot) in mine.filter(|(_, snapshot)| !snapshot.state.is_empty()) {
             restored.push(decode_writer_state::<T, S>(&self.uid, &snapshot.state, &context.state_place)?);
         }
-        let writer = self.sink.open(&sink_context(&self.uid, context), context.subtask, restored);
+        let writer =
+            running(self.step, || self.sink.open(&sink_context(&self.uid, context), context.subtask, restored));
         self.writer = Some(writer.map_err(|error| Error::operator(&location, error))?);
         Ok(())
     }
 
     fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError> {
         let writer = self.writer.as_mut().ok_or("the sink was not opened")?;
-        let (frozen, state) = running(self.step, || writer.freeze(snapshot.checkpoint, snapshot.last))?;
+        let frozen = running(self.step, || writer.freeze(snapshot.checkpoint, snapshot.last));
+        let (frozen, state) = frozen.map_err(|cause| StepError { step: self.step, cause })?;
         let operator = OperatorSnapshot { state: encode(&state)?, transactions: Vec::new() };
         snapshot.operators.push((self.uid.to_string(), operator));
         let sink = self.sink.clone();
@@ -114,7 +116,7 @@ impl<T: 'static, S: TwoPhaseSink<T>> TailControl for TwoPhaseTail<T, S> {
         }
         let (sink, step) = (self.sink.clone(), self.step);
         Some(Box::new(move || {
-            due.iter().try_for_each(|transaction| running(step, || sink.commit(&decode(&transaction.bytes)?)))
+            due.iter().try_for_each(|transaction| call_away(step, || sink.commit(&decode(&transaction.bytes)?)))
         }))
     }
 
@@ -206,7 +208,10 @@ impl<T: 'static, S: Sink<T>> Stateful for AtLeastOnceTail<T, S> {
     fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
         let location =
             Location { job: context.job_name.to_string(), operator: self.uid.to_string(), subtask: context.subtask };
-        self.writer = Some(self.sink.open(context.subtask).map_err(|error| Error::operator(&location, error))?);
+        self.writer = Some(
+            running(self.step, || self.sink.open(context.subtask))
+                .map_err(|error| Error::operator(&location, error))?,
+        );
         Ok(())
     }
 }

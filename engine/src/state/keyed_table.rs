@@ -126,7 +126,7 @@ impl<K: Key, S: Serialize> KeyedTable<K, S> {
     pub fn freeze(&mut self, checkpoint: CheckpointId) -> Result<Vec<Arc<StateDelta>>, BoxError> {
         let mut fold_budget = self.groups.iter().map(Group::changes).sum::<usize>();
         let mut blocks = Vec::new();
-        for (number, group) in (self.range.start..).map(KeyGroup).zip(&mut self.groups) {
+        for (number, group) in self.range.iter().zip(&mut self.groups) {
             if group.is_unchanged() {
                 continue;
             }

@@ -12,6 +12,7 @@ use crate::{
     error::{Error, ErrorKind},
     id::{Attempt, ChannelIndex, CheckpointId, JobId, SubtaskIndex},
     operator::{OpenContext, keyed::STATE},
+    panic_site,
     sink::{Ownership, SinkContext},
     subtask::Subtask,
     topology::{
@@ -33,6 +34,9 @@ pub struct Settings {
     /// When checkpoints are taken.
     pub checkpoints: CheckpointConfig,
 }
+
+/// The most records per batch: memory is reserved for a whole one.
+const BATCH_MAX: usize = 1 << 20;
 
 /// See the module.
 pub struct Plan {
@@ -212,11 +216,18 @@ impl Plan {
         sinks.filter_map(|(chain, operator)| Some((operator.uid, self.graph.chains[chain].sink.as_deref()?)))
     }
 
+    /// Calls user code outside of any subtask; its panic is an error that names it.
+    fn call<R>(&self, kind: &str, uid: &str, code: impl FnOnce() -> R) -> Result<R, Error> {
+        panic_site::catch(code).map_err(|(_, message)| {
+            Error::new(ErrorKind::Panic, format!("job '{}', {kind} '{uid}' panicked: {message}", self.name), None)
+        })
+    }
+
     /// Refuses a sink whose place is not that of the state: another job's, or one that lost its owner's mark after the job began. `restored` is
     /// what the state holds, if anything. Changes nothing. May block.
     pub fn check_sinks(&self, restored: Option<&CheckpointMetadata>, place: &str) -> Result<(), Error> {
         for (uid, sink) in self.sinks() {
-            let owner = sink.owner().map_err(|error| {
+            let owner = self.call("sink", &uid, || sink.owner())?.map_err(|error| {
                 Error::new(
                     ErrorKind::Refused,
                     format!("job '{}', sink '{uid}': it cannot be told whose {} is", self.name, sink.place()),
@@ -259,7 +270,7 @@ impl Plan {
                 restored: checkpoint.checkpoint,
                 state_place: place.to_string(),
             };
-            sink.claim(&context).map_err(|error| {
+            self.call("sink", &uid, || sink.claim(&context))?.map_err(|error| {
                 Error::new(
                     ErrorKind::Operator,
                     format!("job '{}', sink '{uid}' cannot use {}", self.name, sink.place()),
@@ -267,7 +278,7 @@ impl Plan {
                 )
             })?;
             let stored = checkpoint.operators.iter().find(|operator| operator.uid == uid);
-            sink.recover(&context, stored.map_or(&[], |operator| &operator.subtasks))?;
+            self.call("sink", &uid, || sink.recover(&context, stored.map_or(&[], |operator| &operator.subtasks)))??;
         }
         Ok(())
     }
@@ -351,8 +362,9 @@ fn steps(graph: &Graph) -> impl Iterator<Item = (StepIndex, &crate::topology::gr
 /// Everything that is wrong with a topology.
 fn faults(graph: &Graph, settings: &Settings, parallelism: &[u32]) -> Vec<TopologyFault> {
     let mut faults = settings.checkpoints.faults();
-    if settings.batch_size == 0 {
-        faults.push(TopologyFault::Setting { message: "the batch size is 0: it needs at least 1".to_string() });
+    if !(1..=BATCH_MAX).contains(&settings.batch_size) {
+        let message = format!("the batch size is {}: it must be from 1 to {BATCH_MAX}", settings.batch_size);
+        faults.push(TopologyFault::Setting { message });
     }
     if settings.max_parallelism == 0 {
         faults.push(TopologyFault::Setting {
