@@ -86,6 +86,23 @@ impl<'a> Slice<'a> {
         Ok(())
     }
 
+    /// [`tick`](Self::tick) for up to `most` records at once: how many, at least one.
+    #[inline]
+    pub fn take(&mut self, most: usize) -> Result<usize, Stop> {
+        if self.countdown == 0 {
+            self.look()?;
+        }
+        let taken = (self.countdown as usize).min(most);
+        self.countdown -= taken as u32;
+        Ok(taken)
+    }
+
+    /// Gives back what was taken and not used.
+    #[inline]
+    pub fn give_back(&mut self, unused: usize) {
+        self.countdown += unused as u32;
+    }
+
     #[cold]
     fn look(&mut self) -> Flow {
         let before = self.now;

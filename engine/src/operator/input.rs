@@ -66,9 +66,13 @@ impl<T: Record> Operator for Input<T> {
     #[inline]
     fn drive<S: FnMut(&mut Slice<'_>, T) -> Flow>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow {
         while self.batch.len() > 0 {
-            slice.tick()?;
-            if let Some(record) = self.batch.next() {
-                sink(slice, record)?;
+            let taken = slice.take(self.batch.len())?;
+            for used in 1..=taken {
+                let Some(record) = self.batch.next() else { break };
+                if let Err(stop) = sink(slice, record) {
+                    slice.give_back(taken - used);
+                    return Err(stop);
+                }
             }
         }
         Ok(())

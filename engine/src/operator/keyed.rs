@@ -45,22 +45,27 @@ impl<K: Key, T: Record, S> KeyedInput<K, T, S> {
         let Self { input, table } = self;
         let mut found = [Slot::default(); AHEAD];
         while !input.ahead().is_empty() {
-            for (slot, (key, _)) in found.iter_mut().zip(input.ahead()) {
+            let taken = slice.take(AHEAD.min(input.ahead().len()))?;
+            for (slot, (key, _)) in found[..taken].iter_mut().zip(input.ahead()) {
                 slot.hash = key.hash64();
             }
-            for (slot, (key, _)) in found.iter_mut().zip(input.ahead()) {
-                slot.bucket = table.find(slot.hash, key);
+            for (slot, (key, _)) in found[..taken].iter_mut().zip(input.ahead()) {
+                *slot = table.find(slot.hash, key);
             }
             let moves = table.moves();
-            for slot in &found {
-                slice.tick()?;
+            let mut used = 0;
+            let mut flow = Ok(());
+            for slot in &found[..taken] {
                 let Some(record) = input.next() else { break };
-                handle(table, *slot, record, slice)?;
-                if table.moves() != moves {
-                    // An entry came or went: the buckets found may not be right any more.
+                used += 1;
+                flow = handle(table, *slot, record, slice);
+                // Once an entry came or went, the buckets found may not be right any more.
+                if flow.is_err() || table.moves() != moves {
                     break;
                 }
             }
+            slice.give_back(taken - used);
+            flow?;
         }
         Ok(())
     }

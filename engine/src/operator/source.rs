@@ -18,6 +18,9 @@ use crate::{
 /// Records read from one split of an unbounded source before the next split has its turn.
 const TURN: u32 = 1024;
 
+/// Records read between two looks at anything but the reader.
+const TOGETHER: usize = 64;
+
 /// A split and how far it has been read: what checkpoints store of a source.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct SplitState<S, P> {
@@ -218,18 +221,27 @@ fn read_split<S: Source>(
     sink: &mut impl FnMut(&mut Slice<'_>, S::Record) -> Flow,
 ) -> Result<Left, Stop> {
     loop {
-        slice.tick()?;
-        match running(step, || open.reader.read(slice.now())) {
-            Ok(Read::Record(record)) => {
-                *records_in += 1;
-                sink(slice, record)?;
-            }
-            Ok(Read::NotBefore(time)) => return Ok(Left::Waiting(time)),
-            Ok(Read::End) => return Ok(Left::Ended),
-            Err(error) => return Err(StepError::stop(step, error)),
+        let taken = slice.take(TOGETHER)?;
+        let now = slice.now();
+        for used in 1..=taken {
+            let left = match running(step, || open.reader.read(now)) {
+                Ok(Read::Record(record)) => {
+                    let Err(stop) = sink(slice, record) else { continue };
+                    *records_in += used as u64;
+                    slice.give_back(taken - used);
+                    return Err(stop);
+                }
+                Ok(Read::NotBefore(time)) => Left::Waiting(time),
+                Ok(Read::End) => Left::Ended,
+                Err(error) => return Err(StepError::stop(step, error)),
+            };
+            *records_in += used as u64 - 1;
+            slice.give_back(taken - used + 1);
+            return Ok(left);
         }
+        *records_in += taken as u64;
         if let Some(turn) = &mut turn {
-            **turn += 1;
+            **turn += taken as u32;
             if **turn >= TURN {
                 **turn = 0;
                 return Ok(Left::Turn);

@@ -15,7 +15,6 @@ use crate::{
 pub(crate) struct Exchange<T, R> {
     lanes: Vec<Lane<T>>,
     rule: R,
-    records_out: u64,
 }
 
 /// Finds the lanes of a record.
@@ -25,7 +24,7 @@ pub(crate) trait Rule<T>: Send + 'static {
 
 impl<T: Record, R: Rule<T>> Exchange<T, R> {
     pub(crate) fn new(lanes: usize, batch_size: usize, rule: R) -> Self {
-        Self { lanes: (0..lanes).map(|_| Lane::new(batch_size)).collect(), rule, records_out: 0 }
+        Self { lanes: (0..lanes).map(|_| Lane::new(batch_size)).collect(), rule }
     }
 }
 
@@ -34,7 +33,6 @@ impl<T: Record, R: Rule<T>> Stateful for Exchange<T, R> {}
 impl<T: Record, R: Rule<T>> Tail<T> for Exchange<T, R> {
     #[inline]
     fn accept(&mut self, record: T) -> Flow {
-        self.records_out += 1;
         self.rule.route(&mut self.lanes, record)
     }
 }
@@ -65,7 +63,7 @@ impl<T: Record, R: Rule<T>> TailControl for Exchange<T, R> {
     }
 
     fn take_records_out(&mut self) -> u64 {
-        std::mem::take(&mut self.records_out)
+        self.lanes.iter_mut().map(Lane::take_records_out).sum()
     }
 }
 

@@ -12,17 +12,18 @@ pub(crate) struct Lane<T> {
     filling: Vec<T>,
     ready: VecDeque<StreamElement>,
     batch_size: usize,
+    records_out: u64,
 }
 
 impl<T: Record> Lane<T> {
     pub(crate) fn new(batch_size: usize) -> Self {
-        Self { filling: Vec::new(), ready: VecDeque::new(), batch_size }
+        Self { filling: Vec::new(), ready: VecDeque::new(), batch_size, records_out: 0 }
     }
 
     #[inline]
     pub(crate) fn push(&mut self, record: T) -> Flow {
-        if self.filling.len() == self.filling.capacity() {
-            self.filling.reserve_exact(self.batch_size - self.filling.len());
+        if self.filling.capacity() == 0 {
+            self.filling.reserve_exact(self.batch_size);
         }
         self.filling.push(record);
         if self.filling.len() < self.batch_size {
@@ -36,6 +37,7 @@ impl<T: Record> Lane<T> {
         if self.filling.is_empty() {
             return false;
         }
+        self.records_out += self.filling.len() as u64;
         self.ready.push_back(StreamElement::Batch(Box::new(std::mem::take(&mut self.filling))));
         true
     }
@@ -47,6 +49,11 @@ impl<T: Record> Lane<T> {
 
     pub(crate) fn take_ready(&mut self) -> Option<StreamElement> {
         self.ready.pop_front()
+    }
+
+    /// Records in batches made ready since the last call.
+    pub(crate) fn take_records_out(&mut self) -> u64 {
+        std::mem::take(&mut self.records_out)
     }
 
     pub(crate) fn is_blocked(&self) -> bool {

@@ -52,7 +52,7 @@ pub(crate) trait TailControl: Stateful {
         false
     }
 
-    /// Records that left since the last call.
+    /// Records that left since the last call, each copy counted.
     fn take_records_out(&mut self) -> u64;
 
     /// Whether this is a two-phase sink.

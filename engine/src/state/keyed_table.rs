@@ -35,10 +35,22 @@ pub struct KeyedTable<K, S> {
 /// Where a key is, or is not.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Slot {
-    /// The key's hash.
     pub hash: u64,
-    /// Its bucket in its group's table.
-    pub bucket: Option<usize>,
+    /// Its group's place in the table.
+    group: u32,
+    /// Its bucket in its group, or `NONE`.
+    bucket: u32,
+}
+
+impl Slot {
+    /// No table is that large: its group would have to hold four billion keys.
+    const NONE: u32 = u32::MAX;
+
+    /// The key's bucket, if it has a value.
+    #[inline]
+    pub fn bucket(&self) -> Option<usize> {
+        (self.bucket != Self::NONE).then_some(self.bucket as usize)
+    }
 }
 
 impl<K: Key, S> KeyedTable<K, S> {
@@ -59,34 +71,37 @@ impl<K: Key, S> KeyedTable<K, S> {
         &self.address
     }
 
+    /// Where `key`, which has this hash, is. Good until an entry is inserted or removed.
     #[inline]
-    fn group(&mut self, hash: u64) -> &mut Group<K, S> {
-        let group = KeyGroup::of_hash(hash, self.max_parallelism);
-        &mut self.groups[usize::from(group.0 - self.range.start)]
+    pub fn find(&self, hash: u64, key: &K) -> Slot {
+        let group = u32::from(KeyGroup::of_hash(hash, self.max_parallelism).0 - self.range.start);
+        let bucket = self.groups[group as usize].find(hash, key).map_or(Slot::NONE, |bucket| bucket as u32);
+        Slot { hash, group, bucket }
     }
 
-    /// The bucket of `key`. Good until an entry is inserted or removed.
     #[inline]
-    pub fn find(&mut self, hash: u64, key: &K) -> Option<usize> {
-        self.group(hash).find(hash, key)
+    fn group(&mut self, slot: Slot) -> &mut Group<K, S> {
+        &mut self.groups[slot.group as usize]
     }
 
-    /// The value in `bucket`; what is written to it must be marked.
+    /// The value at `slot`, if the key has one; what is written to it must be marked.
     #[inline]
-    pub fn value_mut(&mut self, hash: u64, bucket: usize) -> Option<&mut S> {
-        self.group(hash).value_mut(bucket)
+    pub fn value_mut(&mut self, slot: Slot) -> Option<&mut S> {
+        self.group(slot).value_mut(slot.bucket()?)
     }
 
-    /// The value in `bucket` is in the next snapshot.
+    /// The value at `slot` is in the next snapshot.
     #[inline]
-    pub fn mark_changed(&mut self, hash: u64, bucket: usize) {
-        self.group(hash).mark_changed(bucket);
+    pub fn mark_changed(&mut self, slot: Slot) {
+        if let Some(bucket) = slot.bucket() {
+            self.group(slot).mark_changed(bucket);
+        }
     }
 
-    /// Adds an entry for a key that has none; gives back its bucket.
-    pub fn insert(&mut self, hash: u64, key: K, value: S) -> usize {
+    /// Adds an entry for a key that has none.
+    pub fn insert(&mut self, slot: Slot, key: K, value: S) {
         self.moves += 1;
-        self.group(hash).insert(hash, key, value)
+        self.group(slot).insert(slot.hash, key, value);
     }
 
     /// How often an entry came or went: what [`find`](Self::find) said holds until this changes.
@@ -98,9 +113,9 @@ impl<K: Key, S> KeyedTable<K, S> {
     /// The value of `key`, found at `slot`, to be changed; `init` makes it if there is none.
     #[inline]
     pub fn get_mut_or_insert_with(&mut self, slot: Slot, key: &K, init: impl FnOnce() -> S) -> &mut S {
-        self.moves += u64::from(slot.bucket.is_none());
-        let group = self.group(slot.hash);
-        let bucket = match slot.bucket {
+        self.moves += u64::from(slot.bucket().is_none());
+        let group = self.group(slot);
+        let bucket = match slot.bucket() {
             Some(bucket) => {
                 group.mark_changed(bucket);
                 bucket
@@ -113,11 +128,10 @@ impl<K: Key, S> KeyedTable<K, S> {
         }
     }
 
-    /// Forgets `key`, and gives back its value.
-    pub fn remove(&mut self, key: &K) -> Option<S> {
+    /// Forgets `key`, found at `slot`, and gives back its value.
+    pub fn remove(&mut self, slot: Slot, key: &K) -> Option<S> {
         self.moves += 1;
-        let hash = key.hash64();
-        self.group(hash).remove(hash, key)
+        self.group(slot).remove(slot.hash, key)
     }
 }
 

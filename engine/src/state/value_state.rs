@@ -81,20 +81,17 @@ pub(crate) fn with_value_state<K: Key, S, R>(
     key: &K,
     code: impl FnOnce(&mut ValueState<'_, S>) -> R,
 ) -> R {
-    let Slot { hash, bucket } = slot;
-    let stored = bucket.and_then(|bucket| table.value_mut(hash, bucket));
+    let stored = table.value_mut(slot);
     let mut state = ValueState { stored, new: None, access: Access::Read };
     let result = code(&mut state);
     let (new, access) = (state.new, state.access);
-    match (bucket, access) {
-        (Some(bucket), Access::Written) => table.mark_changed(hash, bucket),
-        (Some(_), Access::Cleared) => drop(table.remove(key)),
-        (Some(_), Access::Read) => {}
-        (None, _) => {
-            if let Some(value) = new {
-                table.insert(hash, key.clone(), value);
-            }
-        }
+    match access {
+        Access::Written => table.mark_changed(slot),
+        Access::Cleared if slot.bucket().is_some() => drop(table.remove(slot, key)),
+        Access::Read | Access::Cleared => {}
+    }
+    if let Some(value) = new {
+        table.insert(slot, key.clone(), value);
     }
     result
 }

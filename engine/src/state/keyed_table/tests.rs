@@ -68,13 +68,11 @@ fn small() -> KeyedTable<u32, u64> {
 }
 
 fn with_state<R>(table: &mut KeyedTable<u32, u64>, key: &u32, code: impl FnOnce(&mut ValueState<'_, u64>) -> R) -> R {
-    let slot = slot(table, key);
-    with_value_state(table, slot, key, code)
+    with_value_state(table, table.find(key.hash64(), key), key, code)
 }
 
-fn slot(table: &mut KeyedTable<u32, u64>, key: &u32) -> Slot {
-    let hash = key.hash64();
-    Slot { hash, bucket: table.find(hash, key) }
+fn remove(table: &mut KeyedTable<u32, u64>, key: &u32) -> Option<u64> {
+    table.remove(table.find(key.hash64(), key), key)
 }
 
 fn set(table: &mut KeyedTable<u32, u64>, key: u32, value: u64) {
@@ -133,11 +131,11 @@ fn a_key_that_goes_and_comes_back_has_its_new_value() {
     let (mut table, mut store) = (small(), Store::default());
     (0..100).for_each(|key| set(&mut table, key, 1));
     store.commit(CheckpointId(1), &table.freeze(CheckpointId(1)).unwrap());
-    table.remove(&7);
+    remove(&mut table, &7);
     set(&mut table, 7, 2);
-    table.remove(&8);
+    remove(&mut table, &8);
     set(&mut table, 200, 3);
-    table.remove(&200);
+    remove(&mut table, &200);
     let deltas = table.freeze(CheckpointId(2)).unwrap();
     assert_eq!(newest(&deltas), (BlockKind::Changes, 4), "three that went, one that came back");
     store.commit(CheckpointId(2), &deltas);
@@ -199,7 +197,7 @@ fn a_key_that_comes_and_goes_between_two_snapshots_takes_no_room_each_time() {
         store.commit(CheckpointId(1), &table.freeze(CheckpointId(1)).unwrap());
         for value in 0..100_000 {
             set(&mut table, 5000, value);
-            table.remove(&5000);
+            remove(&mut table, &5000);
         }
         let removed = table.groups[0].removed();
         assert!(removed <= live as usize + 1, "{removed} removals kept of one key beside {live} live ones");
@@ -223,7 +221,7 @@ fn the_entries_stored_stay_below_three_times_the_live_ones() {
         for _ in 0..200 {
             let key = next(4000) as u32;
             if next(3) == 0 {
-                table.remove(&key);
+                remove(&mut table, &key);
             } else {
                 set(&mut table, key, checkpoint);
             }
@@ -338,15 +336,14 @@ impl Job {
         match op {
             Op::Fold(key) => {
                 let table = self.table(key);
-                let slot = slot(table, &key);
-                *table.get_mut_or_insert_with(slot, &key, || 0) += 1;
+                *table.get_mut_or_insert_with(table.find(key.hash64(), &key), &key, || 0) += 1;
                 *self.live.entry(key).or_insert(0) += 1;
             }
             Op::Set(key, value) => {
                 set(self.table(key), key, value);
                 self.live.insert(key, value);
             }
-            Op::Remove(key) => assert_eq!(self.table(key).remove(&key), self.live.remove(&key)),
+            Op::Remove(key) => assert_eq!(remove(self.table(key), &key), self.live.remove(&key)),
             Op::Clear(key) => {
                 with_state(self.table(key), &key, |state| state.clear());
                 self.live.remove(&key);
