@@ -497,3 +497,31 @@ fn sinks_of_one_job_may_claim_a_directory_at_once() {
     });
     assert_eq!(lines(&dir).owner().unwrap(), Ownership::Claimed(JobId(7)));
 }
+
+#[test]
+fn of_two_running_jobs_with_copies_of_one_state_the_second_is_refused() {
+    let (_temp, dir) = temp();
+    let sink = lines(&dir);
+    started(&sink);
+    // The next attempt of the first.
+    sink.claim(&context(2, 0)).unwrap();
+    for second in [lines(&dir), sink.clone()] {
+        let error = message(second.claim(&context(2, 0)));
+        assert!(error.contains(dir.to_str().unwrap()) && error.contains("another running job"), "{error}");
+    }
+    // Another sink of the job is none of theirs.
+    lines(&dir).claim(&operator("more", 1, 0)).unwrap();
+    let clone = sink.clone();
+    drop(sink);
+    clone.claim(&context(2, 0)).unwrap();
+}
+
+#[test]
+fn a_directory_that_was_taken_away_under_a_running_job_is_locked_anew() {
+    let (_temp, dir) = temp();
+    let sink = lines(&dir);
+    started(&sink);
+    fs::remove_dir_all(&dir).unwrap();
+    sink.claim(&context(2, 0)).unwrap();
+    assert!(message(lines(&dir).claim(&context(2, 0))).contains("another running job"));
+}

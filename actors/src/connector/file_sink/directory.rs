@@ -55,6 +55,11 @@ impl Directory {
         self.0.join(".cofferdam/pending")
     }
 
+    /// `operator` as a part of a file name.
+    pub(super) fn lock(&self, operator: &str) -> PathBuf {
+        self.0.join(format!(".cofferdam/lock-{operator}"))
+    }
+
     /// Renames what has not been renamed yet. The pending files stay the only proof of that, so the new names are made durable
     /// before the removal of the old ones is.
     pub(super) fn publish(&self, transactions: &[FileTransaction]) -> Result<(), BoxError> {
