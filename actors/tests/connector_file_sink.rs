@@ -525,3 +525,34 @@ fn a_directory_that_was_taken_away_under_a_running_job_is_locked_anew() {
     sink.claim(&context(2, 0)).unwrap();
     assert!(message(lines(&dir).claim(&context(2, 0))).contains("another running job"));
 }
+
+#[test]
+fn of_two_jobs_that_claim_a_fresh_directory_at_once_one_gets_it() {
+    for _ in 0..50 {
+        let (_temp, dir) = temp();
+        let barrier = std::sync::Barrier::new(2);
+        let claim = |job| {
+            let (sink, context) = (lines(&dir), SinkContext { job: JobId(job), ..context(1, 0) });
+            barrier.wait();
+            (job, sink.claim(&context))
+        };
+        let (one, other) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| claim(7));
+            (claim(8), other.join().unwrap())
+        });
+        let (won, lost) = if one.1.is_ok() { (one, other) } else { (other, one) };
+        won.1.unwrap();
+        let error = message(lost.1);
+        assert!(error.contains("belongs to job"), "{error}");
+        assert_eq!(lines(&dir).owner().unwrap(), Ownership::Claimed(JobId(won.0)));
+    }
+}
+
+#[test]
+fn an_owner_file_follows_a_state_that_was_moved() {
+    let (_temp, dir) = temp();
+    let sink = lines(&dir);
+    started(&sink);
+    sink.claim(&SinkContext { state_place: "/moved".to_string(), ..context(2, 0) }).unwrap();
+    assert!(fs::read_to_string(dir.join(".cofferdam/owner")).unwrap().contains("/moved"));
+}

@@ -40,7 +40,7 @@ pub(super) fn foreign(directory: &Path, what: impl Display) -> StoreError {
 
 /// The disk failed at `doing`.
 pub(super) fn io(directory: &Path, doing: impl Display, cause: io::Error) -> StoreError {
-    let message = format!("cannot {doing} in {}: {cause}", directory.display());
+    let message = format!("cannot {doing} in {}", directory.display());
     StoreError::new(StoreErrorKind::Io, message, Some(cause.into()))
 }
 
@@ -62,7 +62,7 @@ pub(super) fn lmdb(directory: &Path, doing: impl Display, cause: heed::Error) ->
             | MdbError::NotFound,
         ) => damaged_by(directory, format!("LMDB could not {doing}"), Some(cause.into())),
         cause => {
-            let message = format!("cannot {doing} in {}: {cause}", directory.display());
+            let message = format!("cannot {doing} in {}", directory.display());
             StoreError::new(StoreErrorKind::Io, message, Some(cause.into()))
         }
     }

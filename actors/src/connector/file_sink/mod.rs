@@ -138,7 +138,8 @@ impl<T: 'static> TwoPhaseSink<T> for FileSink<T> {
 
     fn claim(&self, context: &SinkContext) -> Result<(), BoxError> {
         owner::claim(&self.directory, context)?;
-        self.locks.acquire(&self.directory, &context.operator)
+        self.locks.acquire(&self.directory, &context.operator)?;
+        owner::refresh(&self.directory, context)
     }
 
     fn recover(
