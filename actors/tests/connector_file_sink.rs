@@ -249,8 +249,17 @@ fn a_state_that_went_back_in_time_is_refused() {
     for part in ["part-word--count-counts-0-3.txt", dir.to_str().unwrap(), "/somewhere/state"] {
         assert!(error.contains(part), "{error}");
     }
-    // Published, and removed in agreement with the older state.
+    // Its file was moved away by a consumer: it has been published all the same.
     fs::remove_file(dir.join("part-word--count-counts-0-3.txt")).unwrap();
+    let error = message(sink.recover(&context(2, 2), vec![stored(&transactions[1])], &[]));
+    let mark = dir.join(".cofferdam/published-counts-0");
+    for part in ["back in time", mark.to_str().unwrap(), "/somewhere/state"] {
+        assert!(error.contains(part), "{error}");
+    }
+    // Another operator's marks, one that begins alike, say nothing of this one.
+    sink.recover(&operator("count", 2, 0), vec![], &[]).unwrap();
+    // Removed in agreement with the older state.
+    fs::remove_file(mark).unwrap();
     sink.recover(&context(2, 2), vec![stored(&transactions[1])], &[]).unwrap();
 }
 
@@ -555,4 +564,22 @@ fn an_owner_file_follows_a_state_that_was_moved() {
     started(&sink);
     sink.claim(&SinkContext { state_place: "/moved".to_string(), ..context(2, 0) }).unwrap();
     assert!(fs::read_to_string(dir.join(".cofferdam/owner")).unwrap().contains("/moved"));
+}
+
+#[test]
+fn what_a_recovery_publishes_is_marked_and_a_mark_never_goes_back() {
+    let (_temp, dir) = temp();
+    let sink = lines(&dir);
+    let mut writer = started(&sink);
+    let transactions = [1, 2].map(|checkpoint| {
+        write(&mut writer, &["record"]);
+        barrier(&sink, &mut writer, checkpoint, false).0.unwrap()
+    });
+    // Cut off while it wrote a mark.
+    let torn = dir.join(".cofferdam/published-counts-0.0123456789abcdef.tmp");
+    fs::write(&torn, "").unwrap();
+    sink.recover(&context(2, 2), transactions.iter().map(stored).collect(), &[]).unwrap();
+    assert!(!torn.exists());
+    sink.commit(&transactions[0]).unwrap();
+    assert_eq!(fs::read_to_string(dir.join(".cofferdam/published-counts-0")).unwrap(), "2\n");
 }

@@ -64,7 +64,9 @@ pub(super) fn create_atomically(path: &Path, content: &[u8]) -> Result<bool, Box
 
 /// Writes to a name that nobody else uses, durably but for the name.
 fn write_beside(path: &Path, content: &[u8]) -> Result<PathBuf, BoxError> {
-    let temporary = path.with_extension(format!("{:016x}.tmp", getrandom::u64()?));
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{:016x}.tmp", getrandom::u64()?));
+    let temporary = PathBuf::from(temporary);
     let mut file = File::create_new(&temporary).at("create", &temporary)?;
     file.write_all(content).and_then(|()| file.sync_all()).at("write", &temporary)?;
     Ok(temporary)

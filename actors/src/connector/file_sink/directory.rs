@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cofferdam_engine::BoxError;
+use cofferdam_engine::{BoxError, CheckpointId};
 use serde::{Deserialize, Serialize};
 
+use super::mark;
 use crate::connector::{
     durable_file::sync_dir,
     failure::{AtPath, failure},
@@ -35,6 +36,11 @@ impl FileTransaction {
     pub(super) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
+
+    /// That it was made for; `None` if it is empty.
+    pub(super) fn checkpoint(&self) -> Option<CheckpointId> {
+        self.files.first().and_then(|first| mark::subtask_and_checkpoint(&first.published)).map(|(_, number)| number)
+    }
 }
 
 impl Directory {
@@ -47,17 +53,22 @@ impl Directory {
         &self.0
     }
 
+    /// For what is not published.
+    pub(super) fn internal(&self) -> PathBuf {
+        self.0.join(".cofferdam")
+    }
+
     pub(super) fn owner(&self) -> PathBuf {
-        self.0.join(".cofferdam/owner")
+        self.internal().join("owner")
     }
 
     pub(super) fn pending(&self) -> PathBuf {
-        self.0.join(".cofferdam/pending")
+        self.internal().join("pending")
     }
 
     /// `operator` as a part of a file name.
     pub(super) fn lock(&self, operator: &str) -> PathBuf {
-        self.0.join(format!(".cofferdam/lock-{operator}"))
+        self.internal().join(format!("lock-{operator}"))
     }
 
     /// Renames what has not been renamed yet. The pending files stay the only proof of that, so the new names are made durable

@@ -7,6 +7,7 @@
 //!   .cofferdam/
 //!     owner                                      the one job that may write here
 //!     lock-counts                                locked while that job runs: operator
+//!     published-counts-0                         the last checkpoint that was published: operator, subtask
 //!     pending/<job id>-counts-2-0-5.pending      written, not published: operator, attempt, subtask, sequence
 //! ```
 //!
@@ -26,6 +27,7 @@
 mod directory;
 mod encoder;
 mod lock;
+mod mark;
 mod name;
 mod owner;
 mod recovery;
@@ -172,6 +174,7 @@ impl<T: 'static> TwoPhaseSink<T> for FileSink<T> {
     }
 
     fn commit(&self, transaction: &FileTransaction) -> Result<(), BoxError> {
-        self.directory.publish(std::slice::from_ref(transaction))
+        self.directory.publish(std::slice::from_ref(transaction))?;
+        mark::write(&self.directory, transaction)
     }
 }
