@@ -583,3 +583,49 @@ fn what_a_recovery_publishes_is_marked_and_a_mark_never_goes_back() {
     sink.commit(&transactions[0]).unwrap();
     assert_eq!(fs::read_to_string(dir.join(".cofferdam/published-counts-0")).unwrap(), "2\n");
 }
+
+/// Keeps what is logged.
+struct Log(std::sync::Mutex<Vec<String>>);
+
+static LOG: Log = Log(std::sync::Mutex::new(Vec::new()));
+
+impl log::Log for Log {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            self.0.lock().unwrap().push(record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn a_transaction_of_which_nothing_is_left_is_warned_of() {
+    log::set_logger(&LOG).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    let (_temp, dir) = temp();
+    let sink = lines(&dir);
+    let mut writer = started(&sink);
+    write(&mut writer, &["record"]);
+    let transaction = barrier(&sink, &mut writer, 1, false).0.unwrap();
+    let pending = pending(&dir).remove(0);
+    let warnings = || {
+        let all = LOG.0.lock().unwrap();
+        all.iter().filter(|line| line.contains(dir.to_str().unwrap())).cloned().collect::<Vec<_>>()
+    };
+    sink.recover(&context(2, 1), vec![stored(&transaction)], &[]).unwrap();
+    sink.recover(&context(3, 1), vec![stored(&transaction)], &[]).unwrap();
+    assert_eq!(warnings(), [""; 0]);
+    let published = dir.join("part-word--count-counts-0-1.txt");
+    fs::remove_file(&published).unwrap();
+    sink.recover(&context(4, 1), vec![stored(&transaction)], &[]).unwrap();
+    let warnings = warnings();
+    assert_eq!(warnings.len(), 1);
+    for path in [pending, published] {
+        assert!(warnings[0].contains(path.to_str().unwrap()), "{warnings:?}");
+    }
+}

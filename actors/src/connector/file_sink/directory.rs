@@ -82,6 +82,21 @@ impl Directory {
         sync_dir(&self.pending())
     }
 
+    /// A file that is gone counts as published. Somebody who deleted it before it was should be able to find out.
+    pub(super) fn warn_of_missing(&self, transactions: &[FileTransaction]) -> Result<(), BoxError> {
+        for file in transactions.iter().flat_map(|transaction| &transaction.files) {
+            let (pending, published) = (self.pending().join(&file.pending), self.0.join(&file.published));
+            if !exists(&pending)? && !exists(&published)? {
+                let (pending, published) = (pending.display(), published.display());
+                log::warn!(
+                    "neither '{pending}' nor '{published}' is there: it counts as published and moved away; if it was deleted unpublished, its \
+                     rows are lost"
+                );
+            }
+        }
+        Ok(())
+    }
+
     fn publish_file(&self, file: &PreparedFile) -> Result<(), BoxError> {
         let pending = self.pending().join(&file.pending);
         let published = self.0.join(&file.published);

@@ -27,6 +27,7 @@ pub(super) fn recover(
     refuse_newer_marks(directory, context, transactions)?;
     refuse_files_elsewhere(directory, transactions)?;
     // 2. What the checkpoint holds becomes visible.
+    directory.warn_of_missing(transactions)?;
     directory.publish(transactions)?;
     transactions.iter().try_for_each(|transaction| mark::write(directory, transaction))?;
     // 3. What it does not name will be written again.
