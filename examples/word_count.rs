@@ -8,7 +8,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use cofferdam::prelude::*;
+use cofferdam::{connector::FileSplit, prelude::*};
 use cofferdam_examples::{
     options::{self, JobOptions},
     paced::Paced,
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     let Options { files, job } = options::parse("word_count");
     run(|| {
         let files = files.iter().map(|file| FileSource::lines(file).on_bad_record(BadRecord::Skip)).collect();
-        let files = Several::new(files);
+        let files = Several::new(files, FileSplit::canonical_path);
         let skipped = files.first().map(FileSource::skipped_records).unwrap_or_default();
         let lines = Paced::new(files, job.rate);
         let counts = FileSink::json_lines(&job.out);

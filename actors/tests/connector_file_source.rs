@@ -351,3 +351,11 @@ proptest! {
         assert_replays(&source, &source.splits(1).unwrap()[0], &lines);
     }
 }
+
+#[test]
+fn a_relative_path_is_still_found_from_another_directory() {
+    // Tests run in the directory of their crate.
+    let split = FileSource::lines("./Cargo.tom*").splits(1).unwrap().remove(0);
+    let (path, ..): (String, u64) = postcard::from_bytes(&postcard::to_stdvec(&split).unwrap()).unwrap();
+    assert_eq!(Path::new(&path), std::env::current_dir().unwrap().join("Cargo.toml"));
+}

@@ -26,7 +26,14 @@ impl FileSplit {
         Path::new(&self.path)
     }
 
+    /// Its one spelling without symbolic links, to find out whether two splits are of one file.
+    pub fn canonical_path(&self) -> PathBuf {
+        fs::canonicalize(&self.path).unwrap_or_else(|_| self.path().to_owned())
+    }
+
     fn new(path: &Path) -> Result<Self, BoxError> {
+        // The job may be started again from another directory.
+        let path = &std::path::absolute(path).at("find", path)?;
         let size = fs::metadata(path).at("look at", path)?.len();
         let gzip = is_gzip(path).at("read", path)?;
         let path = path.to_str().ok_or_else(|| not_unicode(path))?.to_owned();
