@@ -19,6 +19,8 @@ pub struct FileSplit {
     /// Bytes on disk, compressed if it is.
     pub(super) size: u64,
     pub(super) gzip: bool,
+    /// Drawn at random when the file was found: no other split, of this job or of any other, has the same.
+    pub(super) token: u64,
 }
 
 impl FileSplit {
@@ -37,7 +39,7 @@ impl FileSplit {
         let size = fs::metadata(path).at("look at", path)?.len();
         let gzip = is_gzip(path).at("read", path)?;
         let path = path.to_str().ok_or_else(|| not_unicode(path))?.to_owned();
-        Ok(Self { path, size, gzip })
+        Ok(Self { path, size, gzip, token: getrandom::u64()? })
     }
 
     /// An error if the file can no longer give what it once gave.
