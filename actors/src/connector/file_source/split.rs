@@ -45,6 +45,7 @@ impl FileSplit {
     /// An error if the file can no longer give what it once gave.
     pub(super) fn check(&self) -> Result<(), BoxError> {
         let size = match fs::metadata(self.path()) {
+            Ok(metadata) if !metadata.is_file() => return Err(not_regular(self.path())),
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let message = format!("file '{}' was there when the job first started, and has vanished", self.path);
@@ -81,6 +82,9 @@ fn paths(pattern: &Path) -> Result<Vec<PathBuf>, BoxError> {
     if pattern.is_file() {
         return Ok(vec![pattern.to_owned()]);
     }
+    if pattern.exists() {
+        return Err(not_regular(pattern));
+    }
     let glob = pattern.to_str().ok_or_else(|| not_unicode(pattern))?;
     let matches = glob::glob(glob).map_err(|cause| failure(format!("'{glob}' is not a valid glob"), cause))?;
     let mut paths = Vec::new();
@@ -97,6 +101,11 @@ fn is_gzip(path: &Path) -> io::Result<bool> {
     let mut start = Vec::new();
     File::open(path)?.take(2).read_to_end(&mut start)?;
     Ok(start == [0x1f, 0x8b])
+}
+
+/// A pipe or a device: what was read from it cannot be read again.
+fn not_regular(path: &Path) -> BoxError {
+    format!("'{}' is not a regular file: it could not be read a second time after a failure", path.display()).into()
 }
 
 fn not_unicode(path: &Path) -> BoxError {
