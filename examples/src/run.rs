@@ -6,6 +6,7 @@
 use std::{
     fmt::Display,
     io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
     process::ExitCode,
     sync::mpsc::{self, RecvTimeoutError},
     thread,
@@ -16,7 +17,7 @@ use cofferdam::prelude::*;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
-use crate::options::JobOptions;
+use crate::{inputs, options::JobOptions};
 
 /// Runs an example to its end: prints what it reports, or else the error.
 pub fn run(example: impl FnOnce() -> Result<Report, Error>) -> ExitCode {
@@ -38,7 +39,10 @@ pub fn run(example: impl FnOnce() -> Result<Report, Error>) -> ExitCode {
 /// Runs a topology from its newest checkpoint, or from the beginning, until it is finished.
 ///
 /// A failure ends it. The same command resumes it, as it does after `kill -9`; a service would choose a strategy that restarts.
-pub fn run_job(topology: Topology, options: &JobOptions) -> Result<Report, Error> {
+///
+/// `inputs` are the files that the topology's source was given.
+pub fn run_job(topology: Topology, inputs: &[PathBuf], options: &JobOptions) -> Result<Report, Error> {
+    inputs::check(&options.state, inputs)?;
     let mut engine = Engine::builder()
         .checkpoints(CheckpointConfig::every(Duration::from_millis(options.checkpoint_ms)))
         .backend(Lmdb::at(&options.state))

@@ -46,9 +46,9 @@ struct Options {
 fn main() -> ExitCode {
     let Options { kill_at, after, input, job } = options::parse("flight_delays");
     run(|| {
-        let departures = Paced::new(FileSource::csv(input), job.rate);
+        let departures = Paced::new(FileSource::csv(&input), job.rate);
         let rows = KilledAtCommit { sink: FileSink::json_lines(&job.out), kill_at, after, calls: Arc::default() };
-        run_job(flights::topology(departures, rows), &job)
+        run_job(flights::topology(departures, rows), &[input], &job)
     })
 }
 

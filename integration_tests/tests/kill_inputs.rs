@@ -152,3 +152,31 @@ fn options_that_make_no_sense_are_refused() {
         assert!(!place.state().exists());
     }
 }
+
+#[test]
+fn an_input_that_was_changed_is_not_ignored_after_a_kill_nor_after_the_end() {
+    for program in [Program::FlightDelays, Program::WordCount] {
+        let mut place = Place::with_flights(5_000);
+        let first = place.input.clone();
+        let second = place.temp.path().join("second.csv");
+        fs::copy(&first, &second).unwrap();
+        let running = place.start(program, &["--rate", "1000", "--checkpoint-ms", "20"]);
+        assert!(running.wait_for_checkpoint());
+        assert!(running.kill().was_killed());
+        for _ in 0..2 {
+            place.input = second.clone();
+            let words = [first.to_str().unwrap(), "you named", second.to_str().unwrap(), "to start over"];
+            place.run(program, &[]).assert_refused(&words);
+            place.input = place.temp.path().join("missing.csv");
+            place.run(program, &[]).assert_refused(&[place.input.to_str().unwrap()]);
+            place.input = first.clone();
+            place.run(program, &[]).assert_success();
+        }
+        fs::remove_file(&first).unwrap();
+        place.run(program, &[]).assert_refused(&[first.to_str().unwrap(), "vanished"]);
+        fs::remove_dir_all(place.state()).unwrap();
+        fs::remove_dir_all(place.out()).unwrap();
+        place.input = second;
+        place.run(program, &[]).assert_success();
+    }
+}
