@@ -31,8 +31,8 @@ struct Options {
 fn main() -> ExitCode {
     let Options { input, job } = options::parse("flight_delays");
     run(|| {
-        let departures = Paced::new(FileSource::csv(input), job.rate);
+        let departures = Paced::new(FileSource::csv(&input), job.rate);
         let rows = FileSink::json_lines(&job.out);
-        run_job(flights::topology(departures, rows), &job)
+        run_job(flights::topology(departures, rows), &[input], &job)
     })
 }

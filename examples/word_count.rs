@@ -8,7 +8,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use cofferdam::prelude::*;
+use cofferdam::{connector::FileSplit, prelude::*};
 use cofferdam_examples::{
     options::{self, JobOptions},
     paced::Paced,
@@ -31,12 +31,12 @@ struct Options {
 fn main() -> ExitCode {
     let Options { files, job } = options::parse("word_count");
     run(|| {
-        let files = files.iter().map(|file| FileSource::lines(file).on_bad_record(BadRecord::Skip)).collect();
-        let files = Several::new(files);
-        let skipped = files.first().map(FileSource::skipped_records).unwrap_or_default();
-        let lines = Paced::new(files, job.rate);
+        let sources = files.iter().map(|file| FileSource::lines(file).on_bad_record(BadRecord::Skip)).collect();
+        let sources = Several::new(sources, FileSplit::canonical_path);
+        let skipped = sources.first().map(FileSource::skipped_records).unwrap_or_default();
+        let lines = Paced::new(sources, job.rate);
         let counts = FileSink::json_lines(&job.out);
-        let mut report = run_job(words::topology(lines, counts), &job)?;
+        let mut report = run_job(words::topology(lines, counts), &files, &job)?;
         if report.did_run() {
             report.add("lines skipped (not UTF-8)", skipped.count());
         }

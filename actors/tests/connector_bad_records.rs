@@ -198,3 +198,23 @@ fn files_of_one_name_in_two_directories_have_two_side_files() {
     assert_eq!(diverted, ["bad in a\n", "bad in b\n"]);
     assert_eq!(source.skipped_records().count(), 2);
 }
+
+#[test]
+fn two_sources_of_one_file_do_not_cut_each_others_side_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, side) = (dir.path().join("input"), dir.path().join("bad"));
+    fs::write(&path, "bad 1\n1\nbad 2\n").unwrap();
+    let source = || FileSource::json_lines::<u64>(&path).on_bad_record(BadRecord::Divert(side.clone()));
+    let sources = [source(), source()];
+    // At once, as in one job, and a third one later, as in another job.
+    let mut readers = sources.each_ref().map(|source| source.open(&only_split(source), None).unwrap());
+    for reader in &mut readers {
+        read_all(reader).unwrap();
+    }
+    let later = source();
+    drop(later.open(&only_split(&later), None).unwrap());
+    let mut diverted: Vec<_> =
+        fs::read_dir(&side).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
+    diverted.sort();
+    assert_eq!(diverted, ["", "bad 1\nbad 2\n", "bad 1\nbad 2\n"]);
+}

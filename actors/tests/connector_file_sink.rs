@@ -249,8 +249,17 @@ fn a_state_that_went_back_in_time_is_refused() {
     for part in ["part-word--count-counts-0-3.txt", dir.to_str().unwrap(), "/somewhere/state"] {
         assert!(error.contains(part), "{error}");
     }
-    // Published, and removed in agreement with the older state.
+    // Its file was moved away by a consumer: it has been published all the same.
     fs::remove_file(dir.join("part-word--count-counts-0-3.txt")).unwrap();
+    let error = message(sink.recover(&context(2, 2), vec![stored(&transactions[1])], &[]));
+    let mark = dir.join(".cofferdam/published-counts-0");
+    for part in ["back in time", mark.to_str().unwrap(), "/somewhere/state"] {
+        assert!(error.contains(part), "{error}");
+    }
+    // Another operator's marks, one that begins alike, say nothing of this one.
+    sink.recover(&operator("count", 2, 0), vec![], &[]).unwrap();
+    // Removed in agreement with the older state.
+    fs::remove_file(mark).unwrap();
     sink.recover(&context(2, 2), vec![stored(&transactions[1])], &[]).unwrap();
 }
 
@@ -496,4 +505,127 @@ fn sinks_of_one_job_may_claim_a_directory_at_once() {
         }
     });
     assert_eq!(lines(&dir).owner().unwrap(), Ownership::Claimed(JobId(7)));
+}
+
+#[test]
+fn of_two_running_jobs_with_copies_of_one_state_the_second_is_refused() {
+    let (_temp, dir) = temp();
+    let sink = lines(&dir);
+    started(&sink);
+    // The next attempt of the first.
+    sink.claim(&context(2, 0)).unwrap();
+    for second in [lines(&dir), sink.clone()] {
+        let error = message(second.claim(&context(2, 0)));
+        assert!(error.contains(dir.to_str().unwrap()) && error.contains("another running job"), "{error}");
+    }
+    // Another sink of the job is none of theirs.
+    lines(&dir).claim(&operator("more", 1, 0)).unwrap();
+    let clone = sink.clone();
+    drop(sink);
+    clone.claim(&context(2, 0)).unwrap();
+}
+
+#[test]
+fn a_directory_that_was_taken_away_under_a_running_job_is_locked_anew() {
+    let (_temp, dir) = temp();
+    let sink = lines(&dir);
+    started(&sink);
+    fs::remove_dir_all(&dir).unwrap();
+    sink.claim(&context(2, 0)).unwrap();
+    assert!(message(lines(&dir).claim(&context(2, 0))).contains("another running job"));
+}
+
+#[test]
+fn of_two_jobs_that_claim_a_fresh_directory_at_once_one_gets_it() {
+    for _ in 0..50 {
+        let (_temp, dir) = temp();
+        let barrier = std::sync::Barrier::new(2);
+        let claim = |job| {
+            let (sink, context) = (lines(&dir), SinkContext { job: JobId(job), ..context(1, 0) });
+            barrier.wait();
+            (job, sink.claim(&context))
+        };
+        let (one, other) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| claim(7));
+            (claim(8), other.join().unwrap())
+        });
+        let (won, lost) = if one.1.is_ok() { (one, other) } else { (other, one) };
+        won.1.unwrap();
+        let error = message(lost.1);
+        assert!(error.contains("belongs to job"), "{error}");
+        assert_eq!(lines(&dir).owner().unwrap(), Ownership::Claimed(JobId(won.0)));
+    }
+}
+
+#[test]
+fn an_owner_file_follows_a_state_that_was_moved() {
+    let (_temp, dir) = temp();
+    let sink = lines(&dir);
+    started(&sink);
+    sink.claim(&SinkContext { state_place: "/moved".to_string(), ..context(2, 0) }).unwrap();
+    assert!(fs::read_to_string(dir.join(".cofferdam/owner")).unwrap().contains("/moved"));
+}
+
+#[test]
+fn what_a_recovery_publishes_is_marked_and_a_mark_never_goes_back() {
+    let (_temp, dir) = temp();
+    let sink = lines(&dir);
+    let mut writer = started(&sink);
+    let transactions = [1, 2].map(|checkpoint| {
+        write(&mut writer, &["record"]);
+        barrier(&sink, &mut writer, checkpoint, false).0.unwrap()
+    });
+    // Cut off while it wrote a mark.
+    let torn = dir.join(".cofferdam/published-counts-0.0123456789abcdef.tmp");
+    fs::write(&torn, "").unwrap();
+    sink.recover(&context(2, 2), transactions.iter().map(stored).collect(), &[]).unwrap();
+    assert!(!torn.exists());
+    sink.commit(&transactions[0]).unwrap();
+    assert_eq!(fs::read_to_string(dir.join(".cofferdam/published-counts-0")).unwrap(), "2\n");
+}
+
+/// Keeps what is logged.
+struct Log(std::sync::Mutex<Vec<String>>);
+
+static LOG: Log = Log(std::sync::Mutex::new(Vec::new()));
+
+impl log::Log for Log {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            self.0.lock().unwrap().push(record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn a_transaction_of_which_nothing_is_left_is_warned_of() {
+    log::set_logger(&LOG).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    let (_temp, dir) = temp();
+    let sink = lines(&dir);
+    let mut writer = started(&sink);
+    write(&mut writer, &["record"]);
+    let transaction = barrier(&sink, &mut writer, 1, false).0.unwrap();
+    let pending = pending(&dir).remove(0);
+    let warnings = || {
+        let all = LOG.0.lock().unwrap();
+        all.iter().filter(|line| line.contains(dir.to_str().unwrap())).cloned().collect::<Vec<_>>()
+    };
+    sink.recover(&context(2, 1), vec![stored(&transaction)], &[]).unwrap();
+    sink.recover(&context(3, 1), vec![stored(&transaction)], &[]).unwrap();
+    assert_eq!(warnings(), [""; 0]);
+    let published = dir.join("part-word--count-counts-0-1.txt");
+    fs::remove_file(&published).unwrap();
+    sink.recover(&context(4, 1), vec![stored(&transaction)], &[]).unwrap();
+    let warnings = warnings();
+    assert_eq!(warnings.len(), 1);
+    for path in [pending, published] {
+        assert!(warnings[0].contains(path.to_str().unwrap()), "{warnings:?}");
+    }
 }

@@ -351,3 +351,27 @@ proptest! {
         assert_replays(&source, &source.splits(1).unwrap()[0], &lines);
     }
 }
+
+#[test]
+fn a_relative_path_is_still_found_from_another_directory() {
+    // Tests run in the directory of their crate.
+    let split = FileSource::lines("./Cargo.tom*").splits(1).unwrap().remove(0);
+    let (path, ..): (String, u64) = postcard::from_bytes(&postcard::to_stdvec(&split).unwrap()).unwrap();
+    assert_eq!(Path::new(&path), std::env::current_dir().unwrap().join("Cargo.toml"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_regular_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("input");
+    fs::write(&path, "one\n").unwrap();
+    let source = FileSource::lines(&path);
+    let split = source.splits(1).unwrap().remove(0);
+    fs::remove_file(&path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    for error in [source.splits(1).unwrap_err(), source.open(&split, None).err().unwrap()] {
+        let error = error.to_string();
+        assert!(error.contains(path.to_str().unwrap()) && error.contains("is not a regular file"), "{error}");
+    }
+}

@@ -5,10 +5,12 @@
 //! | [`flights`] | departures, and the topology that adds up their delays |
 //! | [`words`] | words, and the topology that counts them |
 //! | [`options`] | the command line |
+//! | [`inputs`] | remembers what a job reads |
 //! | [`run`] | starts a job, shows progress while it runs and a table at its end |
 //! | [`paced`], [`several`] | sources made of other sources: slowed down, and one after the other |
 
 pub mod flights;
+pub mod inputs;
 pub mod options;
 pub mod paced;
 pub mod run;

@@ -1,11 +1,10 @@
 //! Starts a job, shows progress while it runs and a table at its end.
 
-// These are programs, not an engine inside somebody's service: they may print.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
-
 use std::{
     fmt::Display,
+    fs,
     io::{self, IsTerminal as _, Write as _},
+    path::{self, Path, PathBuf},
     process::ExitCode,
     sync::mpsc::{self, RecvTimeoutError},
     thread,
@@ -16,7 +15,7 @@ use cofferdam::prelude::*;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
-use crate::options::JobOptions;
+use crate::{inputs, options::JobOptions};
 
 /// Runs an example to its end: prints what it reports, or else the error.
 pub fn run(example: impl FnOnce() -> Result<Report, Error>) -> ExitCode {
@@ -29,7 +28,7 @@ pub fn run(example: impl FnOnce() -> Result<Report, Error>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            say(format_args!("error: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -38,7 +37,11 @@ pub fn run(example: impl FnOnce() -> Result<Report, Error>) -> ExitCode {
 /// Runs a topology from its newest checkpoint, or from the beginning, until it is finished.
 ///
 /// A failure ends it. The same command resumes it, as it does after `kill -9`; a service would choose a strategy that restarts.
-pub fn run_job(topology: Topology, options: &JobOptions) -> Result<Report, Error> {
+///
+/// `inputs` are the files that the topology's source was given.
+pub fn run_job(topology: Topology, inputs: &[PathBuf], options: &JobOptions) -> Result<Report, Error> {
+    refuse_one_directory(options)?;
+    inputs::check(&options.state, inputs)?;
     let mut engine = Engine::builder()
         .checkpoints(CheckpointConfig::every(Duration::from_millis(options.checkpoint_ms)))
         .backend(Lmdb::at(&options.state))
@@ -50,14 +53,31 @@ pub fn run_job(topology: Topology, options: &JobOptions) -> Result<Report, Error
     let job = engine.start_blocking(topology)?;
     let started_from = job.status().started_from.unwrap_or(StartedFrom::Beginning);
     match started_from {
-        StartedFrom::Beginning => eprintln!("starting from the beginning"),
-        StartedFrom::Checkpoint(checkpoint) => eprintln!("resuming from checkpoint {checkpoint}"),
+        StartedFrom::Beginning => say(format_args!("starting from the beginning")),
+        StartedFrom::Checkpoint(checkpoint) => say(format_args!("resuming from checkpoint {checkpoint}")),
         StartedFrom::Finished(checkpoint) => {
-            eprintln!("finished already with checkpoint {checkpoint}: nothing left to do");
+            say(format_args!("finished already with checkpoint {checkpoint}: nothing left to do"));
         }
     }
     watch(&job)?;
     Ok(Report::new(&job, started_from, begun.elapsed(), options))
+}
+
+/// Prints a line to standard error. Whoever reads it may have gone: the job goes on all the same.
+pub fn say(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Each would find files of the other among its own.
+fn refuse_one_directory(JobOptions { state, out, .. }: &JobOptions) -> Result<(), Error> {
+    let place = |path: &Path| fs::canonicalize(path).or_else(|_| path::absolute(path));
+    match (place(state), place(out)) {
+        (Ok(state), Ok(out)) if state == out => {
+            let both = out.display();
+            Err(Error::refused(format!("--state and --out are the same directory, {both}: give each one of its own")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Shows how a job is getting on, until it ends.
@@ -109,7 +129,7 @@ impl Progress {
                 bar.set_message(line);
                 bar.tick();
             }
-            None => eprintln!("{line}"),
+            None => say(line),
         }
     }
 }

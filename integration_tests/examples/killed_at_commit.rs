@@ -1,9 +1,6 @@
 //! The `flight_delays` example with a fail point: it kills its own process between a checkpoint's durable commit and the publication
 //! of what the checkpoint prepared. The kill suites run it in place of the example, on the same state and output.
 
-// A program: it prints.
-#![allow(clippy::print_stderr)]
-
 use std::{
     path::PathBuf,
     process::ExitCode,
@@ -21,7 +18,7 @@ use cofferdam_examples::{
     flights,
     options::{self, JobOptions},
     paced::Paced,
-    run::{run, run_job},
+    run::{run, run_job, say},
 };
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -46,9 +43,9 @@ struct Options {
 fn main() -> ExitCode {
     let Options { kill_at, after, input, job } = options::parse("flight_delays");
     run(|| {
-        let departures = Paced::new(FileSource::csv(input), job.rate);
+        let departures = Paced::new(FileSource::csv(&input), job.rate);
         let rows = KilledAtCommit { sink: FileSink::json_lines(&job.out), kill_at, after, calls: Arc::default() };
-        run_job(flights::topology(departures, rows), &job)
+        run_job(flights::topology(departures, rows), &[input], &job)
     })
 }
 
@@ -108,7 +105,7 @@ impl<T, S: TwoPhaseSink<T>> TwoPhaseSink<T> for KilledAtCommit<S> {
             self.sink.commit(transaction)?;
         }
         let moment = if self.after { "after" } else { "before" };
-        eprintln!("killed {moment} publishing {}", serde_json::to_string(transaction)?);
+        say(format_args!("killed {moment} publishing {}", serde_json::to_string(transaction)?));
         kill_process(getpid(), Signal::KILL)?;
         loop {
             // The signal is on its way; nothing more may be done.

@@ -152,3 +152,58 @@ fn options_that_make_no_sense_are_refused() {
         assert!(!place.state().exists());
     }
 }
+
+#[test]
+fn an_input_that_was_changed_is_not_ignored_after_a_kill_nor_after_the_end() {
+    for program in [Program::FlightDelays, Program::WordCount] {
+        let mut place = Place::with_flights(5_000);
+        let first = place.input.clone();
+        let second = place.temp.path().join("second.csv");
+        fs::copy(&first, &second).unwrap();
+        let running = place.start(program, &["--rate", "1000", "--checkpoint-ms", "20"]);
+        assert!(running.wait_for_checkpoint());
+        assert!(running.kill().was_killed());
+        for _ in 0..2 {
+            place.input = second.clone();
+            let words = [first.to_str().unwrap(), "you named", second.to_str().unwrap(), "to start over"];
+            place.run(program, &[]).assert_refused(&words);
+            place.input = place.temp.path().join("missing.csv");
+            place.run(program, &[]).assert_refused(&[place.input.to_str().unwrap()]);
+            place.input = first.clone();
+            place.run(program, &[]).assert_success();
+        }
+        fs::remove_file(&first).unwrap();
+        place.run(program, &[]).assert_refused(&[first.to_str().unwrap(), "vanished"]);
+        fs::remove_dir_all(place.state()).unwrap();
+        fs::remove_dir_all(place.out()).unwrap();
+        place.input = second;
+        place.run(program, &[]).assert_success();
+    }
+}
+
+#[test]
+fn state_and_output_in_one_directory_are_refused() {
+    let place = Place::with_flights(1);
+    let both = place.temp.path().join("both");
+    for again in ["both", "./both/../both"] {
+        let mut command = std::process::Command::new(Program::FlightDelays.path());
+        command.current_dir(place.temp.path()).arg("--input").arg(&place.input).arg("--state").arg(&both);
+        let ended = command.args(["--out", again]).output().unwrap();
+        let stderr = String::from_utf8(ended.stderr).unwrap();
+        assert!(!ended.status.success() && stderr.contains("are the same directory"), "{stderr}");
+        // The second spelling needs it to be there.
+        fs::create_dir_all(&both).unwrap();
+    }
+}
+
+/// `/dev/full` takes nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_standard_error_that_cannot_be_written_to_does_not_end_the_job() {
+    let place = Place::with_flights(5_000);
+    let mut command = place.command(Program::FlightDelays, &["--rate", "3000"]);
+    let status = command.stderr(fs::OpenOptions::new().write(true).open("/dev/full").unwrap()).status().unwrap();
+    assert!(status.success());
+    assert_same_lines(&place.lines(), &flights_oracle(&place.input), "nobody listened");
+    place.run(Program::FlightDelays, &[]).assert_success();
+}

@@ -3,11 +3,10 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use cofferdam_engine::BoxError;
-use parking_lot::Mutex;
 
 use super::failure::AtPath;
 
@@ -38,14 +37,39 @@ pub(super) fn create_dir_durably(dir: &Path) -> Result<(), BoxError> {
 
 /// Replaces a file's content: afterwards, and after a crash, it holds the old content or the new one, never a part.
 pub(super) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), BoxError> {
-    // Sinks of one job may claim the same directory at once, each through the same temporary name.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock();
-    let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary).at("create", &temporary)?;
-    file.write_all(content).and_then(|()| file.sync_all()).at("write", &temporary)?;
+    let temporary = write_beside(path, content)?;
     fs::rename(&temporary, path).at("put in place", path)?;
     parent(path).map_or(Ok(()), sync_dir)
+}
+
+/// Creates a file with its content, whole or not at all; `false` if there is one already. Of several that try at once one succeeds.
+pub(super) fn create_atomically(path: &Path, content: &[u8]) -> Result<bool, BoxError> {
+    let temporary = write_beside(path, content)?;
+    let linked = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary).at("remove", &temporary)?;
+    let created = match linked {
+        // Not every file system has links: there, what a crash cuts off is seen to be damaged.
+        Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
+            File::create_new(path).and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
+        }
+        linked => linked,
+    };
+    match created {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        created => created.at("create", path)?,
+    }
+    parent(path).map_or(Ok(()), sync_dir)?;
+    Ok(true)
+}
+
+/// Writes to a name that nobody else uses, durably but for the name.
+fn write_beside(path: &Path, content: &[u8]) -> Result<PathBuf, BoxError> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{:016x}.tmp", getrandom::u64()?));
+    let temporary = PathBuf::from(temporary);
+    let mut file = File::create_new(&temporary).at("create", &temporary)?;
+    file.write_all(content).and_then(|()| file.sync_all()).at("write", &temporary)?;
+    Ok(temporary)
 }
 
 /// The directory a path is in. That of a bare name is the current one, which `Path` writes as nothing at all.
@@ -82,6 +106,21 @@ mod tests {
         write_atomically(&path, b"first").unwrap();
         write_atomically(&path, b"second").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"second");
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_many_that_create_a_file_at_once_one_does_and_it_is_whole() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("owner");
+        let create = |i: usize| create_atomically(&path, format!("{i}").repeat(1000).as_bytes()).unwrap();
+        let created: Vec<bool> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|i| scope.spawn(move || create(i))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(created.iter().filter(|created| **created).count(), 1);
+        let winner = created.iter().position(|created| *created).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), winner.to_string().repeat(1000));
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
     }
 }

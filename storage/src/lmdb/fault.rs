@@ -40,7 +40,7 @@ pub(super) fn foreign(directory: &Path, what: impl Display) -> StoreError {
 
 /// The disk failed at `doing`.
 pub(super) fn io(directory: &Path, doing: impl Display, cause: io::Error) -> StoreError {
-    let message = format!("cannot {doing} in {}: {cause}", directory.display());
+    let message = format!("cannot {doing} in {}", directory.display());
     StoreError::new(StoreErrorKind::Io, message, Some(cause.into()))
 }
 
@@ -62,8 +62,31 @@ pub(super) fn lmdb(directory: &Path, doing: impl Display, cause: heed::Error) ->
             | MdbError::NotFound,
         ) => damaged_by(directory, format!("LMDB could not {doing}"), Some(cause.into())),
         cause => {
-            let message = format!("cannot {doing} in {}: {cause}", directory.display());
+            let message = format!("cannot {doing} in {}", directory.display());
             StoreError::new(StoreErrorKind::Io, message, Some(cause.into()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cofferdam_engine::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = || io::Error::other("no space left");
+        let faults = [
+            io(Path::new("state"), "write NOTE", cause()),
+            lmdb(Path::new("state"), "commit", heed::Error::Io(cause())),
+            lmdb(Path::new("state"), "commit", heed::Error::Mdb(MdbError::MapFull)),
+            lmdb(Path::new("state"), "commit", heed::Error::Mdb(MdbError::Corrupted)),
+        ];
+        for fault in faults {
+            let cause = fault.cause.as_ref().map(ToString::to_string).unwrap();
+            let told = Error::from(fault).to_string();
+            assert_eq!(told.matches(&cause).count(), 1, "{told}");
         }
     }
 }

@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cofferdam_engine::BoxError;
+use cofferdam_engine::{BoxError, CheckpointId};
 use serde::{Deserialize, Serialize};
 
+use super::mark;
 use crate::connector::{
     durable_file::sync_dir,
     failure::{AtPath, failure},
@@ -35,6 +36,11 @@ impl FileTransaction {
     pub(super) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
+
+    /// That it was made for; `None` if it is empty.
+    pub(super) fn checkpoint(&self) -> Option<CheckpointId> {
+        self.files.first().and_then(|first| mark::subtask_and_checkpoint(&first.published)).map(|(_, number)| number)
+    }
 }
 
 impl Directory {
@@ -47,12 +53,22 @@ impl Directory {
         &self.0
     }
 
+    /// For what is not published.
+    pub(super) fn internal(&self) -> PathBuf {
+        self.0.join(".cofferdam")
+    }
+
     pub(super) fn owner(&self) -> PathBuf {
-        self.0.join(".cofferdam/owner")
+        self.internal().join("owner")
     }
 
     pub(super) fn pending(&self) -> PathBuf {
-        self.0.join(".cofferdam/pending")
+        self.internal().join("pending")
+    }
+
+    /// `operator` as a part of a file name.
+    pub(super) fn lock(&self, operator: &str) -> PathBuf {
+        self.internal().join(format!("lock-{operator}"))
     }
 
     /// Renames what has not been renamed yet. The pending files stay the only proof of that, so the new names are made durable
@@ -64,6 +80,21 @@ impl Directory {
         // Also if there was nothing to rename: an earlier call may have failed between the renames and this.
         sync_dir(&self.0)?;
         sync_dir(&self.pending())
+    }
+
+    /// A file that is gone counts as published. Somebody who deleted it before it was should be able to find out.
+    pub(super) fn warn_of_missing(&self, transactions: &[FileTransaction]) -> Result<(), BoxError> {
+        for file in transactions.iter().flat_map(|transaction| &transaction.files) {
+            let (pending, published) = (self.pending().join(&file.pending), self.0.join(&file.published));
+            if !exists(&pending)? && !exists(&published)? {
+                let (pending, published) = (pending.display(), published.display());
+                log::warn!(
+                    "neither '{pending}' nor '{published}' is there: it counts as published and moved away; if it was deleted unpublished, its \
+                     rows are lost"
+                );
+            }
+        }
+        Ok(())
     }
 
     fn publish_file(&self, file: &PreparedFile) -> Result<(), BoxError> {

@@ -6,6 +6,8 @@
 //!   part-word--count-counts-0-17-1.jsonl         the second file of that checkpoint
 //!   .cofferdam/
 //!     owner                                      the one job that may write here
+//!     lock-counts                                locked while that job runs: operator
+//!     published-counts-0                         the last checkpoint that was published: operator, subtask
 //!     pending/<job id>-counts-2-0-5.pending      written, not published: operator, attempt, subtask, sequence
 //! ```
 //!
@@ -24,6 +26,8 @@
 
 mod directory;
 mod encoder;
+mod lock;
+mod mark;
 mod name;
 mod owner;
 mod recovery;
@@ -34,7 +38,7 @@ use std::{fmt::Display, path::Path};
 use cofferdam_engine::{BoxError, Ownership, SinkContext, SubtaskIndex, TwoPhaseSink};
 use serde::Serialize;
 
-use self::{directory::Directory, encoder::Format, name::OperatorNames};
+use self::{directory::Directory, encoder::Format, lock::Locks, name::OperatorNames};
 pub use self::{
     directory::FileTransaction,
     writer::{FileWriter, FileWriterState, Frozen},
@@ -44,7 +48,8 @@ use super::{durable_file::sync_dir, failure::AtPath};
 /// Writes records to files in a directory. A file appears there when the checkpoint that covers its records completes, whole; it
 /// is never changed afterwards, and may be moved away or deleted at any time.
 ///
-/// A directory belongs to the first job that writes to it. Several sinks of that job may share it.
+/// A directory belongs to the first job that writes to it. Several sinks of that job may share it. A second run of the job, from a
+/// copy of its state, is refused while the first one is running.
 ///
 /// ```
 /// use cofferdam::connector::{FileSink, Roll};
@@ -63,6 +68,7 @@ pub struct FileSink<T> {
     directory: Directory,
     format: Format<T>,
     roll: Roll,
+    locks: Locks,
 }
 
 /// When a [`FileSink`] ends a file and begins the next. Records appear when their file has ended and the checkpoint that covers
@@ -101,7 +107,7 @@ impl<T> FileSink<T> {
     }
 
     fn new(dir: impl AsRef<Path>, format: Format<T>) -> Self {
-        Self { directory: Directory::new(dir.as_ref()), format, roll: Roll::Checkpoints(1) }
+        Self { directory: Directory::new(dir.as_ref()), format, roll: Roll::Checkpoints(1), locks: Locks::default() }
     }
 
     /// Ends files other than at each checkpoint.
@@ -111,8 +117,10 @@ impl<T> FileSink<T> {
 }
 
 impl<T> Clone for FileSink<T> {
+    /// The same sink, for another job: it holds none of this one's locks.
     fn clone(&self) -> Self {
-        Self { directory: self.directory.clone(), format: self.format, roll: self.roll }
+        let (directory, locks) = (self.directory.clone(), Locks::default());
+        Self { directory, format: self.format, roll: self.roll, locks }
     }
 }
 
@@ -131,7 +139,9 @@ impl<T: 'static> TwoPhaseSink<T> for FileSink<T> {
     }
 
     fn claim(&self, context: &SinkContext) -> Result<(), BoxError> {
-        owner::claim(&self.directory, context)
+        owner::claim(&self.directory, context)?;
+        self.locks.acquire(&self.directory, &context.operator)?;
+        owner::refresh(&self.directory, context)
     }
 
     fn recover(
@@ -164,6 +174,7 @@ impl<T: 'static> TwoPhaseSink<T> for FileSink<T> {
     }
 
     fn commit(&self, transaction: &FileTransaction) -> Result<(), BoxError> {
-        self.directory.publish(std::slice::from_ref(transaction))
+        self.directory.publish(std::slice::from_ref(transaction))?;
+        mark::write(&self.directory, transaction)
     }
 }

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::directory::{Directory, exists};
 use crate::connector::{
-    durable_file::{create_dir_durably, write_atomically},
+    durable_file::{create_atomically, create_dir_durably, write_atomically},
     failure::{AtPath, failure},
 };
 
@@ -46,19 +46,33 @@ pub(super) fn read(directory: &Directory) -> Result<Option<Owner>, BoxError> {
     }
 }
 
-/// Makes a directory this job's, durably. It is created if it is missing.
+/// Makes a directory this job's, durably. It is created if it is missing. Of two jobs that claim it at once one gets it.
 pub(super) fn claim(directory: &Directory, context: &SinkContext) -> Result<(), BoxError> {
     if let Some(owner) = read(directory)? {
         check(directory, &owner, context)?;
     }
     create_dir_durably(&directory.pending())?;
+    // Also if it has an owner: a directory that cannot be written to shows at the start and not at the first record.
+    if create_atomically(&directory.owner(), &text(context)?)? {
+        return Ok(());
+    }
+    require(directory, context)
+}
+
+/// Says where the state of the directory's job is now. To be called with the directory locked.
+pub(super) fn refresh(directory: &Directory, context: &SinkContext) -> Result<(), BoxError> {
+    match read(directory)? {
+        Some(owner) if owner.state_place == context.state_place && owner.job_name == context.job_name => Ok(()),
+        _ => write_atomically(&directory.owner(), &text(context)?),
+    }
+}
+
+fn text(context: &SinkContext) -> Result<Vec<u8>, BoxError> {
     let SinkContext { job, job_name, state_place, .. } = context;
     let line =
         OwnerLine { version: VERSION, job: job.to_string(), job_name: job_name.clone(), state: state_place.clone() };
     let line = serde_json::to_string(&line)?;
-    let text = format!("{line}\n{:016x}\n", xxh3_64(line.as_bytes()));
-    // Also if it said so before: a directory that cannot be written to shows at the start and not at the first record.
-    write_atomically(&directory.owner(), text.as_bytes())
+    Ok(format!("{line}\n{:016x}\n", xxh3_64(line.as_bytes())).into_bytes())
 }
 
 /// An error unless the directory is this job's.

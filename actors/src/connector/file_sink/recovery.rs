@@ -6,6 +6,7 @@ use cofferdam_engine::{BoxError, SinkContext};
 
 use super::{
     directory::{Directory, FileTransaction, exists},
+    mark,
     name::OperatorNames,
     owner,
     writer::FileWriterState,
@@ -23,9 +24,12 @@ pub(super) fn recover(
     owner::require(directory, context)?;
     let names = OperatorNames::new(context);
     refuse_newer_files(directory, context, &names, transactions)?;
+    refuse_newer_marks(directory, context, transactions)?;
     refuse_files_elsewhere(directory, transactions)?;
     // 2. What the checkpoint holds becomes visible.
+    directory.warn_of_missing(transactions)?;
     directory.publish(transactions)?;
+    transactions.iter().try_for_each(|transaction| mark::write(directory, transaction))?;
     // 3. What it does not name will be written again.
     remove_leftovers(directory, &names, writers)
 }
@@ -52,6 +56,28 @@ fn refuse_newer_files(
             )
             .into());
         }
+    }
+    Ok(())
+}
+
+/// A subtask that has published more than the state knows of, though the files may have been moved away since.
+fn refuse_newer_marks(
+    directory: &Directory,
+    context: &SinkContext,
+    transactions: &[FileTransaction],
+) -> Result<(), BoxError> {
+    for (mark, checkpoint) in mark::read_all(directory, &context.operator)? {
+        if checkpoint <= context.restored || transactions.iter().any(|known| known.checkpoint() == Some(checkpoint)) {
+            continue;
+        }
+        let SinkContext { job_name, restored, state_place, .. } = context;
+        return Err(format!(
+            "the state of job '{job_name}' in '{state_place}' went back in time: it is of checkpoint {restored}, but files up to checkpoint \
+             {checkpoint} were published in '{directory}'. Restore the newer state; or, if the rows since then are to be published a \
+             second time, remove '{}' and what there is of those files",
+            directory.internal().join(mark).display()
+        )
+        .into());
     }
     Ok(())
 }

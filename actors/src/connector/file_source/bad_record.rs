@@ -29,7 +29,8 @@ pub enum BadRecord {
     Fail,
     /// It is left out and counted.
     Skip,
-    /// It is left out, counted, and appended as it stood to a side file in this directory, one for each file read. The side files
+    /// It is left out, counted, and appended as it stood to a side file in this directory, one for each file read. Each source of each
+    /// job has side files of its own, so that they may share a directory. The side files
     /// keep step with the checkpoints: what is read again after a restart is not in there twice. Take them away only when the job has ended.
     Divert(PathBuf),
 }
@@ -117,10 +118,10 @@ struct SideFile {
 }
 
 impl SideFile {
-    /// What is longer than `len` was appended after the checkpoint, and will be again.
+    /// What is longer than `len` was appended after the checkpoint, and will be again. Nobody else's: the name bears the split's token.
     fn open(dir: &Path, split: &FileSplit, len: u64) -> Result<Self, BoxError> {
         create_dir_durably(dir)?;
-        let path = dir.join(format!("{}.bad", file_name::part(&split.path)));
+        let path = dir.join(format!("{}-{:016x}.bad", file_name::part(&split.path), split.token));
         let open = OpenOptions::new().create(true).write(true).truncate(false).open(&path);
         let mut file = open.at("open side file", &path)?;
         sync_dir(dir)?;
