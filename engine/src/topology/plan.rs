@@ -272,7 +272,7 @@ impl Plan {
             };
             self.call("sink", &uid, || sink.claim(&context))?.map_err(|error| {
                 Error::new(
-                    ErrorKind::Operator,
+                    ErrorKind::Refused,
                     format!("job '{}', sink '{uid}' cannot use {}", self.name, sink.place()),
                     Some(error),
                 )
