@@ -132,3 +132,34 @@ fn files_that_a_consumer_moved_away_between_kills_are_neither_missed_nor_publish
     take();
     assert_same_lines(&sorted_lines(taken.values()), &flights_oracle(&place.input), "what was taken in all");
 }
+
+#[test]
+fn a_copy_of_the_state_is_refused_beside_the_original_and_after_it() {
+    let place = Place::with_flights(20_000);
+    let running = place.start(Program::FlightDelays, &["--rate", "5000", "--checkpoint-ms", "20"]);
+    assert!(running.wait_for_checkpoint());
+    assert!(running.kill().was_killed());
+    let copy = place.temp.path().join("copy");
+    fs::create_dir(&copy).unwrap();
+    for file in fs::read_dir(place.state()).unwrap().map(Result::unwrap) {
+        fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+    }
+    let start_copy = || {
+        let mut command = std::process::Command::new(Program::FlightDelays.path());
+        command.arg("--input").arg(&place.input).arg("--state").arg(&copy).arg("--out").arg(place.out());
+        let ended = command.output().unwrap();
+        assert!(!ended.status.success());
+        String::from_utf8(ended.stderr).unwrap()
+    };
+    let running = place.start(Program::FlightDelays, &["--rate", "5000", "--checkpoint-ms", "20"]);
+    assert!(running.wait_for_checkpoint());
+    let error = start_copy();
+    assert!(error.contains("another running job"), "{error}");
+    assert!(running.kill().was_killed());
+    place.run(Program::FlightDelays, &[]).assert_success();
+    for name in place.published().keys() {
+        fs::remove_file(place.out().join(name)).unwrap();
+    }
+    let error = start_copy();
+    assert!(error.contains("back in time") && error.contains(copy.to_str().unwrap()), "{error}");
+}
