@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 
@@ -178,6 +178,19 @@ fn what_an_aborted_checkpoint_froze_is_owed_to_the_next() {
 }
 
 #[test]
+fn a_completion_heard_late_drops_only_what_it_covers() {
+    let (mut table, mut store) = (small(), Store::default());
+    (0..100).for_each(|key| set(&mut table, key, 1));
+    store.commit(CheckpointId(1), &table.freeze(CheckpointId(1)).unwrap());
+    set(&mut table, 7, 2);
+    table.freeze(CheckpointId(2)).unwrap();
+    table.completed(CheckpointId(1));
+    // Checkpoint 2 is aborted.
+    store.commit(CheckpointId(3), &table.freeze(CheckpointId(3)).unwrap());
+    assert_eq!(restored(&store), content(&table));
+}
+
+#[test]
 fn what_is_owed_stays_below_a_few_times_the_state_however_many_checkpoints_abort() {
     let mut table = small();
     (0..100).for_each(|key| set(&mut table, key, 1));
@@ -274,6 +287,7 @@ enum Op {
     Many(u32),
     RemoveMany(u32),
     Freeze(Fate),
+    HearLate,
     Restore(u32),
 }
 
@@ -301,6 +315,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => key().prop_map(Op::Many),
         1 => key().prop_map(Op::RemoveMany),
         6 => fate.prop_map(Op::Freeze),
+        2 => Just(Op::HearLate),
         1 => (1..=4u32).prop_map(Op::Restore),
     ]
 }
@@ -310,6 +325,8 @@ struct Job {
     tables: Vec<KeyedTable<u32, u64>>,
     store: Store,
     checkpoint: u64,
+    /// Completions that the tables have not heard of, oldest first.
+    unheard: VecDeque<CheckpointId>,
     live: BTreeMap<u32, u64>,
     completed: BTreeMap<u32, u64>,
 }
@@ -320,6 +337,7 @@ impl Job {
             tables: Vec::new(),
             store: Store::default(),
             checkpoint: 0,
+            unheard: VecDeque::new(),
             live: BTreeMap::new(),
             completed: BTreeMap::new(),
         };
@@ -377,6 +395,11 @@ impl Job {
             Op::Many(key) => (0..KEYS * 3).for_each(|i| self.apply(Op::Set(key + i, u64::from(i)))),
             Op::RemoveMany(key) => (0..KEYS * 3).for_each(|i| self.apply(Op::Remove(key + i))),
             Op::Freeze(fate) => self.freeze(fate),
+            Op::HearLate => {
+                if let Some(checkpoint) = self.unheard.pop_front() {
+                    self.tables.iter_mut().for_each(|table| table.completed(checkpoint));
+                }
+            }
             Op::Restore(parallelism) => self.restore(parallelism),
         }
     }
@@ -394,13 +417,15 @@ impl Job {
             self.store.commit(checkpoint, &of_subtask);
         }
         self.completed = self.live.clone();
-        if let Fate::Completed = fate {
-            self.tables.iter_mut().for_each(|table| table.completed(checkpoint));
+        match fate {
+            Fate::Completed => self.tables.iter_mut().for_each(|table| table.completed(checkpoint)),
+            _ => self.unheard.push_back(checkpoint),
         }
     }
 
     fn restore(&mut self, parallelism: u32) {
         self.live = self.completed.clone();
+        self.unheard.clear();
         self.tables.clear();
         for index in 0..parallelism {
             let mut table = table(KeyGroupRange::of_subtask(SubtaskIndex(index), parallelism, GROUPS), GROUPS);
