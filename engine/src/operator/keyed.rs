@@ -47,10 +47,10 @@ impl<K: Key, T: Record, S> KeyedInput<K, T, S> {
         while !input.ahead().is_empty() {
             let taken = slice.take(AHEAD.min(input.ahead().len()))?;
             for (slot, (key, _)) in found[..taken].iter_mut().zip(input.ahead()) {
-                slot.hash = key.hash64();
+                *slot = table.place(key);
             }
             for (slot, (key, _)) in found[..taken].iter_mut().zip(input.ahead()) {
-                *slot = table.find(slot.hash, key);
+                *slot = table.find(*slot, key);
             }
             let moves = table.moves();
             let mut used = 0;

@@ -35,7 +35,7 @@ pub struct KeyedTable<K, S> {
 /// Where a key is, or is not.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Slot {
-    pub hash: u64,
+    hash: u64,
     /// Its group's place in the table.
     group: u32,
     /// Its bucket in its group, or `NONE`.
@@ -71,12 +71,19 @@ impl<K: Key, S> KeyedTable<K, S> {
         &self.address
     }
 
-    /// Where `key`, which has this hash, is. Good until an entry is inserted or removed.
+    /// Where `key` belongs; [`find`](Self::find) says whether it is there.
     #[inline]
-    pub fn find(&self, hash: u64, key: &K) -> Slot {
+    pub fn place(&self, key: &K) -> Slot {
+        let hash = key.hash64();
         let group = u32::from(KeyGroup::of_hash(hash, self.max_parallelism).0 - self.range.start);
-        let bucket = self.groups[group as usize].find(hash, key).map_or(Slot::NONE, |bucket| bucket as u32);
-        Slot { hash, group, bucket }
+        Slot { hash, group, bucket: Slot::NONE }
+    }
+
+    /// Looks `key` up where it belongs. Good until an entry is inserted or removed.
+    #[inline]
+    pub fn find(&self, place: Slot, key: &K) -> Slot {
+        let bucket = self.groups[place.group as usize].find(place.hash, key).map_or(Slot::NONE, |bucket| bucket as u32);
+        Slot { bucket, ..place }
     }
 
     #[inline]

@@ -68,11 +68,11 @@ fn small() -> KeyedTable<u32, u64> {
 }
 
 fn with_state<R>(table: &mut KeyedTable<u32, u64>, key: &u32, code: impl FnOnce(&mut ValueState<'_, u64>) -> R) -> R {
-    with_value_state(table, table.find(key.hash64(), key), key, code)
+    with_value_state(table, table.find(table.place(key), key), key, code)
 }
 
 fn remove(table: &mut KeyedTable<u32, u64>, key: &u32) -> Option<u64> {
-    table.remove(table.find(key.hash64(), key), key)
+    table.remove(table.find(table.place(key), key), key)
 }
 
 fn set(table: &mut KeyedTable<u32, u64>, key: u32, value: u64) {
@@ -354,7 +354,7 @@ impl Job {
         match op {
             Op::Fold(key) => {
                 let table = self.table(key);
-                *table.get_mut_or_insert_with(table.find(key.hash64(), &key), &key, || 0) += 1;
+                *table.get_mut_or_insert_with(table.find(table.place(&key), &key), &key, || 0) += 1;
                 *self.live.entry(key).or_insert(0) += 1;
             }
             Op::Set(key, value) => {
