@@ -20,12 +20,16 @@ use crate::{
 /// Entries that are loaded side by side.
 const TOGETHER: usize = 16;
 
-/// See the module.
+/// See the module. What every record touches is 64 bytes, a cache line; the rest is elsewhere.
 pub(super) struct Group<K, S> {
     table: HashTable<Entry<K, S>>,
     /// A bit for each bucket.
-    changed: Vec<u64>,
+    changed: Box<[u64]>,
     changes: usize,
+    rest: Box<Rest<K>>,
+}
+
+struct Rest<K> {
     /// Keys removed since the last snapshot.
     removed: Vec<K>,
     /// The next block must be a full one.
@@ -44,16 +48,9 @@ struct Entry<K, S> {
 
 impl<K: Key, S> Group<K, S> {
     pub(super) fn new() -> Self {
-        Self {
-            table: HashTable::new(),
-            changed: Vec::new(),
-            changes: 0,
-            removed: Vec::new(),
-            must_be_full: false,
-            stored_changes: 0,
-            full_bytes: 0,
-            spare: Vec::new(),
-        }
+        let rest =
+            Rest { removed: Vec::new(), must_be_full: false, stored_changes: 0, full_bytes: 0, spare: Vec::new() };
+        Self { table: HashTable::new(), changed: Box::default(), changes: 0, rest: Box::new(rest) }
     }
 
     /// Number of keys.
@@ -63,22 +60,22 @@ impl<K: Key, S> Group<K, S> {
 
     /// Entries that a block of changes would hold, or more.
     pub(super) fn changes(&self) -> usize {
-        if self.must_be_full { self.live() } else { self.changes + self.removed.len() }
+        if self.rest.must_be_full { self.live() } else { self.changes + self.rest.removed.len() }
     }
 
     /// Whether there is nothing to snapshot.
     pub(super) fn is_unchanged(&self) -> bool {
-        self.changes() == 0 && !self.must_be_full
+        self.changes() == 0 && !self.rest.must_be_full
     }
 
     /// Whether a full block costs no more than about twice what a block of changes does.
     pub(super) fn mostly_changed(&self) -> bool {
-        self.must_be_full || self.changes() * 2 >= self.live()
+        self.rest.must_be_full || self.changes() * 2 >= self.live()
     }
 
     /// Whether changes, stored and new, outnumber the entries.
     pub(super) fn is_due_for_folding(&self) -> bool {
-        self.stored_changes + self.changes() >= self.live()
+        self.rest.stored_changes + self.changes() >= self.live()
     }
 
     #[inline]
@@ -123,12 +120,12 @@ impl<K: Key, S> Group<K, S> {
     /// Notes that `key` went. Once a full block is due anyway it says so by not having the key: so the list stays below the size of the table, however often
     /// keys come and go.
     fn note_removed(&mut self, key: K) {
-        if !self.must_be_full {
-            self.removed.push(key);
-            self.must_be_full = self.mostly_changed();
+        if !self.rest.must_be_full {
+            self.rest.removed.push(key);
+            self.rest.must_be_full = self.mostly_changed();
         }
-        if self.must_be_full {
-            self.removed.clear();
+        if self.rest.must_be_full {
+            self.rest.removed.clear();
         }
     }
 
@@ -157,43 +154,48 @@ impl<K: Key, S> Group<K, S> {
 
     /// Makes room where the next block is a full one: then no bit need move.
     fn make_room_for_full(&mut self) {
-        self.must_be_full = true;
+        self.rest.must_be_full = true;
         self.table.reserve(1, |entry| entry.key.hash64());
         self.changed.fill(0);
         self.changes = 0;
-        self.removed.clear();
+        self.rest.removed.clear();
         self.fit_bits();
     }
 
     /// A bit for every bucket.
     fn fit_bits(&mut self) {
-        self.changed.resize(self.table.num_buckets().div_ceil(64), 0);
+        let words = self.table.num_buckets().div_ceil(64);
+        if self.changed.len() != words {
+            let mut changed = std::mem::take(&mut self.changed).into_vec();
+            changed.resize(words, 0);
+            self.changed = changed.into_boxed_slice();
+        }
     }
 }
 
 impl<K: Key, S: Serialize> Group<K, S> {
     /// All entries.
     pub(super) fn freeze_full(&mut self, group: KeyGroup) -> Result<StateBlock, BoxError> {
-        let mut bytes = std::mem::take(&mut self.spare);
+        let mut bytes = std::mem::take(&mut self.rest.spare);
         bytes.clear();
-        bytes.reserve(self.full_bytes + self.full_bytes / 8);
+        bytes.reserve(self.rest.full_bytes + self.rest.full_bytes / 8);
         if !self.table.is_empty() {
             block::begin::<K>(&mut bytes, &[])?;
         }
         for entry in self.table.iter() {
             block::push(&mut bytes, &entry.key, &entry.value)?;
         }
-        self.full_bytes = bytes.len();
-        self.stored_changes = 0;
+        self.rest.full_bytes = bytes.len();
+        self.rest.stored_changes = 0;
         self.forget_changes();
         Ok(StateBlock { group, kind: BlockKind::Full, entries: self.table.len() as u32, bytes })
     }
 
     /// The entries that changed, and the keys that went.
     pub(super) fn freeze_changes(&mut self, group: KeyGroup) -> Result<StateBlock, BoxError> {
-        self.spare = Vec::new();
+        self.rest.spare = Vec::new();
         let mut bytes = Vec::new();
-        block::begin(&mut bytes, &self.removed)?;
+        block::begin(&mut bytes, &self.rest.removed)?;
         let buckets = self.take_changed();
         for together in buckets.chunks(TOGETHER) {
             self.load(together);
@@ -201,9 +203,9 @@ impl<K: Key, S: Serialize> Group<K, S> {
                 block::push(&mut bytes, &entry.key, &entry.value)?;
             }
         }
-        let entries = buckets.len() + self.removed.len();
-        self.stored_changes += entries;
-        self.removed.clear();
+        let entries = buckets.len() + self.rest.removed.len();
+        self.rest.stored_changes += entries;
+        self.rest.removed.clear();
         Ok(StateBlock { group, kind: BlockKind::Changes, entries: entries as u32, bytes })
     }
 
@@ -230,15 +232,15 @@ impl<K: Key, S: Serialize> Group<K, S> {
     /// Takes back the memory of a block that is stored.
     pub(super) fn recycle(&mut self, block: StateBlock) {
         if block.kind == BlockKind::Full {
-            self.spare = block.bytes;
+            self.rest.spare = block.bytes;
         }
     }
 
     fn forget_changes(&mut self) {
         self.changed.fill(0);
         self.changes = 0;
-        self.removed.clear();
-        self.must_be_full = false;
+        self.rest.removed.clear();
+        self.rest.must_be_full = false;
     }
 }
 
@@ -248,10 +250,10 @@ impl<K: Key, S> Group<K, S> {
         match kind {
             BlockKind::Full => {
                 self.table = HashTable::with_capacity(entries);
-                self.stored_changes = 0;
-                self.full_bytes = bytes;
+                self.rest.stored_changes = 0;
+                self.rest.full_bytes = bytes;
             }
-            BlockKind::Changes => self.stored_changes += entries,
+            BlockKind::Changes => self.rest.stored_changes += entries,
         }
     }
 
@@ -284,6 +286,6 @@ impl<K: Key, S: Clone> Group<K, S> {
     }
 
     pub(super) fn removed(&self) -> usize {
-        self.removed.len()
+        self.rest.removed.len()
     }
 }
