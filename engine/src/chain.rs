@@ -1,5 +1,7 @@
 //! An operator chain with its types hidden: one virtual call per batch.
 
+use std::convert::Infallible;
+
 use crate::{
     error::{BoxError, Error},
     id::CheckpointId,
@@ -44,21 +46,16 @@ impl<O: Operator, T: Tail<O::Out>> Chain for FusedChain<O, T> {
     fn snapshot(&mut self, checkpoint: CheckpointId, last: bool) -> Result<SnapshotBuilder, BoxError> {
         let mut snapshot =
             SnapshotBuilder { checkpoint, last, deltas: Vec::new(), operators: Vec::new(), pre_commit: None };
-        let mut step: Option<&mut dyn Step> = Some(&mut self.operator);
-        while let Some(current) = step {
-            current.snapshot(&mut snapshot)?;
-            step = current.upstream();
-        }
+        each_step(&mut self.operator, |step| step.snapshot(&mut snapshot))?;
         self.tail.snapshot(&mut snapshot)?;
         Ok(snapshot)
     }
 
     fn completed(&mut self, checkpoint: CheckpointId) {
-        let mut step: Option<&mut dyn Step> = Some(&mut self.operator);
-        while let Some(current) = step {
-            current.completed(checkpoint);
-            step = current.upstream();
-        }
+        let Ok(()) = each_step::<Infallible>(&mut self.operator, |step| {
+            step.completed(checkpoint);
+            Ok(())
+        });
         self.tail.completed(checkpoint);
     }
 

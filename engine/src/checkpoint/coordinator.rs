@@ -7,7 +7,11 @@
 //! - *Completed* is announced after the store reported the commit durable, never before.
 //! - The job is done only when the final checkpoint is durable and every two-phase sink reported its transactions up to it published.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     checkpoint::{
@@ -112,7 +116,7 @@ pub struct Coordinator {
     next_trigger: Option<ProcessingTime>,
     pending: Option<Pending>,
     committing: Option<Committing>,
-    finished: BTreeMap<SubtaskId, ()>,
+    finished: BTreeSet<SubtaskId>,
     /// The host wants a last checkpoint, and no record behind it.
     is_stopping: bool,
     /// The host wants the input to end.
@@ -147,7 +151,7 @@ impl Coordinator {
             next_trigger,
             pending: None,
             committing: None,
-            finished: BTreeMap::new(),
+            finished: BTreeSet::new(),
             is_stopping: false,
             is_draining: false,
             last: None,
@@ -278,7 +282,7 @@ impl Coordinator {
     pub fn finished(&mut self, subtask: SubtaskId, now: ProcessingTime) -> Vec<CoordinatorEffect> {
         let mut effects = Vec::new();
         if self.layout.subtasks.contains_key(&subtask) {
-            self.finished.insert(subtask, ());
+            self.finished.insert(subtask);
         }
         self.trigger_if_ending(now, &mut effects);
         effects

@@ -44,9 +44,6 @@ pub enum CheckpointFailureReason {
         /// Why.
         reason: String,
     },
-    /// The attempt ended.
-    #[error("the attempt ended")]
-    AttemptEnded,
 }
 
 /// The last checkpoints, oldest first.

@@ -163,11 +163,11 @@ pub struct SnapshotBuilder {
 /// Makes a sink's frozen records durable and describes them; blocks.
 pub type PreCommit = Box<dyn FnOnce() -> Result<Option<Vec<u8>>, BoxError> + Send>;
 
-/// Calls `visit` on the last step and each one before it.
-pub(crate) fn each_step(
+/// Calls `visit` on the last step and each one before it, as long as it succeeds.
+pub(crate) fn each_step<E>(
     last: &mut dyn Step,
-    mut visit: impl FnMut(&mut dyn Step) -> Result<(), Error>,
-) -> Result<(), Error> {
+    mut visit: impl FnMut(&mut dyn Step) -> Result<(), E>,
+) -> Result<(), E> {
     let mut step = Some(last);
     while let Some(current) = step {
         visit(current)?;
