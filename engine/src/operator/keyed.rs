@@ -1,8 +1,7 @@
 //! The head of a chain that keeps state by key: an input, and a table.
 //!
-//! Records are looked up a few at a time. A table larger than the caches answers a look-up after a memory latency. A few look-ups side by side, nothing else between them, wait for
-//! it together; one after the other, with the step's work between, the processor reaches only a few ahead. So the keys of the next records are
-//! looked up first, and then the records are handled with what was found.
+//! A table larger than the caches answers a look-up after a memory latency. So while a few records are handled, the entries of the next few are
+//! already on their way: the table is asked for a hint ahead, which waits for nothing, and for the answer when the record's turn comes.
 
 use crate::{
     checkpoint::snapshot::StateAddress,
@@ -19,7 +18,7 @@ use crate::{
 /// The name of the one state that `fold`, `reduce` and `process` keep.
 pub(crate) const STATE: &str = "value";
 
-/// Look-ups side by side.
+/// Records whose entries are fetched while as many are handled.
 const AHEAD: usize = 16;
 
 /// Records with their keys, and the state of the step that takes them.
@@ -43,31 +42,31 @@ impl<K: Key, T: Record, S> KeyedInput<K, T, S> {
         mut handle: impl FnMut(&mut KeyedTable<K, S>, Slot, (K, T), &mut Slice<'_>) -> Flow,
     ) -> Flow {
         let Self { input, table } = self;
-        let mut found = [Slot::default(); AHEAD];
+        let mut hints = &mut [Slot::default(); AHEAD];
+        let mut next = &mut [Slot::default(); AHEAD];
+        ask(table, input.ahead(), hints);
         while !input.ahead().is_empty() {
             let taken = slice.take(AHEAD.min(input.ahead().len()))?;
-            for (slot, (key, _)) in found[..taken].iter_mut().zip(input.ahead()) {
-                *slot = table.place(key);
-            }
-            for (slot, (key, _)) in found[..taken].iter_mut().zip(input.ahead()) {
-                *slot = table.find(*slot, key);
-            }
-            let moves = table.moves();
-            let mut used = 0;
-            let mut flow = Ok(());
-            for slot in &found[..taken] {
+            ask(table, &input.ahead()[taken..], next);
+            for (used, hint) in (1..).zip(&hints[..taken]) {
                 let Some(record) = input.next() else { break };
-                used += 1;
-                flow = handle(table, *slot, record, slice);
-                // Once an entry came or went, the buckets found may not be right any more.
-                if flow.is_err() || table.moves() != moves {
-                    break;
+                let slot = table.find(*hint, &record.0);
+                if let Err(stop) = handle(table, slot, record, slice) {
+                    slice.give_back(taken - used);
+                    return Err(stop);
                 }
             }
-            slice.give_back(taken - used);
-            flow?;
+            std::mem::swap(&mut hints, &mut next);
         }
         Ok(())
+    }
+}
+
+/// Asks the table where the next few records' keys probably are.
+#[inline]
+fn ask<K: Key, T, S>(table: &KeyedTable<K, S>, records: &[(K, T)], hints: &mut [Slot; AHEAD]) {
+    for (hint, (key, _)) in hints.iter_mut().zip(records) {
+        *hint = table.hint(key);
     }
 }
 

@@ -7,6 +7,7 @@
 //!   since the group's last full block.
 
 use hashbrown::HashTable;
+use prefetch_index::prefetch_index;
 use serde::Serialize;
 
 use crate::{
@@ -81,6 +82,23 @@ impl<K: Key, S> Group<K, S> {
     #[inline]
     pub(super) fn find(&self, hash: u64, key: &K) -> Option<usize> {
         self.table.find_bucket_index(hash, |entry| entry.key == *key)
+    }
+
+    /// A bucket whose entry may be that of a key with this hash, judged by its tag; `None` if no tag fits. Has the entry fetched from memory without
+    /// waiting for it.
+    #[inline]
+    pub(super) fn guess(&self, hash: u64) -> Option<usize> {
+        let bucket = self.table.find_bucket_index(hash, |_| true)?;
+        if let Some(entry) = self.table.get_bucket(bucket) {
+            prefetch_index(std::slice::from_ref(entry), 0);
+        }
+        Some(bucket)
+    }
+
+    /// Whether the entry in `bucket` is that of `key`.
+    #[inline]
+    pub(super) fn holds(&self, bucket: usize, key: &K) -> bool {
+        self.table.get_bucket(bucket).is_some_and(|entry| entry.key == *key)
     }
 
     #[inline]

@@ -26,8 +26,6 @@ pub struct KeyedTable<K, S> {
     max_parallelism: u16,
     range: KeyGroupRange,
     groups: Vec<Group<K, S>>,
-    /// See [`moves`](Self::moves).
-    moves: u64,
     /// Deltas no completed checkpoint is known to hold, oldest first.
     unconfirmed: Vec<Arc<StateDelta>>,
 }
@@ -61,7 +59,6 @@ impl<K: Key, S> KeyedTable<K, S> {
             max_parallelism,
             range,
             groups: (0..range.len()).map(|_| Group::new()).collect(),
-            moves: 0,
             unconfirmed: Vec::new(),
         }
     }
@@ -71,19 +68,23 @@ impl<K: Key, S> KeyedTable<K, S> {
         &self.address
     }
 
-    /// Where `key` belongs; [`find`](Self::find) says whether it is there.
+    /// Where `key` probably is, for [`find`](Self::find) a little later; meanwhile its entry is fetched from memory. Nothing depends on it being right.
     #[inline]
-    pub fn place(&self, key: &K) -> Slot {
+    pub fn hint(&self, key: &K) -> Slot {
         let hash = key.hash64();
         let group = u32::from(KeyGroup::of_hash(hash, self.max_parallelism).0 - self.range.start);
-        Slot { hash, group, bucket: Slot::NONE }
+        let bucket = self.groups[group as usize].guess(hash).map_or(Slot::NONE, |bucket| bucket as u32);
+        Slot { hash, group, bucket }
     }
 
-    /// Looks `key` up where it belongs. Good until an entry is inserted or removed.
+    /// Looks `key` up, first where the hint says. The answer is good until an entry is inserted or removed.
     #[inline]
-    pub fn find(&self, place: Slot, key: &K) -> Slot {
-        let bucket = self.groups[place.group as usize].find(place.hash, key).map_or(Slot::NONE, |bucket| bucket as u32);
-        Slot { bucket, ..place }
+    pub fn find(&self, hint: Slot, key: &K) -> Slot {
+        let group = &self.groups[hint.group as usize];
+        match hint.bucket() {
+            Some(bucket) if group.holds(bucket, key) => hint,
+            _ => Slot { bucket: group.find(hint.hash, key).map_or(Slot::NONE, |bucket| bucket as u32), ..hint },
+        }
     }
 
     #[inline]
@@ -107,20 +108,12 @@ impl<K: Key, S> KeyedTable<K, S> {
 
     /// Adds an entry for a key that has none.
     pub fn insert(&mut self, slot: Slot, key: K, value: S) {
-        self.moves += 1;
         self.group(slot).insert(slot.hash, key, value);
-    }
-
-    /// How often an entry came or went: what [`find`](Self::find) said holds until this changes.
-    #[inline]
-    pub fn moves(&self) -> u64 {
-        self.moves
     }
 
     /// The value of `key`, found at `slot`, to be changed; `init` makes it if there is none.
     #[inline]
     pub fn get_mut_or_insert_with(&mut self, slot: Slot, key: &K, init: impl FnOnce() -> S) -> &mut S {
-        self.moves += u64::from(slot.bucket().is_none());
         let group = self.group(slot);
         let bucket = match slot.bucket() {
             Some(bucket) => {
@@ -137,7 +130,6 @@ impl<K: Key, S> KeyedTable<K, S> {
 
     /// Forgets `key`, found at `slot`, and gives back its value.
     pub fn remove(&mut self, slot: Slot, key: &K) -> Option<S> {
-        self.moves += 1;
         self.group(slot).remove(slot.hash, key)
     }
 }

@@ -68,11 +68,11 @@ fn small() -> KeyedTable<u32, u64> {
 }
 
 fn with_state<R>(table: &mut KeyedTable<u32, u64>, key: &u32, code: impl FnOnce(&mut ValueState<'_, u64>) -> R) -> R {
-    with_value_state(table, table.find(table.place(key), key), key, code)
+    with_value_state(table, table.find(table.hint(key), key), key, code)
 }
 
 fn remove(table: &mut KeyedTable<u32, u64>, key: &u32) -> Option<u64> {
-    table.remove(table.find(table.place(key), key), key)
+    table.remove(table.find(table.hint(key), key), key)
 }
 
 fn set(table: &mut KeyedTable<u32, u64>, key: u32, value: u64) {
@@ -354,7 +354,7 @@ impl Job {
         match op {
             Op::Fold(key) => {
                 let table = self.table(key);
-                *table.get_mut_or_insert_with(table.find(table.place(&key), &key), &key, || 0) += 1;
+                *table.get_mut_or_insert_with(table.find(table.hint(&key), &key), &key, || 0) += 1;
                 *self.live.entry(key).or_insert(0) += 1;
             }
             Op::Set(key, value) => {
@@ -443,6 +443,30 @@ impl Job {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Entries come and go between a hint and its use, and 600 keys share 128 tags.
+    #[test]
+    fn a_hint_however_old_leads_to_the_entry_of_its_key(
+        before in prop::collection::btree_map(0u32..600, any::<u64>(), 0..600),
+        ops in prop::collection::vec((0u32..600, prop::option::of(any::<u64>())), 0..600),
+    ) {
+        let mut table = small();
+        before.iter().for_each(|(key, value)| set(&mut table, *key, *value));
+        let mut expected = before;
+        let hints: Vec<Slot> = ops.iter().map(|(key, _)| table.hint(key)).collect();
+        for ((key, new), hint) in ops.into_iter().zip(hints) {
+            let slot = table.find(hint, &key);
+            prop_assert_eq!(table.value_mut(slot).copied(), expected.get(&key).copied());
+            match new {
+                Some(value) => {
+                    *table.get_mut_or_insert_with(slot, &key, || 0) = value;
+                    expected.insert(key, value);
+                }
+                None => prop_assert_eq!(slot.bucket().and_then(|_| table.remove(slot, &key)), expected.remove(&key)),
+            }
+        }
+        prop_assert_eq!(content(&table), expected);
+    }
 
     #[test]
     fn a_table_holds_what_a_map_does_through_checkpoints_aborts_and_restores_at_any_parallelism(
