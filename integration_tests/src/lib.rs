@@ -9,6 +9,14 @@
 //!          └─── Process    what dies with it: supervisor, store handle, calls, letters
 //!                 └─── Running    one attempt: coordinator, subtasks, channels
 //! ```
+//!
+//! Three harnesses test one part of a topology by itself, with no job around it:
+//!
+//! | harness | of | does |
+//! |---|---|---|
+//! | [`OperatorHarness`] | one step, or a chain of them | feeds records and barriers, moves time, takes and restores snapshots, shows what came out |
+//!
+//!
 
 mod attempt;
 mod call;
@@ -16,6 +24,7 @@ mod channel;
 mod clock;
 mod fault;
 mod opening;
+mod operator_harness;
 mod part;
 mod post;
 mod process;
@@ -26,7 +35,12 @@ mod supervise;
 mod trace;
 mod world;
 
+pub use cofferdam_engine::{
+    operator::{Input, Operator},
+    topology::{KeyedStream, Stream},
+};
 pub use fault::{Fault, Faults};
+pub use operator_harness::{OperatorHarness, Output, Shape, Snapshot};
 pub use post::Request;
 pub use setup::Setup;
 pub use simulation::Simulation;
