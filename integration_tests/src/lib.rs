@@ -15,10 +15,11 @@
 //! | harness | of | does |
 //! |---|---|---|
 //! | [`OperatorHarness`] | one step, or a chain of them | feeds records and barriers, moves time, takes and restores snapshots, shows what came out |
-//!
-//!
+//! | [`SourceHarness`] | a [`Source`](cofferdam_engine::Source) | checks each clause of its contract |
 
 mod attempt;
+mod bag;
+mod broken;
 mod call;
 mod channel;
 mod clock;
@@ -30,11 +31,14 @@ mod post;
 mod process;
 mod setup;
 mod simulation;
+mod source_harness;
 mod store;
+mod stored;
 mod supervise;
 mod trace;
 mod world;
 
+pub use broken::Broken;
 pub use cofferdam_engine::{
     operator::{Input, Operator},
     topology::{KeyedStream, Stream},
@@ -44,4 +48,5 @@ pub use operator_harness::{OperatorHarness, Output, Shape, Snapshot};
 pub use post::Request;
 pub use setup::Setup;
 pub use simulation::Simulation;
+pub use source_harness::{SourceClause, SourceHarness};
 pub use store::{FaultyBackend, StoreFault};

@@ -2,5 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers outside of test functions unwrap too")]
 
+mod broken_sources;
 mod operator;
 mod operator_state;
+mod sources;
