@@ -16,6 +16,7 @@
 //! |---|---|---|
 //! | [`OperatorHarness`] | one step, or a chain of them | feeds records and barriers, moves time, takes and restores snapshots, shows what came out |
 //! | [`SourceHarness`] | a [`Source`](cofferdam_engine::Source) | checks each clause of its contract |
+//! | [`SinkHarness`] | a [`TwoPhaseSink`](cofferdam_engine::TwoPhaseSink) | checks each clause of its contract |
 
 mod attempt;
 mod bag;
@@ -31,6 +32,7 @@ mod post;
 mod process;
 mod setup;
 mod simulation;
+mod sink_harness;
 mod source_harness;
 mod store;
 mod stored;
@@ -48,5 +50,6 @@ pub use operator_harness::{OperatorHarness, Output, Shape, Snapshot};
 pub use post::Request;
 pub use setup::Setup;
 pub use simulation::Simulation;
+pub use sink_harness::{SinkClause, SinkHarness};
 pub use source_harness::{SourceClause, SourceHarness};
 pub use store::{FaultyBackend, StoreFault};

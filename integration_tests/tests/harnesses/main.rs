@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers outside of test functions unwrap too")]
 
+mod broken_sinks;
 mod broken_sources;
 mod operator;
 mod operator_state;
+mod sinks;
 mod sources;
