@@ -8,7 +8,7 @@ use std::fmt;
 pub enum SinkClause {
     /// `owner` says whose the place is, and changes nothing.
     Owner,
-    /// `claim` makes the place this job's, durably, any number of times, and not another's.
+    /// `claim` makes the place this job's, durably, any number of times.
     Claim,
     /// `recover` publishes the transactions that it is given, once, and removes what neither they nor a writer's state name.
     Recover,
@@ -38,7 +38,7 @@ impl fmt::Display for SinkClause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Owner => "`owner` says whose the place is, and changes nothing",
-            Self::Claim => "`claim` makes the place this job's, durably, any number of times, and not another's",
+            Self::Claim => "`claim` makes the place this job's, durably, any number of times",
             Self::Recover => {
                 "`recover` publishes the transactions that it is given, once, and removes what neither they nor a writer's state name"
             }

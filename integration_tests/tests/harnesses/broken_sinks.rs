@@ -24,8 +24,8 @@ enum Fault {
     ClaimInMemory,
     /// The claim can come only once.
     ClaimOnce,
-    /// Another job's claim replaces the first.
-    ClaimedByAnybody,
+    /// Another job's claim seems to succeed.
+    ClaimDoesNothing,
     /// A record is refused.
     WriteFails,
     /// Publishes when it prepares.
@@ -131,7 +131,8 @@ impl TwoPhaseSink<u64> for Shelf {
         let owner = if self.fault == Fault::ClaimInMemory { &mut memory.owner } else { &mut disk.owner };
         match owner {
             Some(_) if self.fault == Fault::ClaimOnce => Err("it has been claimed".into()),
-            Some(owner) if *owner != context.job && self.fault != Fault::ClaimedByAnybody => Err("it is taken".into()),
+            Some(_) if self.fault == Fault::ClaimDoesNothing => Ok(()),
+            Some(owner) if *owner != context.job => Err("it is taken".into()),
             owner => {
                 *owner = Some(context.job);
                 Ok(())
@@ -269,7 +270,7 @@ fn each_broken_clause_of_a_sink_is_named() {
         (Fault::OwnerUnknown, SinkClause::Owner),
         (Fault::ClaimInMemory, SinkClause::Claim),
         (Fault::ClaimOnce, SinkClause::Claim),
-        (Fault::ClaimedByAnybody, SinkClause::Claim),
+        (Fault::ClaimDoesNothing, SinkClause::Claim),
         (Fault::WriteFails, SinkClause::Write),
         (Fault::PreCommitPublishes, SinkClause::Invisible),
         (Fault::WritePublishes, SinkClause::Invisible),

@@ -182,6 +182,24 @@ fn a_chain_with_two_exchanges_goes_on_as_if_never_cut_off() {
 }
 
 #[test]
+fn what_a_closure_remembers_is_not_restored() {
+    let mut harness = OperatorHarness::<u64, _>::new(|numbers| {
+        let mut sum = 0;
+        numbers.map(move |n| {
+            sum += n;
+            sum
+        })
+    })
+    .unwrap();
+    harness.push(1).unwrap();
+    let snapshot = harness.snapshot().unwrap();
+    let mut restored = harness.restore(&snapshot, 1).unwrap();
+    harness.push(2).unwrap();
+    restored.push(2).unwrap();
+    assert_eq!((harness.take_records(), restored.take_records()), (vec![1, 3], vec![2]));
+}
+
+#[test]
 fn what_a_barrier_found_that_never_completed_is_in_the_next_snapshot() {
     let mut harness =
         OperatorHarness::<u64, _>::new(|numbers| numbers.key_by(|_| 0u8).fold("sum", 0, |sum, n| *sum += n)).unwrap();
