@@ -96,11 +96,14 @@ impl<O: Record> Driver<O> {
         }
     }
 
-    /// What every subtask acknowledged `checkpoint` with; `None` if one has not.
+    /// What every subtask acknowledged `checkpoint` with; `None` if one has not. Earlier ones cannot be asked for after it.
     pub(super) fn take_acknowledged(&mut self, checkpoint: CheckpointId) -> Option<Vec<SubtaskSnapshot>> {
-        let acknowledged = self.acknowledged.remove(&checkpoint)?;
+        if self.acknowledged.get(&checkpoint)?.len() < self.parts.len() {
+            return None;
+        }
+        let taken = self.acknowledged.remove(&checkpoint);
         self.acknowledged = self.acknowledged.split_off(&checkpoint);
-        (acknowledged.len() == self.parts.len()).then_some(acknowledged)
+        taken
     }
 
     /// Tells every subtask that `checkpoint` is durable.

@@ -202,13 +202,18 @@ impl<I: Record, O: Record> OperatorHarness<I, O> {
         Ok(checkpoint)
     }
 
-    /// Feeds a barrier as [`barrier`](Self::barrier) does, and completes its checkpoint: takes the state at the barrier, and tells every subtask that
-    /// it is stored.
+    /// Feeds a barrier as [`barrier`](Self::barrier) does, and [completes](Self::complete) its checkpoint.
     pub fn snapshot(&mut self) -> Result<Snapshot, Error> {
         let checkpoint = self.barrier()?;
-        let acknowledged = self.driver.take_acknowledged(checkpoint);
-        let subtasks =
-            acknowledged.ok_or_else(|| Error::refused(format!("not every subtask took checkpoint {checkpoint}")))?;
+        self.complete(checkpoint)
+    }
+
+    /// Completes the checkpoint of a barrier that has left: gives the state that every subtask had at the barrier, and tells it that this is stored. An
+    /// error if the barrier has not left, or this checkpoint or a later one is complete already.
+    pub fn complete(&mut self, checkpoint: CheckpointId) -> Result<Snapshot, Error> {
+        self.run(|_| Ok(()))?;
+        let missing = || Error::refused(format!("there is no checkpoint {checkpoint} to complete"));
+        let subtasks = self.driver.take_acknowledged(checkpoint).ok_or_else(missing)?;
         self.snapshot = self.snapshot.then(checkpoint, &self.restored, subtasks);
         self.run(|driver| driver.complete(checkpoint))?;
         Ok(self.snapshot.clone())

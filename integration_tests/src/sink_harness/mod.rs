@@ -203,7 +203,10 @@ where
         let mut run = Run::started(self, subtasks)?;
         for (from, to) in [(0, 4), (4, 4), (4, 8), (8, 12)] {
             run.write(from..to)?;
-            run.checkpoint(to == 12)?;
+            run.barrier(to == 12)?;
+            run.complete();
+            run.commit(missing)?;
+            run.forget();
             run.expect_no_more(more, "after `commit`", 0..to)?;
         }
         run.compare(missing, more, "after the last `commit`", 0..12)
@@ -337,7 +340,7 @@ where
         run.expect_no_more(SinkClause::Recover, "after a crash behind the checkpoint after that", 0..behind + 6)?;
         run.write(behind + 6..behind + 9)?;
         run.checkpoint(true)?;
-        let when = format!("{when}, on {before} subtasks, then {after}, then {before}, and the last `commit`");
+        let when = format!("{when}, at parallelism {before}, then {after}, then {before}, and the last `commit`");
         run.expect(clause, &when, 0..behind + 9)
     }
 
@@ -354,7 +357,7 @@ where
         run.write(4..10)?;
         run.checkpoint(true)?;
         let when = format!(
-            "after a crash before checkpoint 2 was stored, from {before} subtasks to {after}, and checkpoint 2 of the next attempt"
+            "after a crash before checkpoint 2 was stored, from parallelism {before} to {after}, and checkpoint 2 of the next attempt"
         );
         run.expect(clause, &when, 0..10)
     }

@@ -38,6 +38,8 @@ pub(super) struct Run<'h, P, S: TwoPhaseSink<T>, T> {
     /// What this attempt has prepared, in the order of the barriers.
     prepared: Vec<Vec<u8>>,
     stored: Stored,
+    /// Records below this number have been written.
+    written: u64,
 }
 
 impl<'h, P, S, T> Run<'h, P, S, T>
@@ -58,6 +60,7 @@ where
             states: Vec::new(),
             prepared: Vec::new(),
             stored: Stored::default(),
+            written: 0,
         }
     }
 
@@ -71,8 +74,8 @@ where
     /// For messages: where in the job's life this is.
     fn at(&self) -> String {
         let (attempt, stored, barrier) = (self.attempt, self.stored.checkpoint, self.checkpoint);
-        let subtasks = self.writers.len();
-        format!("attempt {attempt}, {subtasks} subtasks, last barrier {barrier}, last checkpoint stored {stored}")
+        let parallelism = self.writers.len();
+        format!("attempt {attempt}, parallelism {parallelism}, last barrier {barrier}, last checkpoint stored {stored}")
     }
 
     fn ok<R>(&self, clause: SinkClause, call: &str, result: Result<R, BoxError>) -> Checked<R> {
@@ -153,6 +156,7 @@ where
     /// Writes the records of these numbers, to the subtasks in turn.
     pub(super) fn write(&mut self, numbers: Range<u64>) -> Checked<()> {
         let subtasks = self.writers.len();
+        self.written = self.written.max(numbers.end);
         for number in numbers {
             let record = (self.harness.record)(number);
             let written = self.writers[number as usize % subtasks].write(record);
@@ -242,30 +246,41 @@ where
         numbers: Range<u64>,
     ) -> Checked<()> {
         self.expect_no_more(more, when, numbers.clone())?;
-        let (expected, seen) = (self.records(numbers), self.published());
+        let (expected, seen) = (self.records(numbers.clone()), self.published());
         let (lacking, _) = difference(&expected, &seen);
-        if lacking.is_empty() {
-            return Ok(());
-        }
-        let detail =
-            format!("{}: {when}, {expected:?} were to be visible: missing {lacking:?}, seen {seen:?}", self.at());
+        let Some(first) = lacking.first() else { return Ok(()) };
+        let (at, lacking) = (self.at(), self.numbers(&lacking));
+        let detail = format!(
+            "{at}: {when}, records {numbers:?} were to be visible: missing {lacking}, of which the first is {first:?}"
+        );
         broken(missing, detail)
     }
 
     /// No other records are visible, and none of these twice.
     pub(super) fn expect_no_more(&self, clause: SinkClause, when: &str, numbers: Range<u64>) -> Checked<()> {
-        let (expected, seen) = (self.records(numbers), self.published());
+        let (expected, seen) = (self.records(numbers.clone()), self.published());
         let (_, more) = difference(&expected, &seen);
-        if more.is_empty() {
-            return Ok(());
-        }
-        let detail =
-            format!("{}: {when}, at most {expected:?} were to be visible: too many {more:?}, seen {seen:?}", self.at());
+        let Some(first) = more.first() else { return Ok(()) };
+        let (at, more) = (self.at(), self.numbers(&more));
+        let none = if numbers.is_empty() { "none" } else { "each once" };
+        let detail = format!(
+            "{at}: {when}, records {numbers:?} were to be visible, {none}, and no other: too many {more}, of which the first is {first:?}"
+        );
         broken(clause, detail)
     }
 
     fn records(&self, numbers: Range<u64>) -> Vec<T> {
         numbers.map(|number| (self.harness.record)(number)).collect()
+    }
+
+    /// Which records these are, in their order; `?` for one that was never written.
+    fn numbers(&self, records: &[&T]) -> String {
+        let known = self.records(0..self.written);
+        let number =
+            |record: &&T| known.iter().position(|other| other == *record).map_or("?".to_string(), |n| n.to_string());
+        let mut numbers: Vec<_> = records.iter().map(number).collect();
+        numbers.sort_by_key(|number| (number.len(), number.clone()));
+        format!("[{}]", numbers.join(", "))
     }
 
     /// For messages that are about no record.

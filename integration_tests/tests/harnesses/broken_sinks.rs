@@ -306,8 +306,8 @@ fn each_broken_clause_of_a_sink_is_named() {
 fn what_is_broken_says_what_was_expected_what_was_seen_and_where() {
     let broken = check(Fault::CommitAppends).unwrap_err();
     let expected = "broken: `commit` of what is committed does nothing\n\
-        attempt 1, 1 subtasks, last barrier 2, last checkpoint stored 2: after every `commit` came twice, at most [0, 1, 2, 3, 4, 5] were to be \
-        visible: too many [0, 1, 2, 3, 4, 5], seen [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5]";
+        attempt 1, parallelism 1, last barrier 2, last checkpoint stored 2: after every `commit` came twice, records 0..6 were to be visible, \
+        each once, and no other: too many [0, 1, 2, 3, 4, 5], of which the first is 0";
     assert_eq!(broken.to_string(), expected);
 
     let broken = check(Fault::ClaimOnce).unwrap_err();

@@ -181,6 +181,66 @@ fn a_chain_with_two_exchanges_goes_on_as_if_never_cut_off() {
     );
 }
 
+/// The records of each key, in their order.
+fn by_key(records: Vec<(u64, u64)>) -> BTreeMap<u64, Vec<u64>> {
+    let mut by_key: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    records.into_iter().for_each(|(key, sum)| by_key.entry(key).or_default().push(sum));
+    by_key
+}
+
+#[test]
+fn batches_give_what_a_loop_over_their_records_gives_key_by_key() {
+    for seed in 0..20 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut batch = || (0..random.usize(0..60)).map(|_| random.u64(0..50)).collect::<Vec<_>>();
+        for parallelism in 1..=3 {
+            let shape = Shape { inputs: 2, parallelism, max_parallelism: 8 };
+            let mut harness = OperatorHarness::<u64, _>::with_shape(shape, |numbers| {
+                numbers.flat_map(|n| 0..n).key_by(|n| n % 7).fold("sum", 0, |sum, n| *sum += n)
+            })
+            .unwrap();
+            let mut sums = [0; 7];
+            for turn in 0..4 {
+                let batch = batch();
+                let records = batch.iter().flat_map(|n| 0..*n).map(|n| {
+                    let sum = &mut sums[(n % 7) as usize];
+                    *sum += n;
+                    (n % 7, *sum)
+                });
+                let expected = by_key(records.collect());
+                harness.push_to(turn % 2, batch).unwrap();
+                // A key's records may come through several subtasks of the first chain only in different batches.
+                assert_eq!(by_key(harness.take_records()), expected, "seed {seed}, parallelism {parallelism}");
+                let snapshot = harness.snapshot().unwrap();
+                harness = harness.restore(&snapshot, 1 + (parallelism + turn as u32) % 3).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_has_what_came_before_its_barrier_on_each_input_and_nothing_behind() {
+    let shape = Shape { inputs: 2, ..Shape::default() };
+    let mut harness = OperatorHarness::<u64, _>::with_shape(shape, |numbers| {
+        numbers.key_by(|_| 0u8).fold("sum", 0, |sum, n| *sum += n)
+    })
+    .unwrap();
+    harness.push_to(0, vec![1]).unwrap();
+    let checkpoint = harness.barrier_to(0).unwrap();
+    harness.push_to(0, vec![1_000]).unwrap();
+    harness.push_to(1, vec![10]).unwrap();
+    assert!(harness.complete(checkpoint).is_err(), "the barrier has not left");
+    harness.barrier_to(1).unwrap();
+    harness.push_to(1, vec![10_000]).unwrap();
+    assert_eq!(harness.take_output().last(), Some(&Output::Record((0, 11_011))));
+    let snapshot = harness.complete(checkpoint).unwrap();
+    assert!(harness.complete(checkpoint).is_err(), "it is complete");
+
+    let mut restored = harness.restore(&snapshot, 1).unwrap();
+    restored.push(100).unwrap();
+    assert_eq!(restored.take_records(), [(0, 111)]);
+}
+
 #[test]
 fn what_a_closure_remembers_is_not_restored() {
     let mut harness = OperatorHarness::<u64, _>::new(|numbers| {
