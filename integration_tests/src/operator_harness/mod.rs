@@ -22,8 +22,8 @@ use cofferdam_engine::{
     },
 };
 
+pub use self::snapshot::Snapshot;
 use self::{driver::Driver, snapshot::Restored};
-pub use snapshot::Snapshot;
 
 /// One thing that came out of the steps in an [`OperatorHarness`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,9 @@ impl Default for Shape {
 ///
 /// The steps run in the engine's own subtasks and exchanges, and a snapshot goes through a store, encoded. Everything happens within the
 /// call that causes it, in an order that is always the same: after [`push`](Self::push) what the record led to is in the output, at any
-/// parallelism in the order of the pushes.
+/// parallelism in the order of the pushes. So an iterator without an end, which a job can take its time with, would never return here.
+///
+/// `I` is the type of the records fed, `O` of those that come out.
 ///
 /// The engine has no watermarks yet, so neither has the harness.
 ///
@@ -88,7 +90,8 @@ impl Default for Shape {
 /// ```
 ///
 /// # Errors
-/// Every call gives the error that a step failed or panicked with, and from then on that error again. A snapshot from before can still be restored.
+/// Every call gives the error that a step failed or panicked with, and from then on that error again. A snapshot from before can still
+/// be restored.
 pub struct OperatorHarness<I, O> {
     shape: Shape,
     topology: Rc<dyn Fn() -> Topology>,
@@ -129,8 +132,8 @@ impl<I: Record, O: Record> OperatorHarness<I, O> {
         Self::open(shape, topology, snapshot)
     }
 
-    /// Steps that go on from a snapshot of others, as after a new version of a program was deployed. An error if their state is not that of the
-    /// snapshot: another name, another kind of step, another type of value, another number of key groups.
+    /// Steps that go on from a snapshot of others, as after a new version of a program was deployed. An error if their state is not that
+    /// of the snapshot: another name, another kind of step, another number of key groups, a value that cannot be decoded.
     pub fn from_snapshot<P>(
         shape: Shape,
         snapshot: &Snapshot,
@@ -162,8 +165,8 @@ impl<I: Record, O: Record> OperatorHarness<I, O> {
         self.push_to(0, vec![record])
     }
 
-    /// Feeds a batch of records on an input, to the subtasks of the first chain in turn. If a barrier has come on this input and not yet on all, the records wait for it.
-    /// Where a batch leads to several subtasks, only the order of what each of them gives is that of the batch.
+    /// Feeds a batch of records on an input, to the subtasks of the first chain in turn. If a barrier has come on this input and not yet on
+    /// all, the records wait for it. Where a batch leads to several subtasks, only the order of what each of them gives is that of the batch.
     ///
     /// # Panics
     /// If there is no such input.
@@ -208,8 +211,8 @@ impl<I: Record, O: Record> OperatorHarness<I, O> {
         self.complete(checkpoint)
     }
 
-    /// Completes the checkpoint of a barrier that has left: gives the state that every subtask had at the barrier, and tells it that this is stored. An
-    /// error if the barrier has not left, or this checkpoint or a later one is complete already.
+    /// Completes the checkpoint of a barrier that has left: gives the state that every subtask had at the barrier, and tells it that this is
+    /// stored. An error if the barrier has not left, or this checkpoint or a later one is complete already.
     pub fn complete(&mut self, checkpoint: CheckpointId) -> Result<Snapshot, Error> {
         self.run(|_| Ok(()))?;
         let missing = || Error::refused(format!("there is no checkpoint {checkpoint} to complete"));

@@ -81,3 +81,27 @@ fn a_file_source_with_more_bad_records_than_it_skips_in_one_call_keeps_the_contr
     let source = || FileSource::json_lines::<u64>(&path).on_bad_record(BadRecord::Skip);
     SourceHarness::new(source).check().unwrap();
 }
+
+/// Files of characters that mean something to a parser, and of few others.
+#[test]
+fn a_file_source_keeps_the_contract_whatever_is_in_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("any");
+    for seed in 0..150 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let characters = ["a", "7", ",", ",", "\"", "\n", "\n", "\r\n", "\r", " ", "ü", "\u{feff}", "[7]\n", "7,7\n"];
+        let mut text = if random.bool() { "a,b\n".to_string() } else { String::new() };
+        (0..random.usize(0..50)).for_each(|_| text += characters[random.usize(..characters.len())]);
+        write(&path, &text, random.bool());
+        let check = |result: Result<(), _>, format| {
+            result.unwrap_or_else(|broken: cofferdam_testkit::Broken<_>| {
+                panic!("seed {seed}, {format}, {text:?}: {broken}")
+            });
+        };
+        check(SourceHarness::new(|| FileSource::lines(&path)).check(), "lines");
+        let json = || FileSource::json_lines::<Vec<u64>>(&path).on_bad_record(BadRecord::Skip);
+        check(SourceHarness::new(json).check(), "json");
+        let csv = || FileSource::csv::<Vec<String>>(&path).on_bad_record(BadRecord::Skip);
+        check(SourceHarness::new(csv).check(), "csv");
+    }
+}
