@@ -14,13 +14,15 @@ use std::fmt::Debug;
 use cofferdam_engine::{JobId, Ownership, TwoPhaseSink};
 
 pub use self::clause::SinkClause;
-use self::run::{JOB, Run};
+use self::run::{Death, JOB, Run};
 use crate::broken::Broken;
 
 type Checked<T> = Result<T, Broken<SinkClause>>;
 
 /// From how many subtasks to how many a job goes when it is restarted.
 const RESCALINGS: [(u32, u32); 4] = [(2, 2), (1, 3), (2, 1), (3, 2)];
+
+const DEATHS: [Death; 2] = [Death::Process, Death::Attempt];
 
 /// Checkpoints after which a record that was held back, and should not have been, has come.
 const HELD_BACK: u32 = 8;
@@ -32,7 +34,7 @@ const HELD_BACK: u32 = 8;
 /// | `owner` | [`Owner`](SinkClause::Owner) | asked twice of a new place and of a claimed one |
 /// | `claim` | [`Claim`](SinkClause::Claim) | known after a crash, comes again; another job's is refused and changes nothing, or `owner` says so |
 /// | `recover` | [`Recover`](SinkClause::Recover) | comes twice, with transactions that were committed and that were not; an attempt that was cut off leaves nothing that appears later |
-/// | `open` | [`Open`](SinkClause::Open) | subtasks with the same checkpoint do not meet |
+/// | `open` | [`Open`](SinkClause::Open) | subtasks with the same checkpoint do not meet; nor does a writer meet one that has died, of the same sink or of one made anew |
 /// | `write` | [`Write`](SinkClause::Write) | no call fails |
 /// | `freeze` | [`Freeze`](SinkClause::Freeze) | what is written behind it is not in it; no record comes out twice |
 /// | `freeze` with `last` | [`Last`](SinkClause::Last) | everything is visible after the commit |
@@ -97,6 +99,7 @@ where
         self.check_freeze()?;
         self.check_commit_again()?;
         self.check_commit(3)?;
+        self.check_open_again()?;
         RESCALINGS.into_iter().try_for_each(|(before, after)| self.check_pre_commit(before, after))?;
         self.check_carried()?;
         for checkpoints in 1..=3 {
@@ -104,8 +107,11 @@ where
                 .into_iter()
                 .try_for_each(|(before, after)| self.check_writer_state(checkpoints, before, after))?;
         }
-        self.check_recover_again()?;
-        RESCALINGS.into_iter().try_for_each(|(before, after)| self.check_leftovers(before, after))
+        for death in DEATHS {
+            self.check_recover_again(death)?;
+            RESCALINGS.into_iter().try_for_each(|(before, after)| self.check_leftovers(death, before, after))?;
+        }
+        Ok(())
     }
 
     fn check_owner(&self) -> Checked<()> {
@@ -249,12 +255,27 @@ where
         run.expect_no_more(clause, "after every `commit` came again, with the next checkpoint's", 0..9)
     }
 
+    /// Records that died with their writer come again.
+    fn check_open_again(&self) -> Checked<()> {
+        let clause = SinkClause::Open;
+        for death in DEATHS {
+            let mut run = Run::started(self, 2)?;
+            run.write(0..5)?;
+            run.restart(death, 2)?;
+            run.expect_no_more(clause, "after a restart before the first checkpoint", 0..0)?;
+            run.write(0..6)?;
+            run.checkpoint(true)?;
+            run.expect_no_more(clause, "after a restart before the first checkpoint, and that checkpoint", 0..6)?;
+        }
+        Ok(())
+    }
+
     fn check_pre_commit(&self, before: u32, after: u32) -> Checked<()> {
         let mut run = Run::started(self, before)?;
         run.write(0..5)?;
         run.barrier(true)?;
         run.complete();
-        run.restart(after)?;
+        run.restart(Death::Process, after)?;
         let when = "after a crash behind the checkpoint, and `recover` with its transactions";
         match run.compare(SinkClause::PreCommit, SinkClause::Recover, when, 0..5) {
             Err(lost) if lost.clause == SinkClause::PreCommit && self.survives(before)? => {
@@ -287,7 +308,7 @@ where
             run.barrier(true)?;
             run.complete();
             if crashes {
-                run.restart(2)?;
+                run.restart(Death::Process, 2)?;
             } else {
                 run.commit(SinkClause::Commit)?;
             }
@@ -296,7 +317,7 @@ where
         Ok(())
     }
 
-    fn check_recover_again(&self) -> Checked<()> {
+    fn check_recover_again(&self, death: Death) -> Checked<()> {
         let clause = SinkClause::Recover;
         let mut run = Run::started(self, 2)?;
         run.write(0..4)?;
@@ -304,15 +325,15 @@ where
         run.complete();
         run.commit(SinkClause::Commit)?;
         for _ in 0..2 {
-            run.restart(2)?;
+            run.restart(death, 2)?;
             run.expect(clause, "after `recover` with transactions that were committed", 0..4)?;
         }
         // With newer ones.
         run.write(4..8)?;
         run.barrier(true)?;
         run.complete();
-        run.restart(1)?;
-        run.restart(1)?;
+        run.restart(death, 1)?;
+        run.restart(death, 1)?;
         run.expect(clause, "after `recover` with newer transactions, twice", 0..8)
     }
 
@@ -327,16 +348,16 @@ where
         let behind = 4 * checkpoints;
         run.write(behind..behind + 3)?;
         let when = format!("after a crash behind checkpoint {checkpoints}");
-        run.restart(after)?;
+        run.restart(Death::Process, after)?;
         run.expect_no_more(SinkClause::Recover, &when, 0..behind)?;
         run.write(behind..behind + 2)?;
         // Again, before any checkpoint of the new writers.
-        run.restart(after)?;
+        run.restart(Death::Attempt, after)?;
         run.expect_no_more(SinkClause::Recover, &when, 0..behind)?;
         run.write(behind..behind + 6)?;
         run.checkpoint(false)?;
         run.expect_no_more(clause, &format!("{when}, and one more checkpoint"), 0..behind + 6)?;
-        run.restart(before)?;
+        run.restart(Death::Process, before)?;
         run.expect_no_more(SinkClause::Recover, "after a crash behind the checkpoint after that", 0..behind + 6)?;
         run.write(behind + 6..behind + 9)?;
         run.checkpoint(true)?;
@@ -345,19 +366,19 @@ where
     }
 
     /// A checkpoint that was prepared and never completed: its number comes again, and so do its records.
-    fn check_leftovers(&self, before: u32, after: u32) -> Checked<()> {
+    fn check_leftovers(&self, death: Death, before: u32, after: u32) -> Checked<()> {
         let clause = SinkClause::Recover;
         let mut run = Run::started(self, before)?;
         run.write(0..4)?;
         run.checkpoint(false)?;
         run.write(4..8)?;
         run.barrier(true)?;
-        run.restart(after)?;
-        run.expect_no_more(clause, "after a crash before checkpoint 2 was stored", 0..4)?;
+        run.restart(death, after)?;
+        run.expect_no_more(clause, "after a restart before checkpoint 2 was stored", 0..4)?;
         run.write(4..10)?;
         run.checkpoint(true)?;
         let when = format!(
-            "after a crash before checkpoint 2 was stored, from parallelism {before} to {after}, and checkpoint 2 of the next attempt"
+            "after a restart before checkpoint 2 was stored, from parallelism {before} to {after}, and checkpoint 2 of the next attempt"
         );
         run.expect(clause, &when, 0..10)
     }

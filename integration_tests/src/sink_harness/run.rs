@@ -15,6 +15,15 @@ use crate::{
 /// The job that the place is claimed for.
 pub(super) const JOB: JobId = JobId(0x1);
 
+/// What ends an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Death {
+    /// A step has failed: the process goes on with the same sink.
+    Attempt,
+    /// The sink dies, too.
+    Process,
+}
+
 /// What the newest durable checkpoint keeps of the sink, encoded.
 #[derive(Default)]
 struct Stored {
@@ -140,16 +149,22 @@ where
 
     /// The process dies.
     pub(super) fn crash(&mut self) {
+        self.die(Death::Process);
+    }
+
+    fn die(&mut self, death: Death) {
         self.writers.clear();
         self.frozen.clear();
         self.states.clear();
         self.prepared.clear();
-        self.sink = None;
+        if death == Death::Process {
+            self.sink = None;
+        }
     }
 
-    /// [`crash`](Self::crash), and then [`start`](Self::start).
-    pub(super) fn restart(&mut self, parallelism: u32) -> Checked<()> {
-        self.crash();
+    /// Dies, and [starts](Self::start) again.
+    pub(super) fn restart(&mut self, death: Death, parallelism: u32) -> Checked<()> {
+        self.die(death);
         self.start(parallelism)
     }
 

@@ -11,7 +11,7 @@ mod reading;
 
 use std::{fmt::Debug, time::Duration};
 
-use cofferdam_engine::{ProcessingTime, Source, SplitReader as _};
+use cofferdam_engine::{ProcessingTime, Source, SplitReader};
 
 pub use self::clause::SourceClause;
 use self::reading::{Left, Next, Reading, Records};
@@ -32,7 +32,7 @@ type Checked<T> = Result<T, Broken<SourceClause>>;
 /// | `splits` lists every split, and is stored | [`Splits`](SourceClause::Splits) | each split goes through a checkpoint's encoding; a bounded source gives the same records at parallelism 1 to 4 |
 /// | `is_bounded` | [`Bounded`](SourceClause::Bounded) | a bounded source's splits all end, an unbounded one's do not |
 /// | `open` with `None` | [`Beginning`](SourceClause::Beginning) | again from the same source, from one made anew, and in turn with all other splits: the same records |
-/// | `open` with a position | [`Replay`](SourceClause::Replay) | from the position behind every record, by a source made anew, at another time: the same records |
+/// | `open` with a position | [`Replay`](SourceClause::Replay) | from the position behind every record, by a source made anew, and by the same one again, at another time: the same records |
 /// | `read` gives records until it says `End` | [`Read`](SourceClause::Read) | no call fails, and behind `End` there is `End` |
 /// | `read` does not block | [`Prompt`](SourceClause::Prompt) | the time that each call takes |
 /// | `position` | [`Position`](SourceClause::Position) | asked before the first record, behind each, while there is none, behind `End` and right after a restore: it goes through a checkpoint's encoding, two answers lead to the same place, and the records are those of a reader that was never asked |
@@ -238,29 +238,29 @@ where
         at: usize,
         position: &S::Position,
     ) -> Checked<()> {
-        let mut opened = self.open_at(splits, number, at, position)?;
+        let source = self.source();
+        let mut opened = self.open_at(&source, splits, number, at, position)?;
         // A checkpoint may come before the first record.
         let again = self::position::<S>(&mut opened)?;
         compare(SourceClause::Replay, "a source made anew", opened, first)?;
-        let mut opened = self.open_at(splits, number, at, &again)?;
+        // After a failure that the process survives.
+        let opened = self.open_at(&source, splits, number, at, position)?;
+        compare_one_more(SourceClause::Replay, "the same source, a second time,", opened, first)?;
+        let opened = self.open_at(&self.source(), splits, number, at, &again)?;
         let who = "a reader opened at what another gave as its position before its first record";
-        if at < first.records.len() {
-            compare_next(SourceClause::Position, who, &mut opened, first)?;
-        } else if first.left == Left::Ended {
-            check_ended(SourceClause::Position, who, &mut opened)?;
-        }
-        Ok(())
+        compare_one_more(SourceClause::Position, who, opened, first)
     }
 
     fn open_at(
         &self,
+        source: &S,
         splits: &[S::Split],
         number: usize,
         at: usize,
         position: &S::Position,
     ) -> Checked<Reading<S::Reader>> {
         let place = format!("split {number} of {}, opened at the position behind record {at}", splits.len());
-        match self.source().open(&splits[number], Some(position)) {
+        match source.open(&splits[number], Some(position)) {
             Ok(reader) => Ok(Reading::new(reader, LATER, at, self.patience, place)),
             Err(error) => broken(SourceClause::Replay, format!("{place}: `open` failed: {error}")),
         }
@@ -317,7 +317,7 @@ fn position<S: Source>(reading: &mut Reading<S::Reader>) -> Checked<S::Position>
 /// `reading` gives what the split gave the first time, to its end.
 fn compare<R, T>(clause: SourceClause, who: &str, mut reading: Reading<R>, first: &Records<T>) -> Checked<()>
 where
-    R: cofferdam_engine::SplitReader<Record = T>,
+    R: SplitReader<Record = T>,
     T: PartialEq + Debug,
 {
     while reading.records < first.records.len() {
@@ -326,9 +326,24 @@ where
     if first.left == Left::Ended { check_ended(clause, who, &mut reading) } else { Ok(()) }
 }
 
+/// As [`compare`], but only the next record, or the end.
+fn compare_one_more<R, T>(clause: SourceClause, who: &str, mut reading: Reading<R>, first: &Records<T>) -> Checked<()>
+where
+    R: SplitReader<Record = T>,
+    T: PartialEq + Debug,
+{
+    if reading.records < first.records.len() {
+        compare_next(clause, who, &mut reading, first)
+    } else if first.left == Left::Ended {
+        check_ended(clause, who, &mut reading)
+    } else {
+        Ok(())
+    }
+}
+
 fn compare_next<R, T>(clause: SourceClause, who: &str, reading: &mut Reading<R>, first: &Records<T>) -> Checked<()>
 where
-    R: cofferdam_engine::SplitReader<Record = T>,
+    R: SplitReader<Record = T>,
     T: PartialEq + Debug,
 {
     let before = reading.records;
@@ -345,7 +360,7 @@ fn compare_one<R, T>(
     first: &Records<T>,
 ) -> Checked<()>
 where
-    R: cofferdam_engine::SplitReader<Record = T>,
+    R: SplitReader<Record = T>,
     T: PartialEq + Debug,
 {
     let expected = &first.records[before];
@@ -360,7 +375,7 @@ where
 
 fn check_ended<R>(clause: SourceClause, who: &str, reading: &mut Reading<R>) -> Checked<()>
 where
-    R: cofferdam_engine::SplitReader<Record: Debug>,
+    R: SplitReader<Record: Debug>,
 {
     match reading.next()? {
         Next::End => check_end(reading),
@@ -373,7 +388,7 @@ where
 /// Behind `End` there is `End`.
 fn check_end<R>(reading: &mut Reading<R>) -> Checked<()>
 where
-    R: cofferdam_engine::SplitReader<Record: Debug>,
+    R: SplitReader<Record: Debug>,
 {
     for again in 1..=3 {
         let place = reading.place();

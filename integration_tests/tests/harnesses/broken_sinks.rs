@@ -50,6 +50,8 @@ enum Fault {
     CommitOnce,
     /// Subtasks write to one file.
     SubtasksMeet,
+    /// A writer goes on with what one that died had been given.
+    AttemptsMeet,
     /// Prepares in the memory of the process.
     PreparedInMemory,
     /// Prepares in the place of what was prepared before.
@@ -85,6 +87,8 @@ struct Shelf {
     disk: Arc<Mutex<Disk>>,
     /// What a crash takes with it.
     memory: Mutex<Disk>,
+    /// Of every writer opened, likewise.
+    rows: Mutex<BTreeMap<SubtaskIndex, Arc<Mutex<Vec<u64>>>>>,
 }
 
 impl Shelf {
@@ -168,7 +172,11 @@ impl TwoPhaseSink<u64> for Shelf {
         };
         let subtask = if self.fault == Fault::SubtasksMeet { SubtaskIndex(0) } else { subtask };
         let attempt = if self.fault == Fault::LeftoversStay { Attempt(0) } else { context.attempt };
-        Ok(Writer { fault: self.fault, attempt, subtask, rows: Arc::new(Mutex::new(rows)), disk: self.disk.clone() })
+        let mut rows = Arc::new(Mutex::new(rows));
+        if self.fault == Fault::AttemptsMeet {
+            rows = self.rows.lock().unwrap().entry(subtask).or_insert(rows).clone();
+        }
+        Ok(Writer { fault: self.fault, attempt, subtask, rows, disk: self.disk.clone() })
     }
 
     fn pre_commit(&self, (name, rows): Self::Frozen) -> Result<Option<(Name, Vec<u64>)>, BoxError> {
@@ -253,7 +261,12 @@ impl SinkWriter<u64> for Writer {
 }
 
 fn check(fault: Fault) -> Result<(), Broken<SinkClause>> {
-    let sink = move |disk: &Arc<Mutex<Disk>>| Shelf { fault, disk: disk.clone(), memory: Mutex::default() };
+    let sink = move |disk: &Arc<Mutex<Disk>>| Shelf {
+        fault,
+        disk: disk.clone(),
+        memory: Mutex::default(),
+        rows: Mutex::default(),
+    };
     let published = |disk: &Arc<Mutex<Disk>>| disk.lock().unwrap().published.clone();
     SinkHarness::new(Arc::<Mutex<Disk>>::default, sink, published, |number| number).check()
 }
@@ -283,6 +296,7 @@ fn each_broken_clause_of_a_sink_is_named() {
         (Fault::CommitAppends, SinkClause::CommitAgain),
         (Fault::CommitOnce, SinkClause::CommitAgain),
         (Fault::SubtasksMeet, SinkClause::Open),
+        (Fault::AttemptsMeet, SinkClause::Open),
         (Fault::PreparedInMemory, SinkClause::PreCommit),
         (Fault::PreparedReplaced, SinkClause::Carried),
         (Fault::RecoverAppends, SinkClause::Recover),

@@ -41,6 +41,8 @@ enum Fault {
     TimeMatters,
     /// Opening at a position fails.
     NoReplay,
+    /// A source goes on from a position only once.
+    ReplaysOnce,
     /// To ask for the position takes a record out.
     AskingReads,
     /// The position cannot be stored.
@@ -59,6 +61,7 @@ enum Fault {
 struct Numbers {
     fault: Fault,
     place: Arc<AtomicU64>,
+    replays: AtomicU64,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -112,6 +115,9 @@ impl Source for Numbers {
             return Err("the connection is gone".into());
         }
         let mut next = position.map_or(split.first, |position| position.next);
+        if position.is_some() && self.replays.fetch_add(1, Ordering::Relaxed) > 0 && self.fault == Fault::ReplaysOnce {
+            next = split.first;
+        }
         if self.fault == Fault::GoesOnByItself {
             next = next.max(self.place.load(Ordering::Relaxed));
         }
@@ -176,7 +182,7 @@ impl SplitReader for Reader {
 }
 
 fn check(fault: Fault) -> Result<(), cofferdam_testkit::Broken<SourceClause>> {
-    let make = move || Numbers { fault, place: Arc::default() };
+    let make = move || Numbers { fault, place: Arc::default(), replays: AtomicU64::new(0) };
     // Short only where it matters: a busy machine may keep any read waiting.
     let patience = if fault == Fault::Waits { Duration::from_millis(20) } else { Duration::from_secs(60) };
     SourceHarness::new(make).patience(patience).check()
@@ -201,6 +207,7 @@ fn each_broken_clause_of_a_source_is_named() {
         (Fault::EndForgotten, SourceClause::Replay),
         (Fault::TimeMatters, SourceClause::Replay),
         (Fault::NoReplay, SourceClause::Replay),
+        (Fault::ReplaysOnce, SourceClause::Replay),
         (Fault::AskingReads, SourceClause::Position),
         (Fault::PositionNotStored, SourceClause::Position),
         (Fault::StaleUntilRead, SourceClause::Position),
