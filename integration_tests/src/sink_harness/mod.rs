@@ -33,8 +33,8 @@ const HELD_BACK: u32 = 8;
 /// |---|---|---|
 /// | `owner` | [`Owner`](SinkClause::Owner) | asked twice of a new place and of a claimed one |
 /// | `claim` | [`Claim`](SinkClause::Claim) | known after a crash, comes again; another job's is refused and changes nothing, or `owner` says so |
-/// | `recover` | [`Recover`](SinkClause::Recover) | comes twice, with transactions that were committed and that were not; an attempt that was cut off leaves nothing that appears later |
-/// | `open` | [`Open`](SinkClause::Open) | subtasks with the same checkpoint do not meet; nor does a writer meet one that has died, of the same sink or of one made anew |
+/// | `recover` | [`Recover`](SinkClause::Recover) | comes twice, with transactions committed or not; what was cut off never appears |
+/// | `open` | [`Open`](SinkClause::Open) | subtasks with the same checkpoint do not meet, nor does a writer meet one that has died |
 /// | `write` | [`Write`](SinkClause::Write) | no call fails |
 /// | `freeze` | [`Freeze`](SinkClause::Freeze) | what is written behind it is not in it; no record comes out twice |
 /// | `freeze` with `last` | [`Last`](SinkClause::Last) | everything is visible after the commit |
@@ -45,9 +45,9 @@ const HELD_BACK: u32 = 8;
 /// | `commit` comes again | [`CommitAgain`](SinkClause::CommitAgain) | twice at once, and again after later commits |
 /// | a checkpoint is aborted | [`Carried`](SinkClause::Carried) | its transaction is committed with the next one's, or recovered with it |
 ///
-/// Not checked: which thread makes the calls, that `freeze` is quick, that what is durable survives a loss of power, and that an error ends the attempt, which is
-/// the engine's part. A crash here drops the sink and its writers; what they do when dropped would not happen in a process that is killed. A
-/// [`Sink`](cofferdam_engine::Sink) without transactions promises nothing that a harness could check.
+/// Not checked: which thread makes the calls, that `freeze` is quick, that what is durable survives a loss of power, and that an error ends
+/// the attempt, which is the engine's part. A crash here drops the sink and its writers; what they do when dropped would not happen in a
+/// process that is killed. A [`Sink`](cofferdam_engine::Sink) without transactions promises nothing that a harness could check.
 ///
 /// A sink may hold records back until a later checkpoint, unless it is told that this one is the last.
 ///
@@ -78,8 +78,8 @@ where
     S: TwoPhaseSink<T>,
     T: PartialEq + Debug + 'static,
 {
-    /// For the sink that `sink` makes at a place. `place` gives a new one, `published` says what is visible there, in any order, and `record` makes a record of
-    /// a number, a different one of each.
+    /// For the sink that `sink` makes at a place. `place` gives a new one, `published` says what is visible there, in any order, and `record`
+    /// makes a record of a number, a different one of each.
     pub fn new(
         place: impl Fn() -> P + 'static,
         sink: impl Fn(&P) -> S + 'static,
@@ -186,18 +186,18 @@ where
             run.barrier(true)?;
             run.complete();
             let committed = run.commit(SinkClause::Commit)?;
-            let seen = run.published().len();
             let when = "after the `commit` of the last checkpoint";
-            let Err(missing) = run.compare(SinkClause::Last, SinkClause::Freeze, when, 1..last + 3) else { continue };
-            // Held back or lost? What is held back comes later.
-            run.forget();
-            (0..HELD_BACK).try_for_each(|_| run.checkpoint(true))?;
-            let clause = match missing.clause {
-                SinkClause::Last if run.published().len() > seen => SinkClause::Last,
-                SinkClause::Last if committed > 0 => SinkClause::Commit,
-                _ => SinkClause::Freeze,
-            };
-            return broken(clause, missing.detail);
+            match run.compare(SinkClause::Last, SinkClause::Freeze, when, 1..last + 3) {
+                Err(missing) if missing.clause == SinkClause::Last => {
+                    let clause = match committed {
+                        _ if is_held_back(&mut run) => SinkClause::Last,
+                        0 => SinkClause::Freeze,
+                        _ => SinkClause::Commit,
+                    };
+                    return broken(clause, missing.detail);
+                }
+                compared => compared?,
+            }
         }
         Ok(())
     }
@@ -382,6 +382,17 @@ where
         );
         run.expect(clause, &when, 0..10)
     }
+}
+
+/// Whether records that are missing come later, or are lost.
+fn is_held_back<P, S, T>(run: &mut Run<'_, P, S, T>) -> bool
+where
+    S: TwoPhaseSink<T>,
+    T: PartialEq + Debug + 'static,
+{
+    let seen = run.published().len();
+    run.forget();
+    (0..HELD_BACK).all(|_| run.checkpoint(true).is_ok()) && run.published().len() > seen
 }
 
 /// Or nobody can tell.

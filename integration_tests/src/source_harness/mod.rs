@@ -35,10 +35,12 @@ type Checked<T> = Result<T, Broken<SourceClause>>;
 /// | `open` with a position | [`Replay`](SourceClause::Replay) | from the position behind every record, by a source made anew, and by the same one again, at another time: the same records |
 /// | `read` gives records until it says `End` | [`Read`](SourceClause::Read) | no call fails, and behind `End` there is `End` |
 /// | `read` does not block | [`Prompt`](SourceClause::Prompt) | the time that each call takes |
-/// | `position` | [`Position`](SourceClause::Position) | asked before the first record, behind each, while there is none, behind `End` and right after a restore: it goes through a checkpoint's encoding, two answers lead to the same place, and the records are those of a reader that was never asked |
+/// | `position` | [`Position`](SourceClause::Position) | asked wherever a checkpoint may come, twice: it can be stored, both answers lead to the same place, and the records stay the same |
 ///
-/// Not checked: that `open` fails where the records can no longer be given, since the harness cannot take them away. That `splits` is called once in the job's life is
-/// the engine's part.
+/// A checkpoint may come before the first record, behind each, while there is none, behind `End`, and right after a restore.
+///
+/// Not checked: that `open` fails where the records can no longer be given, since the harness cannot take them away. That `splits` is called
+/// once in the job's life is the engine's part.
 ///
 /// A position that names the wrong place, and a reader that opens the right place wrongly, look alike from outside: both break [`Replay`](SourceClause::Replay).
 ///
