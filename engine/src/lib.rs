@@ -13,6 +13,7 @@ mod error;
 mod id;
 mod key;
 mod key_group;
+pub mod opening;
 pub mod operator;
 mod output;
 mod panic_site;

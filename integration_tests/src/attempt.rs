@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cofferdam_engine::{
     Attempt, CheckpointId, Clock as _, Error, ErrorKind, ProcessingTime,
     checkpoint::{
-        coordinator::{Coordinator, CoordinatorEffect},
+        coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput, SubtaskReport},
         snapshot::SubtaskId,
         store::CommitStats,
     },
@@ -59,11 +59,7 @@ impl Running {
 
 impl Process {
     /// Asks the coordinator, and carries out what it wants.
-    pub(crate) fn coordinate(
-        &mut self,
-        world: &mut World,
-        ask: impl FnOnce(&mut Coordinator, ProcessingTime) -> Vec<CoordinatorEffect>,
-    ) {
+    pub(crate) fn coordinate(&mut self, world: &mut World, input: CoordinatorInput) {
         let Self { running: Some(running), post, calls, .. } = self else { return };
         let attempt = running.attempt;
         let mut tell = |to: Vec<SubtaskId>, control| {
@@ -71,7 +67,13 @@ impl Process {
                 .for_each(|id| post.send(Party::Coordinator, Party::Subtask(id), attempt, Message::Control(control)));
         };
         let mut done = None;
-        for effect in ask(&mut running.coordinator, world.clock.now()) {
+        let effects = match running.coordinator.step(input, world.clock.now()) {
+            Ok(effects) => effects,
+            Err(error) => {
+                return post.send(Party::Coordinator, Party::Supervisor, attempt, Message::Failed(error));
+            }
+        };
+        for effect in effects {
             match effect {
                 CoordinatorEffect::Trigger { checkpoint, halt } => {
                     running.check_number(checkpoint, world);
@@ -108,15 +110,11 @@ impl Process {
                 running.coordinator_state = State::Stopping;
                 self.if_coordinator_stopped();
             }
-            (_, Message::Request(Request::Stop)) => self.coordinate(world, |coordinator, now| coordinator.stop(now)),
-            (_, Message::Request(Request::Drain)) => self.coordinate(world, |coordinator, _| coordinator.drain()),
-            (Some(id), report) if is_running => self.coordinate(world, |coordinator, now| match report {
-                Message::Acknowledged(checkpoint, snapshot) => coordinator.acknowledge(id, checkpoint, *snapshot, now),
-                Message::Declined(checkpoint, reason) => coordinator.decline(id, checkpoint, &reason, now),
-                Message::Published(checkpoint) => coordinator.published(id, checkpoint),
-                Message::Finished => coordinator.finished(id, now),
-                _ => Vec::new(),
-            }),
+            (_, Message::Request(Request::Stop)) if is_running => self.coordinate(world, CoordinatorInput::Stop),
+            (_, Message::Request(Request::Drain)) if is_running => self.coordinate(world, CoordinatorInput::Drain),
+            (Some(id), Message::Report(report)) if is_running => {
+                self.coordinate(world, CoordinatorInput::Report(id, report));
+            }
             _ => {}
         }
     }
@@ -164,7 +162,7 @@ impl Process {
             world.progress = world.step;
         }
         let from = Party::Subtask(id);
-        let mut report = |message| post.send(from, Party::Coordinator, attempt, message);
+        let mut report = |report| post.send(from, Party::Coordinator, attempt, Message::Report(report));
         match effects {
             Ok(effects) => {
                 for effect in effects {
@@ -178,11 +176,13 @@ impl Process {
                             calls.push(Call::new(from, attempt, Work::Publish(checkpoint, call), world));
                         }
                         SubtaskEffect::Acknowledge(checkpoint, snapshot) => {
-                            report(Message::Acknowledged(checkpoint, snapshot));
+                            report(SubtaskReport::Acknowledged(checkpoint, snapshot));
                         }
-                        SubtaskEffect::Decline(checkpoint, reason) => report(Message::Declined(checkpoint, reason)),
-                        SubtaskEffect::Published(checkpoint) => report(Message::Published(checkpoint)),
-                        SubtaskEffect::Finished => report(Message::Finished),
+                        SubtaskEffect::Decline(checkpoint, reason) => {
+                            report(SubtaskReport::Declined(checkpoint, reason))
+                        }
+                        SubtaskEffect::Published(checkpoint) => report(SubtaskReport::Published(checkpoint)),
+                        SubtaskEffect::Finished => report(SubtaskReport::Finished),
                     }
                 }
             }
@@ -238,7 +238,7 @@ impl Process {
         match result {
             Ok(stats) => {
                 world.progress = world.step;
-                self.coordinate(world, |coordinator, now| coordinator.committed(checkpoint, stats, now));
+                self.coordinate(world, CoordinatorInput::Committed(checkpoint, stats));
             }
             Err(error) => self.post.send(Party::Coordinator, Party::Supervisor, attempt, Message::Failed(error)),
         }
@@ -276,7 +276,7 @@ impl Process {
                 self.fail_subtask(id, Error::new(ErrorKind::Operator, "injected: a subtask fails", None))
             }
             Fault::Decline => {
-                let message = Message::Declined(running.triggered, "injected".to_string());
+                let message = Message::Report(SubtaskReport::Declined(running.triggered, "injected".to_string()));
                 self.post.send(Party::Subtask(id), Party::Coordinator, running.attempt, message);
             }
             _ => {}

@@ -5,17 +5,13 @@ use std::time::Duration;
 use cofferdam_engine::{
     Attempt, BoxError, CheckpointId, Clock as _, Commit, Error, JobId, ProcessingTime,
     checkpoint::{coordinator::JobEnd, snapshot::CheckpointCommit, store::CommitStats},
+    opening::{Opened, StoreSlot, open_attempt},
     operator::PreCommit,
     subtask::Completion,
-    topology::plan::Plan,
+    topology::plan::{Deployed, Plan},
 };
 
-use crate::{
-    fault::Fault,
-    opening::{Opened, StoreSlot, delete, open_attempt},
-    post::Party,
-    world::World,
-};
+use crate::{fault::Fault, post::Party, world::World};
 
 pub(crate) struct Call {
     pub(crate) party: Party,
@@ -33,7 +29,7 @@ pub(crate) enum Work {
     PreCommit(CheckpointId, PreCommit),
     Publish(CheckpointId, Commit),
     Commit(Box<CheckpointCommit>),
-    Open,
+    Open { is_first: bool },
     Delete,
 }
 
@@ -61,7 +57,7 @@ impl Stage {
             Self::Waiting(Work::PreCommit(..)) => "pre-commit",
             Self::Waiting(Work::Publish(..)) => "publication",
             Self::Waiting(Work::Commit(_)) | Self::Ran(Returned::Committed(..)) => "commit",
-            Self::Waiting(Work::Open) | Self::Ran(Returned::Opened(_)) => "opening",
+            Self::Waiting(Work::Open { .. }) | Self::Ran(Returned::Opened(_)) => "opening",
             Self::Waiting(Work::Delete) | Self::Ran(Returned::Deleted(_)) => "deletion",
             Self::Ran(Returned::Completion(Completion::PreCommitted { .. })) => "pre-commit",
             Self::Ran(Returned::Completion(Completion::Published { .. })) => "publication",
@@ -74,7 +70,7 @@ fn injected<T>(fault: Fault) -> Result<T, BoxError> {
 }
 
 impl Work {
-    pub(crate) fn run(self, store: &mut StoreSlot, plan: &Plan, job: JobId, world: &mut World) -> Returned {
+    pub(crate) fn run(self, store: &StoreSlot, plan: &Plan, job: JobId, world: &mut World) -> Returned {
         match self {
             Self::PreCommit(checkpoint, call) => {
                 let failed = world.faults.take(Fault::FailPreCommit);
@@ -92,8 +88,12 @@ impl Work {
                 Returned::Completion(Completion::Published { checkpoint, result })
             }
             Self::Commit(commit) => Returned::Committed(commit.metadata.checkpoint, store.commit(&commit)),
-            Self::Open => Returned::Opened(Box::new(open_attempt(store, plan, job))),
-            Self::Delete => Returned::Deleted(delete(store, plan).map(|()| JobEnd::Cancelled)),
+            Self::Open { is_first } => {
+                let open =
+                    |subtasks: &mut [Deployed]| subtasks.iter_mut().try_for_each(|one| one.subtask.open(&one.context));
+                Returned::Opened(Box::new(open_attempt(store, plan, job, is_first, open)))
+            }
+            Self::Delete => Returned::Deleted(store.delete(plan).map(|()| JobEnd::Cancelled)),
         }
     }
 }

@@ -15,7 +15,6 @@ mod call;
 mod channel;
 mod clock;
 mod fault;
-mod opening;
 mod part;
 mod post;
 mod process;

@@ -8,8 +8,8 @@ use std::{
 use cofferdam_engine::{
     Attempt, CheckpointId, Error,
     checkpoint::{
-        coordinator::JobEnd,
-        snapshot::{SubtaskId, SubtaskSnapshot},
+        coordinator::{JobEnd, SubtaskReport},
+        snapshot::SubtaskId,
     },
     subtask::Control,
 };
@@ -50,10 +50,7 @@ pub(crate) enum Message {
     Request(Request),
     /// The attempt is over.
     Stop,
-    Acknowledged(CheckpointId, Box<SubtaskSnapshot>),
-    Declined(CheckpointId, String),
-    Published(CheckpointId),
-    Finished,
+    Report(SubtaskReport),
     Failed(Error),
     Done(JobEnd),
     /// A part of an attempt is gone, and so is every call that it made; the coordinator's tells the next unused number.
@@ -64,8 +61,8 @@ impl Message {
     /// The fault that loses such a message.
     pub(crate) fn loss(&self) -> Option<Fault> {
         match self {
-            Self::Acknowledged(..) => Some(Fault::LoseAcknowledgement),
-            Self::Published(_) => Some(Fault::LosePublished),
+            Self::Report(SubtaskReport::Acknowledged(..)) => Some(Fault::LoseAcknowledgement),
+            Self::Report(SubtaskReport::Published(_)) => Some(Fault::LosePublished),
             Self::Control(Control::Completed(_)) => Some(Fault::LoseCompletion),
             Self::Control(Control::Aborted(_)) => Some(Fault::LoseAbort),
             Self::Control(Control::Trigger { .. }) => Some(Fault::LoseTrigger),
@@ -85,10 +82,10 @@ impl Message {
             Self::Request(Request::Drain) => ("please drain", None),
             Self::Request(Request::Cancel) => ("please cancel", None),
             Self::Stop => ("the attempt is over", None),
-            Self::Acknowledged(checkpoint, _) => ("acknowledged", Some(*checkpoint)),
-            Self::Declined(checkpoint, _) => ("declined", Some(*checkpoint)),
-            Self::Published(checkpoint) => ("published", Some(*checkpoint)),
-            Self::Finished => ("finished", None),
+            Self::Report(SubtaskReport::Acknowledged(checkpoint, _)) => ("acknowledged", Some(*checkpoint)),
+            Self::Report(SubtaskReport::Declined(checkpoint, _)) => ("declined", Some(*checkpoint)),
+            Self::Report(SubtaskReport::Published(checkpoint)) => ("published", Some(*checkpoint)),
+            Self::Report(SubtaskReport::Finished) => ("finished", None),
             Self::Failed(_) => ("failed", None),
             Self::Done(_) => ("done", None),
             Self::Stopped(_) => ("stopped", None),

@@ -3,11 +3,15 @@
 //! Does what the runtime's actors do, one thing at a time: `supervise` is the supervisor's actor, `attempt` those of the coordinator and of the
 //! subtasks.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use cofferdam_engine::{
     CheckpointId, Clock as _, Error, JobId, ProcessingTime,
-    checkpoint::{coordinator::JobEnd, snapshot::SubtaskId},
+    checkpoint::{
+        coordinator::{CoordinatorInput, JobEnd},
+        snapshot::SubtaskId,
+    },
+    opening::StoreSlot,
     supervisor::{Supervisor, SupervisorEffect},
     topology::plan::Plan,
 };
@@ -15,7 +19,6 @@ use cofferdam_engine::{
 use crate::{
     attempt::Running,
     call::{Call, Stage},
-    opening::StoreSlot,
     part::{Move, Part},
     post::{Party, Post, Request},
     trace::Event,
@@ -73,7 +76,7 @@ impl Process {
             effects: VecDeque::new(),
             wait_until: None,
             plan,
-            store: StoreSlot::new(world.backend.clone()),
+            store: StoreSlot::new(Arc::new(world.backend.clone())),
             new_job,
             running: None,
             is_opening: false,
@@ -157,7 +160,7 @@ impl Process {
             Choice::Call(number) => self.go_on_with(number, world),
             Choice::TickCoordinator => {
                 world.note(Event::Ticked(Party::Coordinator));
-                self.coordinate(world, |coordinator, now| coordinator.tick(now));
+                self.coordinate(world, CoordinatorInput::Tick);
             }
             Choice::TickSupervisor => {
                 world.note(Event::Ticked(Party::Supervisor));
@@ -191,7 +194,7 @@ impl Process {
         match call.stage {
             Stage::Waiting(work) => {
                 world.note(Event::CallRan(call.party, name));
-                let ran = work.run(&mut self.store, &self.plan, self.new_job, world);
+                let ran = work.run(&self.store, &self.plan, self.new_job, world);
                 self.calls.push(Call { stage: Stage::Ran(ran), ..call });
             }
             Stage::Ran(returned) => {

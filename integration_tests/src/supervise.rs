@@ -8,6 +8,7 @@ use cofferdam_engine::{
         coordinator::{Coordinator, JobEnd},
         snapshot::SubtaskId,
     },
+    opening::Opened,
     supervisor::SupervisorEffect,
 };
 
@@ -15,7 +16,6 @@ use crate::{
     attempt::Running,
     call::{Call, Work},
     channel::Channel,
-    opening::Opened,
     part::{Channels, Part, State},
     post::{Letter, Message, Party, Request},
     process::Process,
@@ -32,7 +32,7 @@ impl Process {
             match effect {
                 SupervisorEffect::StartAttempt => {
                     self.is_opening = true;
-                    self.call(Work::Open, world);
+                    self.call(Work::Open { is_first: self.supervisor.restarts() == 0 }, world);
                 }
                 SupervisorEffect::StopAttempt => self.stop_attempt(world),
                 SupervisorEffect::WaitUntil(time) => self.wait_until = Some(time),

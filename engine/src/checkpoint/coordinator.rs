@@ -23,7 +23,9 @@ use crate::{
         stats::{CheckpointFailureReason, CheckpointStats},
         store::CommitStats,
     },
+    error::{Error, ErrorKind},
     id::{Attempt, CheckpointId, JobId, ProcessingTime},
+    panic_site,
 };
 
 /// An operator as the coordinator knows it: where its snapshots come from.
@@ -65,6 +67,34 @@ pub enum JobEnd {
     Cancelled,
 }
 
+/// What a subtask tells the coordinator.
+#[derive(Clone, Debug)]
+pub enum SubtaskReport {
+    /// It has frozen and prepared its part of a checkpoint.
+    Acknowledged(CheckpointId, Box<SubtaskSnapshot>),
+    /// It cannot take part in a checkpoint, and why.
+    Declined(CheckpointId, String),
+    /// Its two-phase sink has published everything up to a checkpoint.
+    Published(CheckpointId),
+    /// Its input has ended, and it has sent all that it led to.
+    Finished,
+}
+
+/// What can happen to the coordinator.
+#[derive(Clone, Debug)]
+pub enum CoordinatorInput {
+    /// Time has passed.
+    Tick,
+    /// A subtask of this attempt reports.
+    Report(SubtaskId, SubtaskReport),
+    /// The store has made a checkpoint durable.
+    Committed(CheckpointId, CommitStats),
+    /// The host wants a last checkpoint, and no record behind it.
+    Stop,
+    /// The host wants the input to end.
+    Drain,
+}
+
 /// What the coordinator wants done.
 #[derive(Debug)]
 pub enum CoordinatorEffect {
@@ -77,7 +107,7 @@ pub enum CoordinatorEffect {
     },
     /// Tell every source subtask to end its input.
     EndInput,
-    /// Hand to the store; report with [`Coordinator::committed`].
+    /// Hand to the store; report with [`CoordinatorInput::Committed`].
     Commit(Box<CheckpointCommit>),
     /// Tell every subtask.
     Completed(CheckpointId),
@@ -165,7 +195,7 @@ impl Coordinator {
         self.next
     }
 
-    /// When [`tick`](Self::tick) has something to do again, if nothing else happens before.
+    /// When to [`Tick`](CoordinatorInput::Tick), if nothing else happens before.
     pub fn deadline(&self) -> Option<ProcessingTime> {
         match &self.pending {
             Some(pending) => Some(pending.triggered.after(self.config.timeout)),
@@ -174,21 +204,67 @@ impl Coordinator {
         }
     }
 
-    /// Time has passed.
-    pub fn tick(&mut self, now: ProcessingTime) -> Vec<CoordinatorEffect> {
+    /// Takes one input. An error ends the attempt.
+    pub fn step(&mut self, input: CoordinatorInput, now: ProcessingTime) -> Result<Vec<CoordinatorEffect>, Error> {
         let mut effects = Vec::new();
+        panic_site::catch(|| self.take(input, now, &mut effects)).map_err(|(_, message)| {
+            let message = format!("job '{}': the checkpoint coordinator panicked: {message}", self.layout.job_name);
+            Error::new(ErrorKind::Panic, message, None)
+        })?;
+        Ok(effects)
+    }
+
+    fn take(&mut self, input: CoordinatorInput, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) {
+        match input {
+            CoordinatorInput::Tick => self.tick(now, effects),
+            CoordinatorInput::Report(subtask, report) => self.report(subtask, report, now, effects),
+            CoordinatorInput::Committed(checkpoint, stats) => self.committed(checkpoint, stats, now, effects),
+            CoordinatorInput::Stop => {
+                self.is_stopping = true;
+                self.trigger_if_ending(now, effects);
+            }
+            CoordinatorInput::Drain => {
+                self.is_draining = true;
+                effects.push(CoordinatorEffect::EndInput);
+            }
+        }
+    }
+
+    fn report(
+        &mut self,
+        subtask: SubtaskId,
+        report: SubtaskReport,
+        now: ProcessingTime,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        if !self.layout.subtasks.contains_key(&subtask) {
+            return;
+        }
+        match report {
+            SubtaskReport::Acknowledged(checkpoint, snapshot) => {
+                self.acknowledged(subtask, checkpoint, *snapshot, now, effects);
+            }
+            SubtaskReport::Declined(checkpoint, reason) => self.declined(subtask, checkpoint, reason, now, effects),
+            SubtaskReport::Published(checkpoint) => self.published(subtask, checkpoint, effects),
+            SubtaskReport::Finished => {
+                self.finished.insert(subtask);
+                self.trigger_if_ending(now, effects);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) {
         if self.pending.as_ref().is_some_and(|pending| now >= pending.triggered.after(self.config.timeout)) {
             let reason = CheckpointFailureReason::Timeout(self.config.timeout);
-            self.abort(reason, now, &mut effects);
+            self.abort(reason, now, effects);
         }
         if self.next_trigger.is_some_and(|time| now >= time) {
             match self.last {
-                None => self.trigger_if_possible(now, &mut effects),
-                Some((last, _)) if !self.done => self.announce_again(last, now, &mut effects),
+                None => self.trigger_if_possible(now, effects),
+                Some((last, _)) if !self.done => self.announce_again(last, now, effects),
                 Some(_) => {}
             }
         }
-        effects
     }
 
     /// The last checkpoint has no successor that would heal a lost message: so it is announced until every sink has answered.
@@ -197,54 +273,45 @@ impl Coordinator {
         effects.push(CoordinatorEffect::Completed(last));
     }
 
-    /// A subtask has frozen and prepared its part.
-    pub fn acknowledge(
+    fn acknowledged(
         &mut self,
         subtask: SubtaskId,
         checkpoint: CheckpointId,
         snapshot: SubtaskSnapshot,
         now: ProcessingTime,
-    ) -> Vec<CoordinatorEffect> {
-        let mut effects = Vec::new();
-        let Some(pending) = self.pending.as_mut().filter(|pending| pending.checkpoint == checkpoint) else {
-            return effects;
-        };
-        if self.layout.subtasks.contains_key(&subtask) {
-            pending.acknowledged.insert(subtask, snapshot);
-        }
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
+        let Some(pending) = self.pending.as_mut().filter(|pending| pending.checkpoint == checkpoint) else { return };
+        pending.acknowledged.insert(subtask, snapshot);
         if let Some(pending) = self.pending.take_if(|pending| pending.acknowledged.len() == self.layout.subtasks.len())
         {
             effects.push(self.commit(pending, now));
         }
-        effects
     }
 
-    /// A subtask cannot take part in a checkpoint.
-    pub fn decline(
+    fn declined(
         &mut self,
         subtask: SubtaskId,
         checkpoint: CheckpointId,
-        reason: &str,
+        reason: String,
         now: ProcessingTime,
-    ) -> Vec<CoordinatorEffect> {
-        let mut effects = Vec::new();
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
         if self.pending.as_ref().is_some_and(|pending| pending.checkpoint == checkpoint) {
-            let subtask = self.layout.subtasks.get(&subtask).cloned().unwrap_or_default();
-            self.abort(CheckpointFailureReason::Declined { subtask, reason: reason.to_string() }, now, &mut effects);
+            let subtask = self.layout.subtasks[&subtask].clone();
+            self.abort(CheckpointFailureReason::Declined { subtask, reason }, now, effects);
         }
-        effects
     }
 
-    /// The store has made a checkpoint durable.
-    pub fn committed(
+    fn committed(
         &mut self,
         checkpoint: CheckpointId,
         stats: CommitStats,
         now: ProcessingTime,
-    ) -> Vec<CoordinatorEffect> {
-        let mut effects = Vec::new();
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
         let Some(committed) = self.committing.take_if(|committing| committing.checkpoint == checkpoint) else {
-            return effects;
+            return;
         };
         effects.push(CoordinatorEffect::Record(Box::new(CheckpointStats {
             checkpoint,
@@ -259,47 +326,19 @@ impl Coordinator {
         if let Some(end) = committed.end {
             self.last = Some((checkpoint, end));
             self.next_trigger = Some(now.after(RETRY));
-            self.if_done(&mut effects);
+            self.if_done(effects);
         } else {
             let after_pause = now.after(self.config.min_pause);
             self.next_trigger = self.next_trigger.map(|time| time.max(after_pause));
-            self.tick_after_commit(now, &mut effects);
+            self.tick_after_commit(now, effects);
         }
-        effects
     }
 
-    /// A two-phase sink has published everything up to `checkpoint`.
-    pub fn published(&mut self, subtask: SubtaskId, checkpoint: CheckpointId) -> Vec<CoordinatorEffect> {
-        let mut effects = Vec::new();
+    fn published(&mut self, subtask: SubtaskId, checkpoint: CheckpointId, effects: &mut Vec<CoordinatorEffect>) {
         if let Some(published) = self.published.get_mut(&subtask) {
             *published = checkpoint.max(*published);
         }
-        self.if_done(&mut effects);
-        effects
-    }
-
-    /// A subtask's input has ended, and it has sent all that it led to.
-    pub fn finished(&mut self, subtask: SubtaskId, now: ProcessingTime) -> Vec<CoordinatorEffect> {
-        let mut effects = Vec::new();
-        if self.layout.subtasks.contains_key(&subtask) {
-            self.finished.insert(subtask);
-        }
-        self.trigger_if_ending(now, &mut effects);
-        effects
-    }
-
-    /// The host wants a last checkpoint, and no record behind it.
-    pub fn stop(&mut self, now: ProcessingTime) -> Vec<CoordinatorEffect> {
-        let mut effects = Vec::new();
-        self.is_stopping = true;
-        self.trigger_if_ending(now, &mut effects);
-        effects
-    }
-
-    /// The host wants the input to end.
-    pub fn drain(&mut self) -> Vec<CoordinatorEffect> {
-        self.is_draining = true;
-        vec![CoordinatorEffect::EndInput]
+        self.if_done(effects);
     }
 
     fn is_ending(&self) -> bool {

@@ -225,14 +225,11 @@ impl Plan {
 
     /// Refuses a sink whose place is not that of the state: another job's, or one that lost its owner's mark after the job began. `restored` is
     /// what the state holds, if anything. Changes nothing. May block.
-    pub fn check_sinks(&self, restored: Option<&CheckpointMetadata>, place: &str) -> Result<(), Error> {
+    pub fn check_sinks(&self, restored: Option<&CheckpointMetadata>, place: &str, is_first: bool) -> Result<(), Error> {
         for (uid, sink) in self.sinks() {
             let owner = self.call("sink", &uid, || sink.owner())?.map_err(|error| {
-                Error::new(
-                    ErrorKind::Refused,
-                    format!("job '{}', sink '{uid}': it cannot be told whose {} is", self.name, sink.place()),
-                    Some(error),
-                )
+                let message = format!("job '{}', sink '{uid}': it cannot be told whose {} is", self.name, sink.place());
+                Error::new(no_place(is_first), message, Some(error))
             })?;
             let output = sink.place();
             let job = restored.map(|checkpoint| checkpoint.job);
@@ -260,7 +257,13 @@ impl Plan {
 
     /// Claims every two-phase sink's place, publishes what the checkpoint has prepared, and clears away what dead attempts left. To be called
     /// once an attempt before anything runs, with nothing of the attempt before still running. May block.
-    pub fn recover_sinks(&self, checkpoint: &CheckpointMetadata, attempt: Attempt, place: &str) -> Result<(), Error> {
+    pub fn recover_sinks(
+        &self,
+        checkpoint: &CheckpointMetadata,
+        attempt: Attempt,
+        place: &str,
+        is_first: bool,
+    ) -> Result<(), Error> {
         for (uid, sink) in self.sinks() {
             let context = SinkContext {
                 job: checkpoint.job,
@@ -271,11 +274,8 @@ impl Plan {
                 state_place: place.to_string(),
             };
             self.call("sink", &uid, || sink.claim(&context))?.map_err(|error| {
-                Error::new(
-                    ErrorKind::Refused,
-                    format!("job '{}', sink '{uid}' cannot use {}", self.name, sink.place()),
-                    Some(error),
-                )
+                let message = format!("job '{}', sink '{uid}' cannot use {}", self.name, sink.place());
+                Error::new(no_place(is_first), message, Some(error))
             })?;
             let stored = checkpoint.operators.iter().find(|operator| operator.uid == uid);
             self.call("sink", &uid, || sink.recover(&context, stored.map_or(&[], |operator| &operator.subtasks)))??;
@@ -353,6 +353,12 @@ impl Plan {
         }
         offsets
     }
+}
+
+/// What it is that a sink cannot have its place: at a process's first try a refusal, which whoever started the job is told at once; later on, when the same sink has had
+/// it before, a failure that may pass.
+fn no_place(is_first: bool) -> ErrorKind {
+    if is_first { ErrorKind::Refused } else { ErrorKind::Operator }
 }
 
 fn steps(graph: &Graph) -> impl Iterator<Item = (StepIndex, &crate::topology::graph::StepInfo)> {
