@@ -10,6 +10,7 @@ mod chain;
 pub mod checkpoint;
 mod element;
 mod error;
+pub mod fail_point;
 mod id;
 mod key;
 mod key_group;

@@ -8,7 +8,9 @@ use crate::{
         store::{CheckpointStore, CommitStats, StateBackend, StoreError},
     },
     error::{Error, ErrorKind},
+    fail_point::Point,
     id::{Attempt, CheckpointId, JobId},
+    panic_site,
     topology::plan::{Deployed, Plan},
 };
 
@@ -50,12 +52,27 @@ impl StoreSlot {
 
     /// Makes a checkpoint durable. After an error it may be durable or not.
     pub fn commit(&self, commit: &CheckpointCommit) -> Result<CommitStats, Error> {
-        self.with(|store| store.commit(commit)).map_err(|error| {
-            let kind = if error.is_refusal() { ErrorKind::Refused } else { ErrorKind::Store };
-            let (checkpoint, place) = (commit.metadata.checkpoint, self.place());
-            let message = format!("checkpoint {checkpoint} could not be stored in {place}: {}", error.message);
-            Error::new(kind, message, error.cause)
-        })
+        let checkpoint = commit.metadata.checkpoint;
+        let failed = |kind, what: &str, cause| {
+            let message = format!("checkpoint {checkpoint} could not be stored in {}: {what}", self.place());
+            Error::new(kind, message, cause)
+        };
+        let call = || {
+            self.with(|store| {
+                commit.fail_points.reach(Point::CommitBegun, None, checkpoint)?;
+                let stats = store.commit(commit)?;
+                commit.fail_points.reach(Point::CommitDurable, None, checkpoint)?;
+                Ok(stats)
+            })
+        };
+        match panic_site::catch(call) {
+            Ok(Ok(stats)) => Ok(stats),
+            Ok(Err(error)) => {
+                let kind = if error.is_refusal() { ErrorKind::Refused } else { ErrorKind::Store };
+                Err(failed(kind, &error.message, error.cause))
+            }
+            Err((_, message)) => Err(failed(ErrorKind::Panic, &format!("the store panicked: {message}"), None)),
+        }
     }
 
     /// Gives up the place.
@@ -103,8 +120,23 @@ pub fn open_attempt(
     is_first: bool,
     open: impl FnOnce(&mut [Deployed]) -> Result<(), Error>,
 ) -> Result<Opened, Error> {
+    panic_site::catch(|| try_open_attempt(slot, plan, job, is_first, open)).unwrap_or_else(|(_, message)| {
+        let message = format!("job '{}' panicked while an attempt was opened: {message}", plan.name());
+        Err(Error::new(ErrorKind::Panic, message, None))
+    })
+}
+
+fn try_open_attempt(
+    slot: &StoreSlot,
+    plan: &Plan,
+    job: JobId,
+    is_first: bool,
+    open: impl FnOnce(&mut [Deployed]) -> Result<(), Error>,
+) -> Result<Opened, Error> {
     let place = slot.place();
+    reach(plan, Point::Restart, CheckpointId(0))?;
     let newest = slot.with(|store| store.newest())?;
+    reach(plan, Point::RestoreRead, newest.as_ref().map_or(CheckpointId(0), |newest| newest.checkpoint))?;
     plan.check_sinks(newest.as_ref(), &place, is_first)?;
     let is_new = newest.is_none();
     let (restored, attempt) = match newest {
@@ -114,6 +146,7 @@ pub fn open_attempt(
         }
         None => begin_job(slot, plan, job)?,
     };
+    reach(plan, Point::AttemptBegun, restored.checkpoint)?;
     plan.recover_sinks(&restored, attempt, &place, is_first)?;
     let (job, checkpoint) = (restored.job, restored.checkpoint);
     let (finished, draining) = (restored.finished, restored.draining);
@@ -133,4 +166,12 @@ fn begin_job(slot: &StoreSlot, plan: &Plan, job: JobId) -> Result<(CheckpointMet
     genesis.metadata.attempt = attempt;
     slot.commit(&genesis)?;
     Ok((genesis.metadata, attempt))
+}
+
+fn reach(plan: &Plan, point: Point, checkpoint: CheckpointId) -> Result<(), Error> {
+    let reached = plan.settings().fail_points.reach(point, None, checkpoint);
+    reached.map(drop).map_err(|cause| {
+        let message = format!("job '{}': an attempt could not be opened", plan.name());
+        Error::new(ErrorKind::Operator, message, Some(cause))
+    })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cofferdam_engine::{
-    Attempt, CheckpointId, Clock as _, Error, ErrorKind, ProcessingTime,
+    Attempt, CheckpointId, Clock as _, Error, ProcessingTime,
     checkpoint::{
         coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput, SubtaskReport},
         snapshot::SubtaskId,
@@ -14,7 +14,7 @@ use cofferdam_engine::{
 
 use crate::{
     call::{Call, Returned, Work},
-    fault::Fault,
+    fault_plan::Harm,
     part::{Channels, Move, Part, State},
     post::{Letter, Message, Party, Request},
     process::Process,
@@ -60,19 +60,25 @@ impl Running {
 impl Process {
     /// Asks the coordinator, and carries out what it wants.
     pub(crate) fn coordinate(&mut self, world: &mut World, input: CoordinatorInput) {
-        let Self { running: Some(running), post, calls, .. } = self else { return };
+        let Some(running) = &mut self.running else { return };
         let attempt = running.attempt;
-        let mut tell = |to: Vec<SubtaskId>, control| {
-            to.into_iter()
-                .for_each(|id| post.send(Party::Coordinator, Party::Subtask(id), attempt, Message::Control(control)));
-        };
-        let mut done = None;
-        let effects = match running.coordinator.step(input, world.clock.now()) {
+        let effects = running.coordinator.step(input, world.clock.now());
+        let harm = self.settle(Party::Coordinator, world);
+        let Self { running: Some(running), post, calls, .. } = self else { return };
+        if harm.died {
+            return;
+        }
+        let effects = match effects {
             Ok(effects) => effects,
             Err(error) => {
                 return post.send(Party::Coordinator, Party::Supervisor, attempt, Message::Failed(error));
             }
         };
+        let mut tell = |to: Vec<SubtaskId>, control| {
+            to.into_iter()
+                .for_each(|id| post.send(Party::Coordinator, Party::Subtask(id), attempt, Message::Control(control)));
+        };
+        let mut done = None;
         for effect in effects {
             match effect {
                 CoordinatorEffect::Trigger { checkpoint, halt } => {
@@ -124,9 +130,13 @@ impl Process {
         let Some(part) = running.parts.get_mut(&id) else { return };
         match letter.message {
             Message::Control(control) if part.state == State::Running => {
-                self.step(id, world, |part, world| {
+                let harm = self.step(id, world, |part, world| {
                     part.step(SubtaskInput::Control(control), &world.clock, world.setup.slice_records)
                 });
+                if harm.late {
+                    let copy = Letter { attempt: letter.attempt, message: Message::Control(control) };
+                    world.late_letters.push(((Party::Coordinator, Party::Subtask(id)), copy));
+                }
             }
             Message::Stop => {
                 part.state = State::Stopping;
@@ -151,15 +161,25 @@ impl Process {
         id: SubtaskId,
         world: &mut World,
         step: impl FnOnce(&mut Part, &World) -> Result<Vec<SubtaskEffect>, Error>,
-    ) {
-        let Self { running: Some(running), post, calls, .. } = self else { return };
+    ) -> Harm {
+        let Some(running) = &mut self.running else { return Harm::default() };
         let attempt = running.attempt;
-        let Some(part) = running.parts.get_mut(&id) else { return };
+        let Some(part) = running.parts.get_mut(&id) else { return Harm::default() };
         let before = part.records;
         let effects = step(part, world);
-        if part.records != before {
+        let moved = part.records != before;
+        let harm = self.settle(Party::Subtask(id), world);
+        if harm.died {
+            return harm;
+        }
+        if moved {
             assert!(world.backend.newest().is_some(), "a record was read before checkpoint 0 was stored");
             world.progress = world.step;
+        }
+        let Self { running: Some(running), post, calls, .. } = self else { return harm };
+        let Some(part) = running.parts.get_mut(&id) else { return harm };
+        if harm.late {
+            post.copy();
         }
         let from = Party::Subtask(id);
         let mut report = |report| post.send(from, Party::Coordinator, attempt, Message::Report(report));
@@ -188,6 +208,8 @@ impl Process {
             }
             Err(error) => self.fail_subtask(id, error),
         }
+        world.late_letters.extend(self.post.take_copies());
+        harm
     }
 
     /// A subtask does no more, and says why.
@@ -262,24 +284,6 @@ impl Process {
         {
             part.state = State::Stopped;
             self.post.send(Party::Subtask(id), Party::Supervisor, running.attempt, Message::Stopped(None));
-        }
-    }
-
-    /// A fault that harms at once: a subtask fails, or declines what is under way.
-    pub(crate) fn harm(&mut self, fault: Fault, world: &mut World) {
-        let Some(running) = &mut self.running else { return };
-        let able: Vec<_> = running.parts.iter().filter(|(_, part)| part.state == State::Running).collect();
-        let Some((id, _)) = world.random.choice(able) else { return };
-        let id = *id;
-        match fault {
-            Fault::FailSubtask => {
-                self.fail_subtask(id, Error::new(ErrorKind::Operator, "injected: a subtask fails", None))
-            }
-            Fault::Decline => {
-                let message = Message::Report(SubtaskReport::Declined(running.triggered, "injected".to_string()));
-                self.post.send(Party::Subtask(id), Party::Coordinator, running.attempt, message);
-            }
-            _ => {}
         }
     }
 }

@@ -14,8 +14,6 @@ use cofferdam_engine::{
     subtask::Control,
 };
 
-use crate::fault::Fault;
-
 /// Who sends and receives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Party {
@@ -45,6 +43,7 @@ pub enum Request {
     Cancel,
 }
 
+#[derive(Clone)]
 pub(crate) enum Message {
     Control(Control),
     Request(Request),
@@ -58,18 +57,6 @@ pub(crate) enum Message {
 }
 
 impl Message {
-    /// The fault that loses such a message.
-    pub(crate) fn loss(&self) -> Option<Fault> {
-        match self {
-            Self::Report(SubtaskReport::Acknowledged(..)) => Some(Fault::LoseAcknowledgement),
-            Self::Report(SubtaskReport::Published(_)) => Some(Fault::LosePublished),
-            Self::Control(Control::Completed(_)) => Some(Fault::LoseCompletion),
-            Self::Control(Control::Aborted(_)) => Some(Fault::LoseAbort),
-            Self::Control(Control::Trigger { .. }) => Some(Fault::LoseTrigger),
-            _ => None,
-        }
-    }
-
     /// In a word, and the checkpoint that it is about.
     pub(crate) fn summary(&self) -> (&'static str, Option<CheckpointId>) {
         match self {
@@ -93,6 +80,7 @@ impl Message {
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct Letter {
     pub(crate) attempt: Attempt,
     pub(crate) message: Message,
@@ -101,11 +89,27 @@ pub(crate) struct Letter {
 #[derive(Default)]
 pub(crate) struct Post {
     queues: BTreeMap<(Party, Party), VecDeque<Letter>>,
+    /// Copies of what is sent, while somebody wants them.
+    copies: Option<Vec<((Party, Party), Letter)>>,
 }
 
 impl Post {
     pub(crate) fn send(&mut self, from: Party, to: Party, attempt: Attempt, message: Message) {
-        self.queues.entry((from, to)).or_default().push_back(Letter { attempt, message });
+        let letter = Letter { attempt, message };
+        if let Some(copies) = &mut self.copies {
+            copies.push(((from, to), letter.clone()));
+        }
+        self.queues.entry((from, to)).or_default().push_back(letter);
+    }
+
+    /// From now on what is sent is copied.
+    pub(crate) fn copy(&mut self) {
+        self.copies = Some(Vec::new());
+    }
+
+    /// What was sent since [`copy`](Self::copy).
+    pub(crate) fn take_copies(&mut self) -> Vec<((Party, Party), Letter)> {
+        self.copies.take().unwrap_or_default()
     }
 
     /// Pairs with something to deliver.

@@ -37,6 +37,7 @@ impl Setup {
             if random.u32(0..10) == 0 { CheckpointConfig { interval: None, ..checkpoints } } else { checkpoints };
         Self {
             settings: Settings {
+                fail_points: Default::default(),
                 parallelism: random.u32(1..4),
                 max_parallelism: 8,
                 batch_size: random.usize(1..5),

@@ -76,6 +76,20 @@ impl Process {
             self.requests.insert(0, Request::Drain);
         }
         self.connect(opened, world);
+        self.deliver_late(world);
+    }
+
+    /// What dead attempts wrote comes a second time: nobody may take it for the new attempt's.
+    fn deliver_late(&mut self, world: &mut World) {
+        for ((from, to), letter) in std::mem::take(&mut world.late_letters) {
+            self.post.send(from, to, letter.attempt, letter.message);
+        }
+        for commit in std::mem::take(&mut world.late_commits) {
+            let (attempt, checkpoint) = (commit.metadata.attempt, commit.metadata.checkpoint);
+            let accepted = self.store.commit(&commit).is_ok();
+            assert!(!accepted, "the store took checkpoint {checkpoint} from attempt {attempt}, which is dead");
+            world.settle();
+        }
     }
 
     fn connect(&mut self, opened: Opened, world: &mut World) {

@@ -23,7 +23,8 @@ use crate::{
         stats::{CheckpointFailureReason, CheckpointStats},
         store::CommitStats,
     },
-    error::{Error, ErrorKind},
+    error::{BoxError, Error, ErrorKind},
+    fail_point::{FailPoints, Point},
     id::{Attempt, CheckpointId, JobId, ProcessingTime},
     panic_site,
 };
@@ -54,6 +55,8 @@ pub struct JobLayout {
     pub subtasks: BTreeMap<SubtaskId, String>,
     /// Every operator with something to restore.
     pub operators: Vec<OperatorLayout>,
+    /// Where a harness makes it fail.
+    pub fail_points: FailPoints,
 }
 
 /// How a job ended that did not fail.
@@ -207,25 +210,38 @@ impl Coordinator {
     /// Takes one input. An error ends the attempt.
     pub fn step(&mut self, input: CoordinatorInput, now: ProcessingTime) -> Result<Vec<CoordinatorEffect>, Error> {
         let mut effects = Vec::new();
-        panic_site::catch(|| self.take(input, now, &mut effects)).map_err(|(_, message)| {
-            let message = format!("job '{}': the checkpoint coordinator panicked: {message}", self.layout.job_name);
-            Error::new(ErrorKind::Panic, message, None)
-        })?;
-        Ok(effects)
+        let job = self.layout.job_name.clone();
+        match panic_site::catch(|| self.take(input, now, &mut effects)) {
+            Ok(Ok(())) => Ok(effects),
+            Ok(Err(cause)) => {
+                let message = format!("job '{job}': the checkpoint coordinator failed");
+                Err(Error::new(ErrorKind::Operator, message, Some(cause)))
+            }
+            Err((_, message)) => {
+                let message = format!("job '{job}': the checkpoint coordinator panicked: {message}");
+                Err(Error::new(ErrorKind::Panic, message, None))
+            }
+        }
     }
 
-    fn take(&mut self, input: CoordinatorInput, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) {
+    fn take(
+        &mut self,
+        input: CoordinatorInput,
+        now: ProcessingTime,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) -> Result<(), BoxError> {
         match input {
             CoordinatorInput::Tick => self.tick(now, effects),
             CoordinatorInput::Report(subtask, report) => self.report(subtask, report, now, effects),
             CoordinatorInput::Committed(checkpoint, stats) => self.committed(checkpoint, stats, now, effects),
             CoordinatorInput::Stop => {
                 self.is_stopping = true;
-                self.trigger_if_ending(now, effects);
+                self.trigger_if_ending(now, effects)
             }
             CoordinatorInput::Drain => {
                 self.is_draining = true;
                 effects.push(CoordinatorEffect::EndInput);
+                Ok(())
             }
         }
     }
@@ -236,35 +252,39 @@ impl Coordinator {
         report: SubtaskReport,
         now: ProcessingTime,
         effects: &mut Vec<CoordinatorEffect>,
-    ) {
+    ) -> Result<(), BoxError> {
         if !self.layout.subtasks.contains_key(&subtask) {
-            return;
+            return Ok(());
         }
         match report {
             SubtaskReport::Acknowledged(checkpoint, snapshot) => {
-                self.acknowledged(subtask, checkpoint, *snapshot, now, effects);
+                self.acknowledged(subtask, checkpoint, *snapshot, now, effects)
             }
             SubtaskReport::Declined(checkpoint, reason) => self.declined(subtask, checkpoint, reason, now, effects),
-            SubtaskReport::Published(checkpoint) => self.published(subtask, checkpoint, effects),
+            SubtaskReport::Published(checkpoint) => {
+                self.published(subtask, checkpoint, effects);
+                Ok(())
+            }
             SubtaskReport::Finished => {
                 self.finished.insert(subtask);
-                self.trigger_if_ending(now, effects);
+                self.trigger_if_ending(now, effects)
             }
         }
     }
 
-    fn tick(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) {
+    fn tick(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) -> Result<(), BoxError> {
         if self.pending.as_ref().is_some_and(|pending| now >= pending.triggered.after(self.config.timeout)) {
             let reason = CheckpointFailureReason::Timeout(self.config.timeout);
-            self.abort(reason, now, effects);
+            self.abort(reason, now, effects)?;
         }
         if self.next_trigger.is_some_and(|time| now >= time) {
             match self.last {
-                None => self.trigger_if_possible(now, effects),
+                None => self.trigger_if_possible(now, effects)?,
                 Some((last, _)) if !self.done => self.announce_again(last, now, effects),
                 Some(_) => {}
             }
         }
+        Ok(())
     }
 
     /// The last checkpoint has no successor that would heal a lost message: so it is announced until every sink has answered.
@@ -280,13 +300,19 @@ impl Coordinator {
         snapshot: SubtaskSnapshot,
         now: ProcessingTime,
         effects: &mut Vec<CoordinatorEffect>,
-    ) {
-        let Some(pending) = self.pending.as_mut().filter(|pending| pending.checkpoint == checkpoint) else { return };
+    ) -> Result<(), BoxError> {
+        let Some(pending) = self.pending.as_mut().filter(|pending| pending.checkpoint == checkpoint) else {
+            return Ok(());
+        };
         pending.acknowledged.insert(subtask, snapshot);
+        self.layout.fail_points.reach(Point::Acknowledged, Some(subtask), checkpoint)?;
         if let Some(pending) = self.pending.take_if(|pending| pending.acknowledged.len() == self.layout.subtasks.len())
         {
+            self.layout.fail_points.reach(Point::LastAcknowledgement, Some(subtask), checkpoint)?;
             effects.push(self.commit(pending, now));
+            self.layout.fail_points.reach(Point::HandedToStore, None, checkpoint)?;
         }
+        Ok(())
     }
 
     fn declined(
@@ -296,11 +322,12 @@ impl Coordinator {
         reason: String,
         now: ProcessingTime,
         effects: &mut Vec<CoordinatorEffect>,
-    ) {
+    ) -> Result<(), BoxError> {
         if self.pending.as_ref().is_some_and(|pending| pending.checkpoint == checkpoint) {
             let subtask = self.layout.subtasks[&subtask].clone();
-            self.abort(CheckpointFailureReason::Declined { subtask, reason }, now, effects);
+            self.abort(CheckpointFailureReason::Declined { subtask, reason }, now, effects)?;
         }
+        Ok(())
     }
 
     fn committed(
@@ -309,9 +336,9 @@ impl Coordinator {
         stats: CommitStats,
         now: ProcessingTime,
         effects: &mut Vec<CoordinatorEffect>,
-    ) {
+    ) -> Result<(), BoxError> {
         let Some(committed) = self.committing.take_if(|committing| committing.checkpoint == checkpoint) else {
-            return;
+            return Ok(());
         };
         effects.push(CoordinatorEffect::Record(Box::new(CheckpointStats {
             checkpoint,
@@ -322,15 +349,17 @@ impl Coordinator {
             bytes_written: stats.bytes,
             aborted: None,
         })));
+        self.layout.fail_points.reach(Point::CompletionAnnounced, None, checkpoint)?;
         effects.push(CoordinatorEffect::Completed(checkpoint));
         if let Some(end) = committed.end {
             self.last = Some((checkpoint, end));
             self.next_trigger = Some(now.after(RETRY));
             self.if_done(effects);
+            Ok(())
         } else {
             let after_pause = now.after(self.config.min_pause);
             self.next_trigger = self.next_trigger.map(|time| time.max(after_pause));
-            self.tick_after_commit(now, effects);
+            self.tick_after_commit(now, effects)
         }
     }
 
@@ -345,32 +374,40 @@ impl Coordinator {
         self.is_stopping || self.finished.len() == self.layout.subtasks.len()
     }
 
-    fn trigger_if_ending(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) {
-        if self.is_ending() {
-            self.trigger_if_possible(now, effects);
-        }
+    fn trigger_if_ending(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) -> Result<(), BoxError> {
+        if self.is_ending() { self.trigger_if_possible(now, effects) } else { Ok(()) }
     }
 
-    fn tick_after_commit(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) {
-        if self.is_ending() || self.next_trigger.is_some_and(|time| now >= time) {
-            self.trigger_if_possible(now, effects);
-        }
+    fn tick_after_commit(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) -> Result<(), BoxError> {
+        let is_due = self.is_ending() || self.next_trigger.is_some_and(|time| now >= time);
+        if is_due { self.trigger_if_possible(now, effects) } else { Ok(()) }
     }
 
-    fn trigger_if_possible(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) {
+    fn trigger_if_possible(
+        &mut self,
+        now: ProcessingTime,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) -> Result<(), BoxError> {
         if self.pending.is_some() || self.committing.is_some() || self.last.is_some() {
-            return;
+            return Ok(());
         }
         let checkpoint = self.next;
         let halt = self.is_stopping;
         self.next = self.next.next();
         self.next_trigger = self.config.interval.map(|interval| now.after(interval));
         self.pending = Some(Pending { checkpoint, triggered: now, halt, acknowledged: BTreeMap::new() });
+        self.layout.fail_points.reach(Point::Trigger, None, checkpoint)?;
         effects.push(CoordinatorEffect::Trigger { checkpoint, halt });
+        Ok(())
     }
 
-    fn abort(&mut self, reason: CheckpointFailureReason, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) {
-        let Some(pending) = self.pending.take() else { return };
+    fn abort(
+        &mut self,
+        reason: CheckpointFailureReason,
+        now: ProcessingTime,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) -> Result<(), BoxError> {
+        let Some(pending) = self.pending.take() else { return Ok(()) };
         effects.push(CoordinatorEffect::Record(Box::new(CheckpointStats {
             checkpoint: pending.checkpoint,
             attempt: self.attempt,
@@ -380,10 +417,12 @@ impl Coordinator {
             bytes_written: 0,
             aborted: Some(reason),
         })));
+        self.layout.fail_points.reach(Point::Abort, None, pending.checkpoint)?;
         effects.push(CoordinatorEffect::Aborted(pending.checkpoint));
         if self.is_ending() {
             self.next_trigger = Some(now.after(RETRY.max(self.config.min_pause)));
         }
+        Ok(())
     }
 
     fn commit(&mut self, pending: Pending, now: ProcessingTime) -> CoordinatorEffect {
@@ -412,7 +451,11 @@ impl Coordinator {
             operators,
         };
         let deltas = pending.acknowledged.into_values().flat_map(|snapshot| snapshot.deltas).collect();
-        CoordinatorEffect::Commit(Box::new(CheckpointCommit { metadata, deltas }))
+        CoordinatorEffect::Commit(Box::new(CheckpointCommit {
+            metadata,
+            deltas,
+            fail_points: self.layout.fail_points.clone(),
+        }))
     }
 
     fn if_done(&mut self, effects: &mut Vec<CoordinatorEffect>) {

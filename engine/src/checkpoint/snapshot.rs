@@ -11,6 +11,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    fail_point::FailPoints,
     id::{Attempt, CheckpointId, JobId, SubtaskIndex},
     key_group::KeyGroup,
 };
@@ -166,12 +167,14 @@ impl fmt::Display for OperatorKind {
 }
 
 /// What the store is asked to make durable in one step.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CheckpointCommit {
     /// The record.
     pub metadata: CheckpointMetadata,
     /// Keyed state of all subtasks; per address and group the oldest first. May hold deltas that are stored already.
     pub deltas: Vec<Arc<StateDelta>>,
+    /// Where a harness makes the store fail: a store tells it of its steps.
+    pub fail_points: FailPoints,
 }
 
 /// Names one subtask: which chain, and which parallel instance of it.

@@ -35,6 +35,7 @@ fn layout() -> Arc<JobLayout> {
         max_parallelism: 8,
         subtasks: ALL.iter().map(|id| (*id, format!("{} [{}]", id.chain, id.index))).collect::<BTreeMap<_, _>>(),
         operators: vec![operator("in", OperatorKind::Source, 0), operator("out", OperatorKind::TwoPhaseSink, 1)],
+        fail_points: Default::default(),
     })
 }
 
