@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cofferdam_engine::{
     Attempt, CheckpointId, Clock as _, Error, ProcessingTime,
     checkpoint::{
-        coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput, SubtaskReport},
+        coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput},
         snapshot::SubtaskId,
         store::CommitStats,
     },
@@ -182,7 +182,6 @@ impl Process {
             post.copy();
         }
         let from = Party::Subtask(id);
-        let mut report = |report| post.send(from, Party::Coordinator, attempt, Message::Report(report));
         match effects {
             Ok(effects) => {
                 for effect in effects {
@@ -195,14 +194,9 @@ impl Process {
                             part.calls += 1;
                             calls.push(Call::new(from, attempt, Work::Publish(checkpoint, call), world));
                         }
-                        SubtaskEffect::Acknowledge(checkpoint, snapshot) => {
-                            report(SubtaskReport::Acknowledged(checkpoint, snapshot));
+                        SubtaskEffect::Report(report) => {
+                            post.send(from, Party::Coordinator, attempt, Message::Report(report));
                         }
-                        SubtaskEffect::Decline(checkpoint, reason) => {
-                            report(SubtaskReport::Declined(checkpoint, reason))
-                        }
-                        SubtaskEffect::Published(checkpoint) => report(SubtaskReport::Published(checkpoint)),
-                        SubtaskEffect::Finished => report(SubtaskReport::Finished),
                     }
                 }
             }

@@ -206,12 +206,7 @@ impl SubtaskActor {
                 SubtaskEffect::Publish(checkpoint, call) => {
                     self.call(ctx, call, move |result| Completion::Published { checkpoint, result });
                 }
-                SubtaskEffect::Acknowledge(checkpoint, snapshot) => {
-                    self.report(SubtaskReport::Acknowledged(checkpoint, snapshot))
-                }
-                SubtaskEffect::Decline(checkpoint, reason) => self.report(SubtaskReport::Declined(checkpoint, reason)),
-                SubtaskEffect::Published(checkpoint) => self.report(SubtaskReport::Published(checkpoint)),
-                SubtaskEffect::Finished => self.report(SubtaskReport::Finished),
+                SubtaskEffect::Report(report) => self.report(report),
             }
         }
     }

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// An operator as the coordinator knows it: where its snapshots come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OperatorLayout {
     /// Its address.
     pub uid: String,
@@ -43,7 +43,7 @@ pub struct OperatorLayout {
 }
 
 /// What the coordinator has to know of the job.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct JobLayout {
     /// The job.
     pub job: JobId,
@@ -60,7 +60,7 @@ pub struct JobLayout {
 }
 
 /// How a job ended that did not fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JobEnd {
     /// The input ended, and everything is published.
     Finished,
@@ -125,6 +125,7 @@ pub enum CoordinatorEffect {
 /// Before an ending job's last checkpoint is tried again, and before its completion is announced again.
 const RETRY: Duration = Duration::from_millis(200);
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Pending {
     checkpoint: CheckpointId,
     triggered: ProcessingTime,
@@ -132,6 +133,7 @@ struct Pending {
     acknowledged: BTreeMap<SubtaskId, SubtaskSnapshot>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Committing {
     checkpoint: CheckpointId,
     triggered: ProcessingTime,
@@ -141,6 +143,7 @@ struct Committing {
 }
 
 /// See the module.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Coordinator {
     config: CheckpointConfig,
     layout: Arc<JobLayout>,

@@ -1,12 +1,11 @@
 //! Chains that end in a sink.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     checkpoint::snapshot::{OperatorSnapshot, PreparedTransaction},
     error::{BoxError, Error, Location},
     fail_point::{FailPoints, Point},
-    id::CheckpointId,
     operator::{OpenContext, SnapshotBuilder, Stateful, StepError, call_away, decode, encode},
     output::{Commit, Tail, TailControl},
     panic_site::running,
@@ -28,30 +27,18 @@ pub(crate) fn sink_context(uid: &str, context: &OpenContext) -> SinkContext {
 }
 
 /// A two-phase sink's part of a subtask.
-///
-/// Invariant: `prepared` holds every transaction that this attempt has prepared and not yet reported published, in the order of the barriers. Each
-/// snapshot carries those at or below its own checkpoint.
 pub(crate) struct TwoPhaseTail<T, S: TwoPhaseSink<T>> {
     step: StepIndex,
     uid: Arc<str>,
     sink: Arc<S>,
     writer: Option<S::Writer>,
-    prepared: VecDeque<PreparedTransaction>,
     records_out: u64,
     fail_points: FailPoints,
 }
 
 impl<T, S: TwoPhaseSink<T>> TwoPhaseTail<T, S> {
     pub(crate) fn new(step: StepIndex, uid: Arc<str>, sink: Arc<S>) -> Self {
-        Self {
-            step,
-            uid,
-            sink,
-            writer: None,
-            prepared: VecDeque::new(),
-            records_out: 0,
-            fail_points: FailPoints::default(),
-        }
+        Self { step, uid, sink, writer: None, records_out: 0, fail_points: FailPoints::default() }
     }
 }
 
@@ -109,38 +96,19 @@ impl<T: 'static, S: TwoPhaseSink<T>> TailControl for TwoPhaseTail<T, S> {
         std::mem::take(&mut self.records_out)
     }
 
-    fn is_two_phase(&self) -> bool {
-        true
+    fn two_phase_sink(&self) -> Option<&str> {
+        Some(&self.uid)
     }
 
-    fn prepared(&mut self, checkpoint: CheckpointId, transaction: Option<Vec<u8>>) {
-        self.prepared.extend(transaction.map(|bytes| PreparedTransaction { checkpoint, bytes }));
-    }
-
-    fn transactions_up_to(&self, checkpoint: CheckpointId) -> Option<(String, Vec<PreparedTransaction>)> {
-        let carried =
-            self.prepared.iter().filter(|transaction| transaction.checkpoint <= checkpoint).cloned().collect();
-        Some((self.uid.to_string(), carried))
-    }
-
-    fn commit_up_to(&mut self, checkpoint: CheckpointId) -> Option<Commit> {
-        let due: Vec<_> =
-            self.prepared.iter().filter(|transaction| transaction.checkpoint <= checkpoint).cloned().collect();
-        if due.is_empty() {
-            return None;
-        }
+    fn publication(&self, due: Vec<PreparedTransaction>) -> Commit {
         let (sink, step, fail_points) = (self.sink.clone(), self.step, self.fail_points.clone());
-        Some(Box::new(move || {
+        Box::new(move || {
             due.iter().try_for_each(|transaction| {
                 let commit = || sink.commit(&decode(&transaction.bytes)?);
                 let points = [Point::CommitBefore, Point::CommitAfter];
                 call_away(step, || fail_points.around(points, None, transaction.checkpoint, commit))
             })
-        }))
-    }
-
-    fn committed(&mut self, checkpoint: CheckpointId) {
-        self.prepared.retain(|transaction| transaction.checkpoint > checkpoint);
+        })
     }
 }
 
