@@ -58,6 +58,7 @@ impl Record {
     fn settle(&mut self, found: Option<&CheckpointMetadata>) {
         if let Some(in_doubt) = self.in_doubt.take()
             && found.is_some_and(|found| found.checkpoint == in_doubt.checkpoint && found.attempt == in_doubt.attempt)
+            && self.committed.last() != Some(&(in_doubt.attempt, in_doubt.checkpoint))
         {
             self.add(&in_doubt);
         }

@@ -105,7 +105,7 @@ fn a_drain_outlives_a_failure() {
 fn a_drain_that_a_checkpoint_knows_of_outlives_the_process() {
     let mut outlived = 0;
     for seed in 0..150 {
-        let (mut simulation, rows) = endless(seed, Faults::drawn(&cases::ABORTS, 4, 50));
+        let (mut simulation, rows) = endless(seed, Faults::drawn(&cases::ABORTS, 1, 200));
         simulation.run_steps(300);
         simulation.request(Request::Drain);
         let mut end = None;
