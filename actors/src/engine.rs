@@ -119,6 +119,7 @@ impl EngineBuilder {
         };
         let restart = self.restart.clone().unwrap_or_else(default);
         let settings = Settings {
+            fail_points: Default::default(),
             parallelism: self.parallelism.unwrap_or((cores.get() as u32).min(u32::from(self.max_parallelism))),
             max_parallelism: self.max_parallelism,
             batch_size: self.batch_size,

@@ -13,10 +13,10 @@ use crate::{
 ///
 /// with growing checkpoint numbers in the barriers. A channel is FIFO, and nothing but elements can reach a subtask's data:
 /// that is what makes a barrier mean "all before me, nothing after me".
-#[derive(Debug)]
-pub enum StreamElement {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum StreamElement<B = Box<dyn Batch>> {
     /// Records.
-    Batch(Box<dyn Batch>),
+    Batch(B),
     /// The line between the records of two checkpoints.
     Barrier(CheckpointBarrier),
     /// No record will follow. Barriers may.
@@ -24,7 +24,7 @@ pub enum StreamElement {
 }
 
 /// Separates what belongs to a checkpoint from what comes after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CheckpointBarrier {
     /// The checkpoint it is a line of.
     pub checkpoint: CheckpointId,

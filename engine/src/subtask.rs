@@ -12,20 +12,24 @@
 //! # Invariants
 //! - A barrier leaves on every output directly behind the last record of its checkpoint.
 //! - A trigger, a barrier and the end of input are handled only when nothing is left over from the records before.
-//! - Asynchronous parts run one at a time, in the order of their barriers; so do publications.
+//!
+//! What is due between records, acknowledged and published is for the [`Participant`] to know.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     chain::Chain,
     checkpoint::{
         config::CheckpointConfig,
+        coordinator::SubtaskReport,
         gate::{Aligned, GateEvent, InputGate},
+        participant::{Boundary, Participant, ParticipantEffect},
         snapshot::{SnapshotStats, SubtaskId, SubtaskSnapshot},
     },
-    element::{CheckpointBarrier, StreamElement},
+    element::StreamElement,
     error::{BoxError, Error, Location},
-    id::{Attempt, ChannelIndex, CheckpointId, ProcessingTime},
+    fail_point::{FailPoints, Passage, Point},
+    id::{ChannelIndex, CheckpointId, ProcessingTime},
     operator::{OpenContext, PreCommit, SnapshotBuilder, SourceStatus, StepError, StepPanic},
     output::Commit,
     panic_site,
@@ -46,7 +50,7 @@ pub enum SubtaskInput {
 }
 
 /// What the coordinator tells subtasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Control {
     /// Sources: begin a checkpoint. If `halt` is set, send no record behind its barrier.
     Trigger {
@@ -91,13 +95,7 @@ pub enum SubtaskEffect {
     /// Run this where it may block; report with [`Completion::Published`].
     Publish(CheckpointId, Commit),
     /// Tell the coordinator.
-    Acknowledge(CheckpointId, Box<SubtaskSnapshot>),
-    /// Tell the coordinator.
-    Decline(CheckpointId, String),
-    /// Tell the coordinator: everything up to here is published.
-    Published(CheckpointId),
-    /// Tell the coordinator: the input has ended, and so has the output.
-    Finished,
+    Report(SubtaskReport),
 }
 
 /// What a subtask can use next.
@@ -120,42 +118,19 @@ pub struct RecordCounts {
     pub records_out: u64,
 }
 
-/// A snapshot on its way to the coordinator.
-struct Unacknowledged {
-    checkpoint: CheckpointId,
-    snapshot: SubtaskSnapshot,
-    pre_commit: Option<PreCommit>,
-}
-
 /// See the module.
 pub struct Subtask {
     id: SubtaskId,
-    attempt: Attempt,
     job: Arc<str>,
     steps: Arc<[(crate::topology::graph::StepIndex, String)]>,
     chain: Box<dyn Chain>,
     gate: InputGate,
-    /// A trigger that waits until nothing is left over.
-    triggers: VecDeque<(CheckpointId, bool)>,
-    /// An aligned barrier or the end of input, likewise.
-    deferred: VecDeque<Deferred>,
-    /// A source that was told to send nothing more.
-    halted: bool,
-    finished: bool,
-    /// Frozen, the oldest one's pre-commit is running.
-    unacknowledged: VecDeque<Unacknowledged>,
-    /// Everything up to here is to be published.
-    publish: CheckpointId,
-    /// The publication that is running.
-    publishing: Option<CheckpointId>,
-    /// Everything up to here is published.
-    published: CheckpointId,
+    participant: Participant<PreCommit>,
+    fail_points: FailPoints,
+    restored: CheckpointId,
+    /// A source has read its first record of this attempt, or tried.
+    has_begun: bool,
     clock_stride: u32,
-}
-
-enum Deferred {
-    Barrier(Aligned),
-    EndOfInput,
 }
 
 impl Subtask {
@@ -163,25 +138,21 @@ impl Subtask {
         id: SubtaskId,
         context: &OpenContext,
         steps: Arc<[(crate::topology::graph::StepIndex, String)]>,
-        chain: Box<dyn Chain>,
+        mut chain: Box<dyn Chain>,
         channels: usize,
         config: &CheckpointConfig,
     ) -> Self {
+        let sink = chain.tail().two_phase_sink().map(str::to_string);
         Self {
             id,
-            attempt: context.attempt,
             job: context.job_name.clone(),
             steps,
             chain,
             gate: InputGate::new(channels, config.mode, config.alignment_buffer, context.restored.checkpoint),
-            triggers: VecDeque::new(),
-            deferred: VecDeque::new(),
-            halted: false,
-            finished: false,
-            unacknowledged: VecDeque::new(),
-            publish: CheckpointId(0),
-            publishing: None,
-            published: CheckpointId(0),
+            participant: Participant::new(context.attempt, sink),
+            fail_points: context.fail_points.clone(),
+            restored: context.restored.checkpoint,
+            has_begun: false,
             clock_stride: 1,
         }
     }
@@ -214,10 +185,12 @@ impl Subtask {
 
     /// Restores state, opens readers and writers. To be called once, before the first step; may block.
     pub fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
-        match panic_site::catch(|| self.chain.open(context)) {
-            Ok(result) => result,
-            Err(panic) => Err(self.panicked(panic)),
-        }
+        let restored = context.restored.checkpoint;
+        let opened = panic_site::catch(|| {
+            self.chain.open(context)?;
+            self.reach(Point::RestoreApplied, restored).map(drop).map_err(|cause| self.failed(cause))
+        });
+        opened.unwrap_or_else(|panic| Err(self.panicked(panic)))
     }
 
     /// What the subtask can use next.
@@ -225,14 +198,10 @@ impl Subtask {
         if self.chain.tail().is_blocked() {
             return Need::Room;
         }
-        if self.chain.head().has_leftover()
-            || !self.deferred.is_empty()
-            || !self.triggers.is_empty()
-            || self.gate.has_replay()
-        {
+        if self.chain.head().has_leftover() || self.participant.has_boundary() || self.gate.has_replay() {
             return Need::Turn;
         }
-        if self.halted || self.finished {
+        if self.participant.is_halted() {
             return Need::Input(None);
         }
         match self.chain.head().source_status() {
@@ -293,7 +262,7 @@ impl Subtask {
         match input {
             SubtaskInput::Element(channel, element) => {
                 let event = self.gate.receive(channel, element, slice.now());
-                self.gate_event(event, effects);
+                self.gate_event(event, effects)?;
             }
             SubtaskInput::Resume => {}
             SubtaskInput::Control(control) => return self.control(control, slice, effects),
@@ -308,65 +277,127 @@ impl Subtask {
         slice: &mut Slice<'_>,
         effects: &mut Vec<SubtaskEffect>,
     ) -> Result<(), BoxError> {
+        if self.is_lost(control)? {
+            return Ok(());
+        }
         match control {
-            Control::Trigger { checkpoint, halt } => self.triggers.push_back((checkpoint, halt)),
+            Control::Trigger { checkpoint, halt } => self.participant.trigger(checkpoint, halt),
             Control::EndInput => self.chain.head().end_source(),
             Control::Aborted(checkpoint) => self.gate.cancel(checkpoint),
             Control::Completed(checkpoint) => {
                 self.chain.completed(checkpoint);
-                self.publish = self.publish.max(checkpoint);
-                if self.chain.tail().is_two_phase() && self.publish <= self.published {
-                    // Told again: the report may have been lost.
-                    effects.push(SubtaskEffect::Published(self.published));
-                }
-                self.publish_next(effects);
+                self.reach(Point::Subsumed, checkpoint)?;
+                let wanted = self.participant.completed(checkpoint);
+                self.pass_on(wanted, effects)?;
             }
         }
         // A trigger must not wait for room: a source that is held back still answers.
         self.boundary(slice, effects)
     }
 
+    fn reach(&self, point: Point, checkpoint: CheckpointId) -> Result<Passage, BoxError> {
+        self.fail_points.reach(point, Some(self.id), checkpoint)
+    }
+
+    fn is_lost(&self, control: Control) -> Result<bool, BoxError> {
+        let passage = match control {
+            Control::Trigger { checkpoint, .. } => self.reach(Point::TriggerHeard, checkpoint)?,
+            Control::Aborted(checkpoint) => self.reach(Point::AbortHeard, checkpoint)?,
+            Control::Completed(checkpoint) => self.reach(Point::CompletionHeard, checkpoint)?,
+            Control::EndInput => Passage::On,
+        };
+        Ok(passage == Passage::Lost)
+    }
+
     fn completion(&mut self, completion: Completion, effects: &mut Vec<SubtaskEffect>) -> Result<(), BoxError> {
-        match completion {
+        let wanted = match completion {
             Completion::PreCommitted { checkpoint, result, took } => {
-                self.chain.tail().prepared(checkpoint, result?);
-                self.acknowledge_first(took, effects);
-                self.pre_commit_next(effects);
+                self.participant.pre_committed(checkpoint, result?, took)
             }
             Completion::Published { checkpoint, result } => {
                 result?;
-                self.chain.tail().committed(checkpoint);
-                self.publishing = None;
-                self.published = checkpoint;
-                effects.push(SubtaskEffect::Published(checkpoint));
-                self.publish_next(effects);
+                self.participant.published(checkpoint)
+            }
+        };
+        self.pass_on(wanted, effects)
+    }
+
+    fn pass_on(
+        &mut self,
+        wanted: Vec<ParticipantEffect<PreCommit>>,
+        effects: &mut Vec<SubtaskEffect>,
+    ) -> Result<(), BoxError> {
+        for effect in wanted {
+            match effect {
+                ParticipantEffect::PreCommit(checkpoint, call) => {
+                    effects.push(SubtaskEffect::PreCommit(checkpoint, call));
+                }
+                ParticipantEffect::Publish(checkpoint, due) => {
+                    effects.push(SubtaskEffect::Publish(checkpoint, self.chain.tail().publication(due)));
+                }
+                ParticipantEffect::Acknowledge(checkpoint, snapshot) => {
+                    let report = SubtaskReport::Acknowledged(checkpoint, snapshot);
+                    self.report(Point::Acknowledge, checkpoint, report, effects)?;
+                }
+                ParticipantEffect::Published(checkpoint) => {
+                    self.report(Point::Published, checkpoint, SubtaskReport::Published(checkpoint), effects)?;
+                }
             }
         }
         Ok(())
     }
 
-    fn gate_event(&mut self, event: GateEvent, effects: &mut Vec<SubtaskEffect>) {
+    fn report(
+        &self,
+        point: Point,
+        checkpoint: CheckpointId,
+        report: SubtaskReport,
+        effects: &mut Vec<SubtaskEffect>,
+    ) -> Result<(), BoxError> {
+        if self.reach(point, checkpoint)? != Passage::Lost {
+            effects.push(SubtaskEffect::Report(report));
+        }
+        Ok(())
+    }
+
+    fn gate_event(&mut self, event: GateEvent, effects: &mut Vec<SubtaskEffect>) -> Result<(), BoxError> {
         match event {
             GateEvent::Deliver(batch) => self.chain.feed(batch),
-            GateEvent::Aligned(aligned) => self.deferred.push_back(Deferred::Barrier(aligned)),
-            GateEvent::EndOfInput { all: true } => self.deferred.push_back(Deferred::EndOfInput),
+            GateEvent::Aligned(aligned) => {
+                self.reach(Point::Aligned, aligned.barrier.checkpoint)?;
+                self.participant.aligned(aligned);
+            }
+            GateEvent::EndOfInput { all: true } => self.participant.end_of_input(),
             GateEvent::Declined(checkpoint) => {
-                effects.push(SubtaskEffect::Decline(
-                    checkpoint,
-                    "a newer barrier came before the last one of this checkpoint".to_string(),
-                ));
+                let reason = "a newer barrier came before the last one of this checkpoint".to_string();
+                effects.push(SubtaskEffect::Report(SubtaskReport::Declined(checkpoint, reason)));
+            }
+            GateEvent::Collecting(checkpoint) => {
+                self.reach(Point::FirstBarrier, checkpoint)?;
+            }
+            GateEvent::Stashed(checkpoint) => {
+                self.reach(Point::Stash, checkpoint)?;
             }
             GateEvent::EndOfInput { all: false } | GateEvent::Nothing => {}
         }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<(), BoxError> {
+        if !std::mem::replace(&mut self.has_begun, true) && self.chain.head().source_status().is_some() {
+            self.reach(Point::ReplayBegun, self.restored)?;
+        }
+        Ok(())
     }
 
     /// Goes on with what is at hand: first what is left over, then what waited for that, then what was stashed, then the source.
     fn work(&mut self, slice: &mut Slice<'_>, effects: &mut Vec<SubtaskEffect>) -> Result<(), BoxError> {
+        self.begin()?;
         loop {
             if self.chain.tail().is_blocked() {
                 return Ok(());
             }
-            if (!self.halted && !self.finished) || self.chain.head().has_leftover() {
+            if !self.participant.is_halted() || self.chain.head().has_leftover() {
                 match self.chain.run(slice) {
                     Ok(()) => {}
                     Err(Stop::Yield) => {
@@ -379,12 +410,13 @@ impl Subtask {
             }
             self.boundary(slice, effects)?;
             match self.gate.replay(slice.now()) {
-                Some(event) => self.gate_event(event, effects),
+                Some(event) => self.gate_event(event, effects)?,
                 None => break,
             }
         }
-        if !self.finished && !self.halted && self.chain.head().source_status() == Some(SourceStatus::Ended) {
-            self.finish(effects);
+        if !self.participant.is_halted() && self.chain.head().source_status() == Some(SourceStatus::Ended) {
+            self.participant.end_of_input();
+            self.boundary(slice, effects)?;
         }
         Ok(())
     }
@@ -394,24 +426,17 @@ impl Subtask {
         if self.chain.head().has_leftover() {
             return Ok(());
         }
-        while let Some(deferred) = self.deferred.pop_front() {
-            match deferred {
-                Deferred::EndOfInput => self.finish(effects),
-                Deferred::Barrier(aligned) => self.checkpoint(aligned, slice, effects)?,
+        while let Some(boundary) = self.participant.next_boundary() {
+            match boundary {
+                Boundary::Checkpoint(aligned) => self.checkpoint(aligned, slice, effects)?,
+                Boundary::Finish => {
+                    self.reach(Point::InputEnded, CheckpointId(0))?;
+                    self.chain.tail().send_all(&|| StreamElement::EndOfInput);
+                    effects.push(SubtaskEffect::Report(SubtaskReport::Finished));
+                }
             }
         }
-        while let Some((checkpoint, halt)) = self.triggers.pop_front() {
-            self.halted |= halt;
-            let barrier = CheckpointBarrier { checkpoint, attempt: self.attempt, halt };
-            self.checkpoint(Aligned { barrier, alignment: Duration::ZERO, stashed: 0 }, slice, effects)?;
-        }
         Ok(())
-    }
-
-    fn finish(&mut self, effects: &mut Vec<SubtaskEffect>) {
-        self.finished = true;
-        self.chain.tail().send_all(&|| StreamElement::EndOfInput);
-        effects.push(SubtaskEffect::Finished);
     }
 
     /// The life of a barrier in a subtask: freeze, send the barrier on, and leave the rest to the asynchronous part.
@@ -422,12 +447,19 @@ impl Subtask {
         effects: &mut Vec<SubtaskEffect>,
     ) -> Result<(), BoxError> {
         let checkpoint = aligned.barrier.checkpoint;
+        let is_source = self.chain.head().source_status().is_some();
+        if is_source {
+            self.reach(Point::SourceSnapshot, checkpoint)?;
+        }
         slice.refresh();
         let began = slice.now();
-        let builder = self.chain.snapshot(checkpoint, self.finished || aligned.barrier.halt)?;
+        let finished = self.participant.is_finished();
+        let builder = self.chain.snapshot(checkpoint, finished || aligned.barrier.halt)?;
         slice.refresh();
         let sync = slice.now().since(began);
+        self.reach(Point::Frozen, checkpoint)?;
         self.chain.tail().send_all(&|| StreamElement::Barrier(aligned.barrier));
+        self.reach(if is_source { Point::BarrierSent } else { Point::BarrierForwarded }, checkpoint)?;
         let SnapshotBuilder { deltas, operators, pre_commit, .. } = builder;
         let newest = deltas.iter().filter(|delta| delta.checkpoint == checkpoint);
         let bytes = newest.flat_map(|delta| &delta.blocks).map(|block| block.bytes.len() as u64).sum();
@@ -438,51 +470,10 @@ impl Subtask {
             r#async: Duration::ZERO,
             bytes,
         };
-        let snapshot = SubtaskSnapshot { deltas, operators, finished: self.finished, stats };
-        self.unacknowledged.push_back(Unacknowledged { checkpoint, snapshot, pre_commit });
-        if self.unacknowledged.len() == 1 {
-            self.pre_commit_next(effects);
-        }
-        Ok(())
-    }
-
-    /// Starts the oldest snapshot's asynchronous part; one without any is acknowledged at once.
-    fn pre_commit_next(&mut self, effects: &mut Vec<SubtaskEffect>) {
-        while let Some(first) = self.unacknowledged.front_mut() {
-            if let Some(pre_commit) = first.pre_commit.take() {
-                effects.push(SubtaskEffect::PreCommit(first.checkpoint, pre_commit));
-                return;
-            }
-            self.acknowledge_first(Duration::ZERO, effects);
-        }
-    }
-
-    fn acknowledge_first(&mut self, took: Duration, effects: &mut Vec<SubtaskEffect>) {
-        let Some(mut first) = self.unacknowledged.pop_front() else { return };
-        first.snapshot.stats.r#async = took;
-        if let Some((uid, transactions)) = self.chain.tail().transactions_up_to(first.checkpoint)
-            && let Some((_, operator)) = first.snapshot.operators.iter_mut().find(|(other, _)| *other == uid)
-        {
-            operator.transactions = transactions;
-        }
-        effects.push(SubtaskEffect::Acknowledge(first.checkpoint, Box::new(first.snapshot)));
-    }
-
-    /// Starts publishing what is due. With nothing due, everything is published already.
-    fn publish_next(&mut self, effects: &mut Vec<SubtaskEffect>) {
-        if self.publishing.is_some() || self.publish <= self.published || !self.chain.tail().is_two_phase() {
-            return;
-        }
-        match self.chain.tail().commit_up_to(self.publish) {
-            Some(commit) => {
-                self.publishing = Some(self.publish);
-                effects.push(SubtaskEffect::Publish(self.publish, commit));
-            }
-            None => {
-                self.published = self.publish;
-                effects.push(SubtaskEffect::Published(self.publish));
-            }
-        }
+        let snapshot = SubtaskSnapshot { deltas, operators, finished, stats };
+        self.reach(Point::Encoded, checkpoint)?;
+        let wanted = self.participant.frozen(checkpoint, snapshot, pre_commit);
+        self.pass_on(wanted, effects)
     }
 
     fn location(&self, step: Option<crate::topology::graph::StepIndex>) -> Location {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use cofferdam_engine::{
-    Attempt, CheckpointId, Clock as _, Error, ErrorKind, ProcessingTime,
+    Attempt, CheckpointId, Clock as _, Error, ProcessingTime,
     checkpoint::{
-        coordinator::{Coordinator, CoordinatorEffect},
+        coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput},
         snapshot::SubtaskId,
         store::CommitStats,
     },
@@ -14,7 +14,7 @@ use cofferdam_engine::{
 
 use crate::{
     call::{Call, Returned, Work},
-    fault::Fault,
+    fault_plan::Harm,
     part::{Channels, Move, Part, State},
     post::{Letter, Message, Party, Request},
     process::Process,
@@ -59,19 +59,27 @@ impl Running {
 
 impl Process {
     /// Asks the coordinator, and carries out what it wants.
-    pub(crate) fn coordinate(
-        &mut self,
-        world: &mut World,
-        ask: impl FnOnce(&mut Coordinator, ProcessingTime) -> Vec<CoordinatorEffect>,
-    ) {
-        let Self { running: Some(running), post, calls, .. } = self else { return };
+    pub(crate) fn coordinate(&mut self, world: &mut World, input: CoordinatorInput) {
+        let Some(running) = &mut self.running else { return };
         let attempt = running.attempt;
+        let effects = running.coordinator.step(input, world.clock.now());
+        let harm = self.settle(Party::Coordinator, world);
+        let Self { running: Some(running), post, calls, .. } = self else { return };
+        if harm.died {
+            return;
+        }
+        let effects = match effects {
+            Ok(effects) => effects,
+            Err(error) => {
+                return post.send(Party::Coordinator, Party::Supervisor, attempt, Message::Failed(error));
+            }
+        };
         let mut tell = |to: Vec<SubtaskId>, control| {
             to.into_iter()
                 .for_each(|id| post.send(Party::Coordinator, Party::Subtask(id), attempt, Message::Control(control)));
         };
         let mut done = None;
-        for effect in ask(&mut running.coordinator, world.clock.now()) {
+        for effect in effects {
             match effect {
                 CoordinatorEffect::Trigger { checkpoint, halt } => {
                     running.check_number(checkpoint, world);
@@ -108,15 +116,11 @@ impl Process {
                 running.coordinator_state = State::Stopping;
                 self.if_coordinator_stopped();
             }
-            (_, Message::Request(Request::Stop)) => self.coordinate(world, |coordinator, now| coordinator.stop(now)),
-            (_, Message::Request(Request::Drain)) => self.coordinate(world, |coordinator, _| coordinator.drain()),
-            (Some(id), report) if is_running => self.coordinate(world, |coordinator, now| match report {
-                Message::Acknowledged(checkpoint, snapshot) => coordinator.acknowledge(id, checkpoint, *snapshot, now),
-                Message::Declined(checkpoint, reason) => coordinator.decline(id, checkpoint, &reason, now),
-                Message::Published(checkpoint) => coordinator.published(id, checkpoint),
-                Message::Finished => coordinator.finished(id, now),
-                _ => Vec::new(),
-            }),
+            (_, Message::Request(Request::Stop)) if is_running => self.coordinate(world, CoordinatorInput::Stop),
+            (_, Message::Request(Request::Drain)) if is_running => self.coordinate(world, CoordinatorInput::Drain),
+            (Some(id), Message::Report(report)) if is_running => {
+                self.coordinate(world, CoordinatorInput::Report(id, report));
+            }
             _ => {}
         }
     }
@@ -126,9 +130,13 @@ impl Process {
         let Some(part) = running.parts.get_mut(&id) else { return };
         match letter.message {
             Message::Control(control) if part.state == State::Running => {
-                self.step(id, world, |part, world| {
+                let harm = self.step(id, world, |part, world| {
                     part.step(SubtaskInput::Control(control), &world.clock, world.setup.slice_records)
                 });
+                if harm.late {
+                    let copy = Letter { attempt: letter.attempt, message: Message::Control(control) };
+                    world.late_letters.push(((Party::Coordinator, Party::Subtask(id)), copy));
+                }
             }
             Message::Stop => {
                 part.state = State::Stopping;
@@ -153,18 +161,27 @@ impl Process {
         id: SubtaskId,
         world: &mut World,
         step: impl FnOnce(&mut Part, &World) -> Result<Vec<SubtaskEffect>, Error>,
-    ) {
-        let Self { running: Some(running), post, calls, .. } = self else { return };
+    ) -> Harm {
+        let Some(running) = &mut self.running else { return Harm::default() };
         let attempt = running.attempt;
-        let Some(part) = running.parts.get_mut(&id) else { return };
+        let Some(part) = running.parts.get_mut(&id) else { return Harm::default() };
         let before = part.records;
         let effects = step(part, world);
-        if part.records != before {
+        let moved = part.records != before;
+        let harm = self.settle(Party::Subtask(id), world);
+        if harm.died {
+            return harm;
+        }
+        if moved {
             assert!(world.backend.newest().is_some(), "a record was read before checkpoint 0 was stored");
             world.progress = world.step;
         }
+        let Self { running: Some(running), post, calls, .. } = self else { return harm };
+        let Some(part) = running.parts.get_mut(&id) else { return harm };
+        if harm.late {
+            post.copy();
+        }
         let from = Party::Subtask(id);
-        let mut report = |message| post.send(from, Party::Coordinator, attempt, message);
         match effects {
             Ok(effects) => {
                 for effect in effects {
@@ -177,17 +194,16 @@ impl Process {
                             part.calls += 1;
                             calls.push(Call::new(from, attempt, Work::Publish(checkpoint, call), world));
                         }
-                        SubtaskEffect::Acknowledge(checkpoint, snapshot) => {
-                            report(Message::Acknowledged(checkpoint, snapshot));
+                        SubtaskEffect::Report(report) => {
+                            post.send(from, Party::Coordinator, attempt, Message::Report(report));
                         }
-                        SubtaskEffect::Decline(checkpoint, reason) => report(Message::Declined(checkpoint, reason)),
-                        SubtaskEffect::Published(checkpoint) => report(Message::Published(checkpoint)),
-                        SubtaskEffect::Finished => report(Message::Finished),
                     }
                 }
             }
             Err(error) => self.fail_subtask(id, error),
         }
+        world.late_letters.extend(self.post.take_copies());
+        harm
     }
 
     /// A subtask does no more, and says why.
@@ -238,7 +254,7 @@ impl Process {
         match result {
             Ok(stats) => {
                 world.progress = world.step;
-                self.coordinate(world, |coordinator, now| coordinator.committed(checkpoint, stats, now));
+                self.coordinate(world, CoordinatorInput::Committed(checkpoint, stats));
             }
             Err(error) => self.post.send(Party::Coordinator, Party::Supervisor, attempt, Message::Failed(error)),
         }
@@ -262,24 +278,6 @@ impl Process {
         {
             part.state = State::Stopped;
             self.post.send(Party::Subtask(id), Party::Supervisor, running.attempt, Message::Stopped(None));
-        }
-    }
-
-    /// A fault that harms at once: a subtask fails, or declines what is under way.
-    pub(crate) fn harm(&mut self, fault: Fault, world: &mut World) {
-        let Some(running) = &mut self.running else { return };
-        let able: Vec<_> = running.parts.iter().filter(|(_, part)| part.state == State::Running).collect();
-        let Some((id, _)) = world.random.choice(able) else { return };
-        let id = *id;
-        match fault {
-            Fault::FailSubtask => {
-                self.fail_subtask(id, Error::new(ErrorKind::Operator, "injected: a subtask fails", None))
-            }
-            Fault::Decline => {
-                let message = Message::Declined(running.triggered, "injected".to_string());
-                self.post.send(Party::Subtask(id), Party::Coordinator, running.attempt, message);
-            }
-            _ => {}
         }
     }
 }

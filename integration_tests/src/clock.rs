@@ -15,6 +15,12 @@ impl VirtualClock {
         self.0.store(self.now().after(by).0, Ordering::Relaxed);
     }
 
+    /// Goes back, to the beginning of time at most.
+    pub(crate) fn go_back(&self, by: Duration) {
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.0.store(self.now().0.saturating_sub(by), Ordering::Relaxed);
+    }
+
     /// Moves on to `time`, if that is not past.
     pub(crate) fn advance_to(&self, time: ProcessingTime) {
         self.0.fetch_max(time.0, Ordering::Relaxed);

@@ -8,13 +8,11 @@ use std::{
 use cofferdam_engine::{
     Attempt, CheckpointId, Error,
     checkpoint::{
-        coordinator::JobEnd,
-        snapshot::{SubtaskId, SubtaskSnapshot},
+        coordinator::{JobEnd, SubtaskReport},
+        snapshot::SubtaskId,
     },
     subtask::Control,
 };
-
-use crate::fault::Fault;
 
 /// Who sends and receives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,15 +43,13 @@ pub enum Request {
     Cancel,
 }
 
+#[derive(Clone)]
 pub(crate) enum Message {
     Control(Control),
     Request(Request),
     /// The attempt is over.
     Stop,
-    Acknowledged(CheckpointId, Box<SubtaskSnapshot>),
-    Declined(CheckpointId, String),
-    Published(CheckpointId),
-    Finished,
+    Report(SubtaskReport),
     Failed(Error),
     Done(JobEnd),
     /// A part of an attempt is gone, and so is every call that it made; the coordinator's tells the next unused number.
@@ -61,18 +57,6 @@ pub(crate) enum Message {
 }
 
 impl Message {
-    /// The fault that loses such a message.
-    pub(crate) fn loss(&self) -> Option<Fault> {
-        match self {
-            Self::Acknowledged(..) => Some(Fault::LoseAcknowledgement),
-            Self::Published(_) => Some(Fault::LosePublished),
-            Self::Control(Control::Completed(_)) => Some(Fault::LoseCompletion),
-            Self::Control(Control::Aborted(_)) => Some(Fault::LoseAbort),
-            Self::Control(Control::Trigger { .. }) => Some(Fault::LoseTrigger),
-            _ => None,
-        }
-    }
-
     /// In a word, and the checkpoint that it is about.
     pub(crate) fn summary(&self) -> (&'static str, Option<CheckpointId>) {
         match self {
@@ -85,10 +69,10 @@ impl Message {
             Self::Request(Request::Drain) => ("please drain", None),
             Self::Request(Request::Cancel) => ("please cancel", None),
             Self::Stop => ("the attempt is over", None),
-            Self::Acknowledged(checkpoint, _) => ("acknowledged", Some(*checkpoint)),
-            Self::Declined(checkpoint, _) => ("declined", Some(*checkpoint)),
-            Self::Published(checkpoint) => ("published", Some(*checkpoint)),
-            Self::Finished => ("finished", None),
+            Self::Report(SubtaskReport::Acknowledged(checkpoint, _)) => ("acknowledged", Some(*checkpoint)),
+            Self::Report(SubtaskReport::Declined(checkpoint, _)) => ("declined", Some(*checkpoint)),
+            Self::Report(SubtaskReport::Published(checkpoint)) => ("published", Some(*checkpoint)),
+            Self::Report(SubtaskReport::Finished) => ("finished", None),
             Self::Failed(_) => ("failed", None),
             Self::Done(_) => ("done", None),
             Self::Stopped(_) => ("stopped", None),
@@ -96,6 +80,7 @@ impl Message {
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct Letter {
     pub(crate) attempt: Attempt,
     pub(crate) message: Message,
@@ -104,11 +89,27 @@ pub(crate) struct Letter {
 #[derive(Default)]
 pub(crate) struct Post {
     queues: BTreeMap<(Party, Party), VecDeque<Letter>>,
+    /// Copies of what is sent, while somebody wants them.
+    copies: Option<Vec<((Party, Party), Letter)>>,
 }
 
 impl Post {
     pub(crate) fn send(&mut self, from: Party, to: Party, attempt: Attempt, message: Message) {
-        self.queues.entry((from, to)).or_default().push_back(Letter { attempt, message });
+        let letter = Letter { attempt, message };
+        if let Some(copies) = &mut self.copies {
+            copies.push(((from, to), letter.clone()));
+        }
+        self.queues.entry((from, to)).or_default().push_back(letter);
+    }
+
+    /// From now on what is sent is copied.
+    pub(crate) fn copy(&mut self) {
+        self.copies = Some(Vec::new());
+    }
+
+    /// What was sent since [`copy`](Self::copy).
+    pub(crate) fn take_copies(&mut self) -> Vec<((Party, Party), Letter)> {
+        self.copies.take().unwrap_or_default()
     }
 
     /// Pairs with something to deliver.

@@ -3,19 +3,27 @@
 //! Does what the runtime's actors do, one thing at a time: `supervise` is the supervisor's actor, `attempt` those of the coordinator and of the
 //! subtasks.
 
-use std::collections::VecDeque;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use cofferdam_engine::{
     CheckpointId, Clock as _, Error, JobId, ProcessingTime,
-    checkpoint::{coordinator::JobEnd, snapshot::SubtaskId},
+    checkpoint::{
+        coordinator::{CoordinatorInput, JobEnd},
+        snapshot::SubtaskId,
+    },
+    opening::StoreSlot,
     supervisor::{Supervisor, SupervisorEffect},
     topology::plan::Plan,
 };
 
 use crate::{
     attempt::Running,
-    call::{Call, Stage},
-    opening::StoreSlot,
+    call::{Call, Stage, Work},
+    fault_plan::Harm,
     part::{Move, Part},
     post::{Party, Post, Request},
     trace::Event,
@@ -39,6 +47,8 @@ pub(crate) struct Process {
     pub(crate) next_checkpoint: CheckpointId,
     pub(crate) post: Post,
     pub(crate) calls: Vec<Call>,
+    /// Parties that stand still, and until when.
+    pub(crate) stalled: BTreeMap<Party, ProcessingTime>,
     weights: Weights,
     pub(crate) ended: Option<Result<JobEnd, Error>>,
 }
@@ -73,7 +83,7 @@ impl Process {
             effects: VecDeque::new(),
             wait_until: None,
             plan,
-            store: StoreSlot::new(world.backend.clone()),
+            store: StoreSlot::new(Arc::new(world.backend.clone())),
             new_job,
             running: None,
             is_opening: false,
@@ -83,6 +93,7 @@ impl Process {
             next_checkpoint: CheckpointId(0),
             post: Post::default(),
             calls: Vec::new(),
+            stalled: BTreeMap::new(),
             weights,
             ended: None,
         };
@@ -111,8 +122,12 @@ impl Process {
     fn choices(&mut self, world: &World) -> Vec<(u32, Choice)> {
         let now = world.clock.now();
         let mut choices = Vec::new();
-        choices.extend(self.post.pairs().map(|pair| (self.weights.post, Choice::Deliver(pair))));
-        for (number, call) in self.calls.iter().enumerate().filter(|(_, call)| call.not_before <= now) {
+        let letters = self.post.pairs().filter(|(_, to)| !self.is_stalled(*to, now));
+        choices.extend(letters.map(|pair| (self.weights.post, Choice::Deliver(pair))));
+        for (number, call) in self.calls.iter().enumerate() {
+            if call.not_before > now || self.is_stalled(call.party, now) {
+                continue;
+            }
             // Nothing else goes on while an attempt is being opened.
             let weight = if call.party == Party::Supervisor { 16 } else { self.weights.calls };
             choices.push((weight, Choice::Call(number)));
@@ -120,13 +135,17 @@ impl Process {
         if self.wait_until.is_some_and(|time| time <= now) {
             choices.push((16, Choice::TickSupervisor));
         }
-        let Some(running) = &mut self.running else { return choices };
-        if running.coordinator_deadline().is_some_and(|time| time <= now) {
+        let coordinator_is_stalled = self.is_stalled(Party::Coordinator, now);
+        let Self { running: Some(running), stalled, .. } = self else { return choices };
+        if !coordinator_is_stalled && running.coordinator_deadline().is_some_and(|time| time <= now) {
             choices.push((8, Choice::TickCoordinator));
         }
         let mut moves = Vec::new();
         for (number, (id, part)) in running.parts.iter_mut().enumerate() {
             if !world.paused.is_empty() && world.paused.contains(&part.subtask.name()) {
+                continue;
+            }
+            if stalled.get(&Party::Subtask(*id)).is_some_and(|until| *until > now) {
                 continue;
             }
             part.moves(&running.channels, now, &mut moves);
@@ -137,9 +156,10 @@ impl Process {
     }
 
     /// When something can happen that cannot yet.
-    pub(crate) fn next_deadline(&mut self) -> Option<ProcessingTime> {
+    pub(crate) fn next_deadline(&mut self, now: ProcessingTime) -> Option<ProcessingTime> {
+        self.stalled.retain(|_, until| *until > now);
         let calls = self.calls.iter().map(|call| call.not_before);
-        let mut all: Vec<_> = calls.chain(self.wait_until).collect();
+        let mut all: Vec<_> = calls.chain(self.wait_until).chain(self.stalled.values().copied()).collect();
         if let Some(running) = &mut self.running {
             all.extend(running.coordinator_deadline());
             all.extend(running.parts.values_mut().filter_map(Part::deadline));
@@ -157,7 +177,7 @@ impl Process {
             Choice::Call(number) => self.go_on_with(number, world),
             Choice::TickCoordinator => {
                 world.note(Event::Ticked(Party::Coordinator));
-                self.coordinate(world, |coordinator, now| coordinator.tick(now));
+                self.coordinate(world, CoordinatorInput::Tick);
             }
             Choice::TickSupervisor => {
                 world.note(Event::Ticked(Party::Supervisor));
@@ -172,10 +192,6 @@ impl Process {
         let Some(letter) = self.post.take(pair) else { return };
         let (from, to) = pair;
         let (word, checkpoint) = letter.message.summary();
-        if letter.message.loss().is_some_and(|fault| world.faults.take(fault)) {
-            world.note(Event::Lost(from, to, word, checkpoint));
-            return;
-        }
         world.note(Event::Delivered(from, to, word, checkpoint));
         match (from, to) {
             (_, Party::Supervisor) => self.tell_supervisor(letter, world),
@@ -185,14 +201,35 @@ impl Process {
         }
     }
 
+    /// Whoever is stalled does nothing until then.
+    fn is_stalled(&self, party: Party, now: ProcessingTime) -> bool {
+        self.stalled.get(&party).is_some_and(|until| *until > now)
+    }
+
+    /// After a step of `party`'s: whether the process lives on, and the party with it.
+    pub(crate) fn settle(&mut self, party: Party, world: &mut World) -> Harm {
+        let harm = world.settle();
+        if harm.stalled {
+            self.stalled.insert(party, world.clock.now().after(world.too_long()));
+        }
+        harm
+    }
+
     fn go_on_with(&mut self, number: usize, world: &mut World) {
         let call = self.calls.remove(number);
         let name = call.stage.name();
         match call.stage {
             Stage::Waiting(work) => {
                 world.note(Event::CallRan(call.party, name));
-                let ran = work.run(&mut self.store, &self.plan, self.new_job, world);
-                self.calls.push(Call { stage: Stage::Ran(ran), ..call });
+                let copy = if let Work::Commit(commit) = &work { Some(commit.clone()) } else { None };
+                let ran = work.run(&self.store, &self.plan, self.new_job);
+                let harm = world.settle();
+                if harm.late {
+                    world.late_commits.extend(copy.map(|commit| *commit));
+                }
+                let delay = if harm.stalled { world.too_long() } else { Duration::ZERO };
+                let not_before = world.clock.now().after(delay);
+                self.calls.push(Call { stage: Stage::Ran(ran), not_before, ..call });
             }
             Stage::Ran(returned) => {
                 world.note(Event::CallReturned(call.party, name));

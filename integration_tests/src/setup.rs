@@ -37,6 +37,7 @@ impl Setup {
             if random.u32(0..10) == 0 { CheckpointConfig { interval: None, ..checkpoints } } else { checkpoints };
         Self {
             settings: Settings {
+                fail_points: Default::default(),
                 parallelism: random.u32(1..4),
                 max_parallelism: 8,
                 batch_size: random.usize(1..5),
@@ -47,6 +48,17 @@ impl Setup {
             slice_records: random.u64(1..12),
             step_time,
         }
+    }
+
+    /// The same, so that much happens in a short run: checkpoints follow each other closely, and there is something to align and to stash.
+    pub(crate) fn eventful(self) -> Self {
+        let (interval, min_pause) = (Some(self.step_time * 20), self.step_time);
+        self.parallelism(2).checkpoints(|checkpoints| CheckpointConfig {
+            interval,
+            min_pause,
+            alignment_buffer: checkpoints.alignment_buffer.max(2),
+            ..checkpoints
+        })
     }
 
     /// Another parallelism.

@@ -3,12 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    sync::Arc,
     time::Duration,
 };
 
 use cofferdam_engine::{
-    Attempt, CheckpointId, Error,
-    checkpoint::{coordinator::JobEnd, snapshot::CheckpointMetadata},
+    Attempt, CheckpointId, Clock as _, Error, ErrorKind,
+    checkpoint::{coordinator::JobEnd, snapshot::CheckpointMetadata, store::StateBackend},
+    fail_point::{FailPoints, Point},
     subtask::RecordCounts,
     topology::{Topology, plan::Plan},
 };
@@ -16,11 +18,14 @@ use cofferdam_storage::Memory;
 
 use crate::{
     clock::VirtualClock,
-    fault::{Fault, Faults},
+    fault_plan::{Means, ScheduledFaults},
+    faults::Faults,
+    order::Edges,
     post::Request,
     process::Process,
+    schedule::Injection,
     setup::Setup,
-    store::{FaultyBackend, StoreFault},
+    store::RecordingBackend,
     trace::Event,
     world::World,
 };
@@ -45,14 +50,21 @@ pub struct Simulation {
 
 impl Simulation {
     /// A job that `topology` makes anew for each process. Sinks in it must share what they published.
-    pub fn new(seed: u64, setup: Setup, faults: Faults, topology: impl Fn() -> Topology + 'static) -> Self {
+    pub fn new(seed: u64, mut setup: Setup, faults: Faults, topology: impl Fn() -> Topology + 'static) -> Self {
+        let plan = Arc::new(ScheduledFaults::new(faults.injections.clone(), Means::Noted));
+        setup.settings.fail_points = FailPoints::armed(plan.clone());
         let world = World {
             random: fastrand::Rng::with_seed(seed),
             clock: VirtualClock::default(),
             setup,
             faults,
+            plan,
+            edges: None,
+            died: false,
+            late_letters: Vec::new(),
+            late_commits: Vec::new(),
             requests: BTreeMap::new(),
-            backend: FaultyBackend::new(Memory::new()),
+            backend: RecordingBackend::new(Arc::new(Memory::new())),
             step: 0,
             progress: 0,
             lines: Vec::new(),
@@ -62,6 +74,23 @@ impl Simulation {
             paused: BTreeSet::new(),
         };
         Self { seed, world, topology: Box::new(topology), process: None }
+    }
+
+    /// Keeps checkpoints in another place than memory.
+    #[must_use]
+    pub fn backend(self, backend: impl StateBackend) -> Self {
+        self.backend_shared(Arc::new(backend))
+    }
+
+    pub(crate) fn backend_shared(mut self, backend: Arc<dyn StateBackend>) -> Self {
+        self.world.backend = RecordingBackend::new(backend);
+        self
+    }
+
+    /// Notes what passes each edge. What a restart sends again counts again.
+    pub(crate) fn watch(mut self, edges: Edges) -> Self {
+        self.world.edges = Some(edges);
+        self
     }
 
     /// The host asks for something in a step to come.
@@ -115,6 +144,9 @@ impl Simulation {
             };
             let alive = self.step(&mut process);
             if let Some(end) = process.ended.take() {
+                if self.was_refused_by_a_fault(&end) {
+                    continue;
+                }
                 let how = end.as_ref().map_or_else(Error::to_string, |end| format!("{end:?}"));
                 self.world.note(Event::Ended(how));
                 return Some(end);
@@ -122,6 +154,14 @@ impl Simulation {
             self.process = alive.then_some(process);
         }
         None
+    }
+
+    /// A process's first attempt takes a sink that cannot have its place for a refusal. Whoever had started the job would do so again.
+    fn was_refused_by_a_fault(&self, end: &Result<JobEnd, Error>) -> bool {
+        const PLACE: [Point; 4] = [Point::OwnerBefore, Point::OwnerAfter, Point::ClaimBefore, Point::ClaimAfter];
+        let last = self.world.plan.done().pop();
+        end.as_ref().is_err_and(|error| error.kind() == ErrorKind::Refused)
+            && last.is_some_and(|injection| PLACE.contains(&injection.point))
     }
 
     fn start_process(&mut self) -> Process {
@@ -139,32 +179,16 @@ impl Simulation {
         let passes = Duration::from_nanos(world.random.u64(0..=longest));
         world.clock.advance(passes);
         let due = world.faults.due(world.step, &mut world.random);
-        for fault in due {
-            world.note(Event::Fault(fault));
-            match fault {
-                Fault::Kill => return false,
-                Fault::FailSubtask | Fault::Decline => process.harm(fault, world),
-                Fault::FailCommit => world.backend.fail_next(StoreFault::Commit),
-                Fault::FailCommitLate => world.backend.fail_next(StoreFault::CommitLate),
-                Fault::FailOpening => {
-                    let faults = [
-                        StoreFault::Newest,
-                        StoreFault::BeginAttempt,
-                        StoreFault::BeginAttemptLate,
-                        StoreFault::Reader,
-                    ];
-                    let drawn = world.random.choice(faults);
-                    drawn.into_iter().for_each(|fault| world.backend.fail_next(fault));
-                }
-                _ => world.faults.arm(fault),
-            }
+        for (point, fault) in due {
+            world.note(Event::Armed(point, fault));
+            world.plan.arm(point, fault);
         }
         if let Some(request) = world.requests.remove(&world.step) {
             world.note(Event::Request(request));
             process.request(request, world);
         }
         if process.ended.is_none() && !process.act(world) {
-            match process.next_deadline().filter(|_| world.paused.is_empty()) {
+            match process.next_deadline(world.clock.now()).filter(|_| world.paused.is_empty()) {
                 Some(time) => world.clock.advance_to(time),
                 None if world.paused.is_empty() => self.give_up(process, "nothing can ever happen again"),
                 None => {}
@@ -176,7 +200,7 @@ impl Simulation {
         if self.world.step > LIMIT {
             self.give_up(process, "no end in sight");
         }
-        true
+        !std::mem::take(&mut self.world.died)
     }
 
     fn give_up(&mut self, process: &mut Process, why: &str) {
@@ -201,6 +225,16 @@ impl Simulation {
             let _ = writeln!(text, "{line}");
             text
         })
+    }
+
+    /// How often each fail point was reached.
+    pub fn reached(&self) -> BTreeMap<Point, u32> {
+        self.world.plan.reached()
+    }
+
+    /// What has gone wrong, in order.
+    pub fn injected(&self) -> Vec<Injection> {
+        self.world.plan.done()
     }
 
     /// Steps so far.

@@ -1,86 +1,73 @@
-//! A store that fails when it is told to, and remembers what it made durable.
+//! A store that remembers what it made durable, whatever its caller was told.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use cofferdam_engine::{
     Attempt, CheckpointId,
     checkpoint::{
         snapshot::{CheckpointCommit, CheckpointMetadata},
-        store::{CheckpointStore, CommitStats, StateBackend, StateReader, StoreError, StoreErrorKind},
+        store::{CheckpointStore, CommitStats, StateBackend, StateReader, StoreError},
     },
 };
 use parking_lot::Mutex;
 
-/// A call that is to fail, once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StoreFault {
-    /// The next commit fails and has no effect.
-    Commit,
-    /// The next commit fails and has its effect.
-    CommitLate,
-    /// The next look at the newest checkpoint fails.
-    Newest,
-    /// The next attempt is not begun.
-    BeginAttempt,
-    /// The next attempt is begun and the call fails.
-    BeginAttemptLate,
-    /// The next reader is refused.
-    Reader,
-}
-
 /// Wraps a backend. Clones name the same place.
 #[derive(Clone)]
-pub struct FaultyBackend {
+pub(crate) struct RecordingBackend {
     inner: Arc<dyn StateBackend>,
-    shared: Arc<Mutex<Shared>>,
+    record: Arc<Mutex<Record>>,
 }
 
 #[derive(Default)]
-struct Shared {
-    armed: BTreeSet<StoreFault>,
+struct Record {
     committed: Vec<(Attempt, CheckpointId)>,
     newest: Option<CheckpointMetadata>,
+    /// A commit failed, and whether it is there is not known yet.
+    in_doubt: Option<CheckpointMetadata>,
 }
 
-impl FaultyBackend {
-    /// Fails no call until it is told to.
-    pub fn new(inner: impl StateBackend) -> Self {
-        Self { inner: Arc::new(inner), shared: Arc::default() }
+impl RecordingBackend {
+    pub(crate) fn new(inner: Arc<dyn StateBackend>) -> Self {
+        Self { inner, record: Arc::default() }
     }
 
-    /// Makes the next call of a kind fail.
-    pub fn fail_next(&self, fault: StoreFault) {
-        self.shared.lock().armed.insert(fault);
-    }
-
-    /// Every checkpoint that became durable, in order, whatever its caller was told.
-    pub fn committed(&self) -> Vec<(Attempt, CheckpointId)> {
-        self.shared.lock().committed.clone()
+    /// Every checkpoint that became durable, in order.
+    pub(crate) fn committed(&self) -> Vec<(Attempt, CheckpointId)> {
+        self.record.lock().committed.clone()
     }
 
     /// The number of the newest of them.
-    pub fn newest(&self) -> Option<CheckpointId> {
-        self.shared.lock().committed.last().map(|(_, checkpoint)| *checkpoint)
+    pub(crate) fn newest(&self) -> Option<CheckpointId> {
+        self.record.lock().committed.last().map(|(_, checkpoint)| *checkpoint)
     }
 
     /// The record of the newest of them.
-    pub fn metadata(&self) -> Option<CheckpointMetadata> {
-        self.shared.lock().newest.clone()
+    pub(crate) fn metadata(&self) -> Option<CheckpointMetadata> {
+        self.record.lock().newest.clone()
     }
 }
 
-impl Shared {
-    fn check(&mut self, fault: StoreFault) -> Result<(), StoreError> {
-        if self.armed.remove(&fault) {
-            return Err(StoreError::new(StoreErrorKind::Io, format!("injected: {fault:?}"), None));
+impl Record {
+    fn add(&mut self, metadata: &CheckpointMetadata) {
+        self.committed.push((metadata.attempt, metadata.checkpoint));
+        self.newest = Some(metadata.clone());
+        self.in_doubt = None;
+    }
+
+    /// What the store says after it was opened again settles the doubt.
+    fn settle(&mut self, found: Option<&CheckpointMetadata>) {
+        if let Some(in_doubt) = self.in_doubt.take()
+            && found.is_some_and(|found| found.checkpoint == in_doubt.checkpoint && found.attempt == in_doubt.attempt)
+            && self.committed.last() != Some(&(in_doubt.attempt, in_doubt.checkpoint))
+        {
+            self.add(&in_doubt);
         }
-        Ok(())
     }
 }
 
-impl StateBackend for FaultyBackend {
+impl StateBackend for RecordingBackend {
     fn open(&self) -> Result<Box<dyn CheckpointStore>, StoreError> {
-        Ok(Box::new(FaultyStore { inner: self.inner.open()?, shared: self.shared.clone() }))
+        Ok(Box::new(RecordingStore { inner: self.inner.open()?, record: self.record.clone() }))
     }
 
     fn place(&self) -> String {
@@ -92,41 +79,35 @@ impl StateBackend for FaultyBackend {
     }
 }
 
-struct FaultyStore {
+struct RecordingStore {
     inner: Box<dyn CheckpointStore>,
-    shared: Arc<Mutex<Shared>>,
+    record: Arc<Mutex<Record>>,
 }
 
-impl CheckpointStore for FaultyStore {
+impl CheckpointStore for RecordingStore {
     fn newest(&mut self) -> Result<Option<CheckpointMetadata>, StoreError> {
-        self.shared.lock().check(StoreFault::Newest)?;
-        self.inner.newest()
+        let newest = self.inner.newest()?;
+        self.record.lock().settle(newest.as_ref());
+        Ok(newest)
     }
 
     fn begin_attempt(&mut self) -> Result<Attempt, StoreError> {
-        self.shared.lock().check(StoreFault::BeginAttempt)?;
-        let attempt = self.inner.begin_attempt()?;
-        self.shared.lock().check(StoreFault::BeginAttemptLate)?;
-        Ok(attempt)
+        self.inner.begin_attempt()
     }
 
     fn commit(&mut self, commit: &CheckpointCommit) -> Result<CommitStats, StoreError> {
-        let mut shared = self.shared.lock();
-        shared.check(StoreFault::Commit)?;
+        self.record.lock().in_doubt = Some(commit.metadata.clone());
         let stats = self.inner.commit(commit)?;
-        shared.committed.push((commit.metadata.attempt, commit.metadata.checkpoint));
-        shared.newest = Some(commit.metadata.clone());
-        shared.check(StoreFault::CommitLate)?;
+        self.record.lock().add(&commit.metadata);
         Ok(stats)
     }
 
     fn reader(&mut self) -> Result<Arc<dyn StateReader>, StoreError> {
-        self.shared.lock().check(StoreFault::Reader)?;
         self.inner.reader()
     }
 
     fn delete(self: Box<Self>) -> Result<(), StoreError> {
-        *self.shared.lock() = Shared::default();
+        *self.record.lock() = Record::default();
         self.inner.delete()
     }
 }

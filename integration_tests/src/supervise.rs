@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cofferdam_engine::{
-    Attempt, ChannelIndex, CheckpointId, Clock as _, Error,
+    Attempt, CheckpointId, Clock as _, Error,
     checkpoint::{
         coordinator::{Coordinator, JobEnd},
         snapshot::SubtaskId,
     },
+    opening::Opened,
     supervisor::SupervisorEffect,
 };
 
@@ -15,7 +16,6 @@ use crate::{
     attempt::Running,
     call::{Call, Work},
     channel::Channel,
-    opening::Opened,
     part::{Channels, Part, State},
     post::{Letter, Message, Party, Request},
     process::Process,
@@ -32,7 +32,7 @@ impl Process {
             match effect {
                 SupervisorEffect::StartAttempt => {
                     self.is_opening = true;
-                    self.call(Work::Open, world);
+                    self.call(Work::Open { is_first: self.supervisor.restarts() == 0 }, world);
                 }
                 SupervisorEffect::StopAttempt => self.stop_attempt(world),
                 SupervisorEffect::WaitUntil(time) => self.wait_until = Some(time),
@@ -76,6 +76,20 @@ impl Process {
             self.requests.insert(0, Request::Drain);
         }
         self.connect(opened, world);
+        self.deliver_late(world);
+    }
+
+    /// What dead attempts wrote comes a second time: nobody may take it for the new attempt's.
+    fn deliver_late(&mut self, world: &mut World) {
+        for ((from, to), letter) in std::mem::take(&mut world.late_letters) {
+            self.post.send(from, to, letter.attempt, letter.message);
+        }
+        for commit in std::mem::take(&mut world.late_commits) {
+            let (attempt, checkpoint) = (commit.metadata.attempt, commit.metadata.checkpoint);
+            let accepted = self.store.commit(&commit).is_ok();
+            assert!(!accepted, "the store took checkpoint {checkpoint} from attempt {attempt}, which is dead");
+            world.settle();
+        }
     }
 
     fn connect(&mut self, opened: Opened, world: &mut World) {
@@ -86,8 +100,12 @@ impl Process {
             subtasks.into_iter().map(|deployed| (deployed.subtask.id(), Part::new(deployed))).collect();
         let mut channels = Channels::new();
         for (id, part) in &parts {
-            for channel in (0..part.inputs as u32).map(ChannelIndex) {
-                channels.insert((*id, channel), Channel::new(world.setup.channel_capacity));
+            if let Some(edges) = &world.edges {
+                edges.name(id.chain, part.subtask.name());
+            }
+            for (to, channel) in &part.outputs {
+                let digest = world.edges.as_ref().map(|edges| edges.digest(id.chain, to.chain));
+                channels.insert((*to, *channel), Channel::new(world.setup.channel_capacity, digest));
             }
         }
         let left = parts.len() + 1;

@@ -2,23 +2,28 @@
 
 use std::fmt;
 
-use cofferdam_engine::{Attempt, CheckpointId, ProcessingTime, checkpoint::snapshot::SubtaskId};
+use cofferdam_engine::{
+    Attempt, CheckpointId, ProcessingTime,
+    checkpoint::snapshot::SubtaskId,
+    fail_point::{Point, Site},
+};
 
 use crate::{
-    fault::Fault,
     part::Move,
     post::{Party, Request},
+    schedule::Fault,
 };
 
 #[derive(Clone)]
 pub(crate) enum Event {
     Data(SubtaskId, Move),
     Delivered(Party, Party, &'static str, Option<CheckpointId>),
-    Lost(Party, Party, &'static str, Option<CheckpointId>),
+    Reached(Site, Option<Fault>),
+    /// A fault waits for its point.
+    Armed(Point, Fault),
     CallRan(Party, &'static str),
     CallReturned(Party, &'static str),
     Ticked(Party),
-    Fault(Fault),
     Request(Request),
     ProcessStarted,
     AttemptStarted(Attempt, CheckpointId),
@@ -40,11 +45,15 @@ impl fmt::Display for Line {
         match &self.event {
             Event::Data(id, data) => write!(f, "{} {data}", Party::Subtask(*id)),
             Event::Delivered(from, to, word, checkpoint) => write!(f, "{from} -> {to}: {word}{}", about(checkpoint)),
-            Event::Lost(from, to, word, checkpoint) => write!(f, "LOST {from} -> {to}: {word}{}", about(checkpoint)),
+            Event::Reached(Site { point, subtask, checkpoint }, fault) => {
+                let who = subtask.map_or_else(String::new, |id| format!(" by {}", Party::Subtask(id)));
+                let fault = fault.map_or_else(String::new, |fault| format!(": {}", fault.name().to_uppercase()));
+                write!(f, "  {} {checkpoint}{who}{fault}", point.name())
+            }
+            Event::Armed(point, fault) => write!(f, "{fault} waits for {}", point.name()),
             Event::CallRan(party, call) => write!(f, "{party}: {call} takes effect"),
             Event::CallReturned(party, call) => write!(f, "{party}: {call} returns"),
             Event::Ticked(party) => write!(f, "{party} ticks"),
-            Event::Fault(fault) => write!(f, "FAULT {fault:?}"),
             Event::Request(request) => write!(f, "host: {request:?}"),
             Event::ProcessStarted => f.write_str("process starts"),
             Event::AttemptStarted(attempt, restored) => write!(f, "attempt {attempt} from checkpoint {restored}"),

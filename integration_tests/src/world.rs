@@ -1,15 +1,21 @@
 //! What outlives a process: the disk, the clock, the dice, and the record of what happened.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use cofferdam_engine::{Attempt, CheckpointId, Clock as _};
+use cofferdam_engine::{Attempt, CheckpointId, Clock as _, checkpoint::snapshot::CheckpointCommit};
 
 use crate::{
     clock::VirtualClock,
-    fault::Faults,
-    post::Request,
+    fault_plan::{Harm, ScheduledFaults},
+    faults::Faults,
+    order::Edges,
+    post::{Letter, Party, Request},
     setup::Setup,
-    store::FaultyBackend,
+    store::RecordingBackend,
     trace::{Event, Line},
 };
 
@@ -18,8 +24,18 @@ pub(crate) struct World {
     pub(crate) clock: VirtualClock,
     pub(crate) setup: Setup,
     pub(crate) faults: Faults,
+    /// The faults at work: fail points ask it.
+    pub(crate) plan: Arc<ScheduledFaults>,
+    /// The process has died in the step under way.
+    pub(crate) died: bool,
+    /// Letters of dead attempts that come a second time when the next one runs.
+    pub(crate) late_letters: Vec<((Party, Party), Letter)>,
+    /// Likewise commits.
+    pub(crate) late_commits: Vec<CheckpointCommit>,
     pub(crate) requests: BTreeMap<u64, Request>,
-    pub(crate) backend: FaultyBackend,
+    /// What passes each edge, if somebody wants to know.
+    pub(crate) edges: Option<Edges>,
+    pub(crate) backend: RecordingBackend,
     pub(crate) step: u64,
     /// The step in which a record moved, a checkpoint was stored or an attempt began.
     pub(crate) progress: u64,
@@ -35,6 +51,26 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// Longer than a checkpoint may take.
+    pub(crate) fn too_long(&self) -> Duration {
+        self.setup.settings.checkpoints.timeout + self.setup.step_time * 10
+    }
+
+    /// Notes what the step just made reached, and does to the world what its faults want; the rest is for whoever made the step.
+    pub(crate) fn settle(&mut self) -> Harm {
+        let (harm, sites) = self.plan.take();
+        for (site, fault) in sites {
+            self.note(Event::Reached(site, fault));
+        }
+        match harm.clock {
+            1 => self.clock.advance(self.too_long()),
+            -1 => self.clock.go_back(self.too_long()),
+            _ => {}
+        }
+        self.died |= harm.died;
+        harm
+    }
+
     pub(crate) fn note(&mut self, event: Event) {
         self.lines.push(Line { step: self.step, time: self.clock.now(), event });
     }

@@ -105,6 +105,7 @@ fn checkpoint(attempt: Attempt, round: u64, size: Size, kind: Kind) -> Checkpoin
     };
     let blocks = (0..GROUPS).filter_map(block).collect();
     CheckpointCommit {
+        fail_points: Default::default(),
         metadata: CheckpointMetadata {
             job: JobId(1),
             job_name: "commit_times".into(),

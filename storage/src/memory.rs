@@ -15,6 +15,7 @@ use cofferdam_engine::{
         snapshot::{BlockKind, CheckpointCommit, CheckpointMetadata, StateAddress, StateBlock},
         store::{CheckpointStore, CommitStats, StateBackend, StateReader, StoreError, StoreErrorKind},
     },
+    fail_point::Point,
 };
 use parking_lot::Mutex;
 
@@ -112,6 +113,7 @@ impl CheckpointStore for Store {
         let mut place = self.place.lock();
         plan::check("memory", place.standing(), commit)?;
         let plan = plan::plan(place.checkpoint(), commit)?;
+        commit.fail_points.reach(Point::CommitWritten, None, commit.metadata.checkpoint)?;
         let bytes = place.apply(plan);
         place.newest = Some(commit.metadata.clone());
         Ok(CommitStats { bytes })

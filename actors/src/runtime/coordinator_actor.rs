@@ -4,17 +4,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Handler, Message, SpawnHandle, WrapFuture};
 use cofferdam_engine::{
-    Attempt, CheckpointId, Clock, Error, ErrorKind,
+    Attempt, Clock, Error, ErrorKind,
     checkpoint::{
-        coordinator::{Coordinator, CoordinatorEffect},
-        snapshot::{CheckpointCommit, SubtaskId, SubtaskSnapshot},
+        coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput, SubtaskReport},
+        snapshot::{CheckpointCommit, SubtaskId},
     },
+    opening::StoreSlot,
     subtask::Control,
 };
 
 use crate::runtime::{
     clock::MonotonicClock,
-    opening::StoreSlot,
     status::Board,
     subtask_actor::{ControlMessage, StopPart, SubtaskActor},
     supervisor_actor::{AttemptDone, AttemptFailed, PartStopped, SupervisorActor},
@@ -26,7 +26,7 @@ pub(crate) struct CoordinatorActor {
     pub(crate) subtasks: BTreeMap<SubtaskId, Addr<SubtaskActor>>,
     pub(crate) sources: Vec<SubtaskId>,
     /// Reports that overtook [`Begin`]: subtasks run on other threads, and a short one may have ended before all are known here.
-    pub(crate) early: Vec<SubtaskReport>,
+    pub(crate) early: Vec<ReportMessage>,
     pub(crate) store: StoreSlot,
     pub(crate) clock: Arc<MonotonicClock>,
     pub(crate) board: Arc<Board>,
@@ -39,17 +39,10 @@ pub(crate) struct CoordinatorActor {
 /// A subtask's message to the coordinator.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct SubtaskReport {
+pub(crate) struct ReportMessage {
     pub(crate) attempt: Attempt,
     pub(crate) subtask: SubtaskId,
-    pub(crate) report: Report,
-}
-
-pub(crate) enum Report {
-    Acknowledged(CheckpointId, Box<SubtaskSnapshot>),
-    Declined(CheckpointId, String),
-    Published(CheckpointId),
-    Finished,
+    pub(crate) report: SubtaskReport,
 }
 
 /// The subtasks are running.
@@ -69,6 +62,18 @@ pub(crate) enum HostRequest {
 }
 
 impl CoordinatorActor {
+    /// Asks the coordinator, and carries out what it wants.
+    fn step(&mut self, input: CoordinatorInput, ctx: &mut actix::Context<Self>) {
+        match self.coordinator.step(input, self.clock.now()) {
+            Ok(effects) => self.carry_out(effects, ctx),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn fail(&self, error: Error) {
+        self.supervisor.do_send(AttemptFailed { attempt: self.attempt, error });
+    }
+
     fn carry_out(&mut self, effects: Vec<CoordinatorEffect>, ctx: &mut actix::Context<Self>) {
         for effect in effects {
             match effect {
@@ -119,27 +124,15 @@ impl CoordinatorActor {
                 Err(Error::new(ErrorKind::Store, "the store's thread died", Some(Box::new(error))))
             });
             match result {
-                Ok(stats) => {
-                    let effects = actor.coordinator.committed(checkpoint, stats, actor.clock.now());
-                    actor.carry_out(effects, ctx);
-                }
-                Err(error) => actor.supervisor.do_send(AttemptFailed { attempt: actor.attempt, error }),
+                Ok(stats) => actor.step(CoordinatorInput::Committed(checkpoint, stats), ctx),
+                Err(error) => actor.fail(error),
             }
             actor.if_stopped(ctx);
         }));
     }
 
-    fn report(&mut self, message: SubtaskReport, ctx: &mut actix::Context<Self>) {
-        let (subtask, now) = (message.subtask, self.clock.now());
-        let effects = match message.report {
-            Report::Acknowledged(checkpoint, snapshot) => {
-                self.coordinator.acknowledge(subtask, checkpoint, *snapshot, now)
-            }
-            Report::Declined(checkpoint, reason) => self.coordinator.decline(subtask, checkpoint, &reason, now),
-            Report::Published(checkpoint) => self.coordinator.published(subtask, checkpoint),
-            Report::Finished => self.coordinator.finished(subtask, now),
-        };
-        self.carry_out(effects, ctx);
+    fn report(&mut self, message: ReportMessage, ctx: &mut actix::Context<Self>) {
+        self.step(CoordinatorInput::Report(message.subtask, message.report), ctx);
     }
 
     fn set_timer(&mut self, ctx: &mut actix::Context<Self>) {
@@ -150,8 +143,7 @@ impl CoordinatorActor {
         let sleep = tokio::time::sleep_until(self.clock.instant(deadline).into());
         self.timer = Some(ctx.spawn(sleep.into_actor(self).map(|(), actor, ctx| {
             actor.timer = None;
-            let effects = actor.coordinator.tick(actor.clock.now());
-            actor.carry_out(effects, ctx);
+            actor.step(CoordinatorInput::Tick, ctx);
         })));
     }
 
@@ -183,10 +175,10 @@ impl Handler<Begin> for CoordinatorActor {
     }
 }
 
-impl Handler<SubtaskReport> for CoordinatorActor {
+impl Handler<ReportMessage> for CoordinatorActor {
     type Result = ();
 
-    fn handle(&mut self, message: SubtaskReport, ctx: &mut Self::Context) {
+    fn handle(&mut self, message: ReportMessage, ctx: &mut Self::Context) {
         if message.attempt != self.attempt || self.is_stopping {
             return;
         }
@@ -201,11 +193,13 @@ impl Handler<HostRequest> for CoordinatorActor {
     type Result = ();
 
     fn handle(&mut self, request: HostRequest, ctx: &mut Self::Context) {
-        let effects = match request {
-            HostRequest::Stop => self.coordinator.stop(self.clock.now()),
-            HostRequest::Drain => self.coordinator.drain(),
+        let input = match request {
+            HostRequest::Stop => CoordinatorInput::Stop,
+            HostRequest::Drain => CoordinatorInput::Drain,
         };
-        self.carry_out(effects, ctx);
+        if !self.is_stopping {
+            self.step(input, ctx);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use actix::{Actor, Addr, Arbiter, System};
 use cofferdam_engine::{
     CheckpointId, Error, ErrorKind, JobId, RestartStrategy,
     checkpoint::{coordinator::JobEnd, store::StateBackend},
+    opening::StoreSlot,
     supervisor::Supervisor,
     topology::plan::Plan,
 };
@@ -14,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     job_handle::JobHandle,
-    runtime::{clock::MonotonicClock, opening::StoreSlot, status::Board, supervisor_actor::SupervisorActor},
+    runtime::{clock::MonotonicClock, status::Board, supervisor_actor::SupervisorActor},
 };
 use cofferdam_engine::Clock as _;
 

@@ -15,13 +15,15 @@ use actix::{
     Actor, ActorContext, ActorFuture, ActorFutureExt, Addr, AsyncContext, Handler, Message, SpawnHandle, WrapFuture,
 };
 use cofferdam_engine::{
-    Attempt, BoxError, ChannelIndex, Error, ProcessingTime, Slice, StreamElement, panic_message,
+    Attempt, BoxError, ChannelIndex, Error, ProcessingTime, Slice, StreamElement,
+    checkpoint::coordinator::SubtaskReport,
+    panic_message,
     subtask::{Completion, Control, Need, Subtask, SubtaskEffect, SubtaskInput},
 };
 
 use crate::runtime::{
     clock::MonotonicClock,
-    coordinator_actor::{CoordinatorActor, Report, SubtaskReport},
+    coordinator_actor::{CoordinatorActor, ReportMessage},
     mailbox::{Receiver, Sender},
     status::SubtaskMeter,
     supervisor_actor::{AttemptFailed, PartStopped, SupervisorActor},
@@ -204,18 +206,13 @@ impl SubtaskActor {
                 SubtaskEffect::Publish(checkpoint, call) => {
                     self.call(ctx, call, move |result| Completion::Published { checkpoint, result });
                 }
-                SubtaskEffect::Acknowledge(checkpoint, snapshot) => {
-                    self.report(Report::Acknowledged(checkpoint, snapshot))
-                }
-                SubtaskEffect::Decline(checkpoint, reason) => self.report(Report::Declined(checkpoint, reason)),
-                SubtaskEffect::Published(checkpoint) => self.report(Report::Published(checkpoint)),
-                SubtaskEffect::Finished => self.report(Report::Finished),
+                SubtaskEffect::Report(report) => self.report(report),
             }
         }
     }
 
-    fn report(&self, report: Report) {
-        self.parts.coordinator.do_send(SubtaskReport {
+    fn report(&self, report: SubtaskReport) {
+        self.parts.coordinator.do_send(ReportMessage {
             attempt: self.parts.attempt,
             subtask: self.parts.subtask.id(),
             report,

@@ -9,6 +9,7 @@ use cofferdam_engine::{
         coordinator::{Coordinator, JobEnd},
         snapshot::SubtaskId,
     },
+    opening::{Opened, StoreSlot, open_attempt},
     panic_message,
     supervisor::{Supervisor, SupervisorEffect},
     topology::plan::{Deployed, Plan},
@@ -20,7 +21,7 @@ use crate::runtime::{
     clock::MonotonicClock,
     coordinator_actor::{Begin, CoordinatorActor, HostRequest},
     mailbox::{Receiver, Sender, mailbox},
-    opening::{Opened, StoreSlot, cancel, open_attempt},
+    opening::open_subtasks,
     status::{Board, StartedFrom, SubtaskMeter},
     subtask_actor::{StopPart, SubtaskActor, SubtaskParts},
 };
@@ -119,7 +120,9 @@ impl SupervisorActor {
     fn open(&mut self, ctx: &mut actix::Context<Self>) {
         self.is_opening = true;
         let (store, plan, job) = (self.store.clone(), self.plan.clone(), self.new_job);
-        let call = tokio::task::spawn_blocking(move || open_attempt(&store, &plan, job));
+        let is_first = self.supervisor.restarts() == 0;
+        let call =
+            tokio::task::spawn_blocking(move || open_attempt(&store, &plan.lock(), job, is_first, open_subtasks));
         ctx.spawn(call.into_actor(self).map(|joined, actor, ctx| {
             actor.is_opening = false;
             match joined.unwrap_or_else(|error| Err(lost_opening(error))) {
@@ -134,9 +137,11 @@ impl SupervisorActor {
     }
 
     fn run(&mut self, opened: Opened, ctx: &mut actix::Context<Self>) {
-        self.board.started_from(opened.started_from);
-        log::info!("job '{}' ({}): {}", self.plan.lock().name(), opened.job, describe(&opened));
-        if let StartedFrom::Finished(_) = opened.started_from {
+        let started_from = started_from(&opened);
+        self.board.started_from(started_from);
+        let description = describe(opened.attempt, started_from);
+        log::info!("job '{}' ({}): {description}", self.plan.lock().name(), opened.job);
+        if opened.finished {
             let effects = self.supervisor.done(JobEnd::Finished);
             return self.carry_out(effects, ctx);
         }
@@ -242,7 +247,7 @@ impl SupervisorActor {
 
     fn delete_state(&mut self, ctx: &mut actix::Context<Self>) {
         let (store, plan) = (self.store.clone(), self.plan.clone());
-        let call = tokio::task::spawn_blocking(move || cancel(&store, &plan));
+        let call = tokio::task::spawn_blocking(move || store.delete(&plan.lock()));
         ctx.spawn(call.into_actor(self).map(|joined, actor, ctx| {
             if let Err(error) = joined.unwrap_or_else(|error| Err(lost_opening(error))) {
                 actor.effects.retain(|effect| !matches!(effect, SupervisorEffect::End(_)));
@@ -269,10 +274,18 @@ impl SupervisorActor {
     }
 }
 
-fn describe(opened: &Opened) -> String {
-    match opened.started_from {
-        StartedFrom::Beginning => format!("attempt {} from the beginning", opened.attempt),
-        StartedFrom::Checkpoint(checkpoint) => format!("attempt {} from checkpoint {checkpoint}", opened.attempt),
+fn started_from(opened: &Opened) -> StartedFrom {
+    match opened {
+        Opened { finished: true, restored, .. } => StartedFrom::Finished(*restored),
+        Opened { is_new: true, .. } => StartedFrom::Beginning,
+        Opened { restored, .. } => StartedFrom::Checkpoint(*restored),
+    }
+}
+
+fn describe(attempt: Attempt, started_from: StartedFrom) -> String {
+    match started_from {
+        StartedFrom::Beginning => format!("attempt {attempt} from the beginning"),
+        StartedFrom::Checkpoint(checkpoint) => format!("attempt {attempt} from checkpoint {checkpoint}"),
         StartedFrom::Finished(checkpoint) => {
             format!("finished with checkpoint {checkpoint}; what was owed is published")
         }

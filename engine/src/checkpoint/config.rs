@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::topology::fault::TopologyFault;
 
 /// What a restart means for records that were on their way when a checkpoint was taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum CheckpointMode {
     /// State counts each record once: channels are aligned on the barrier.
     #[default]
@@ -23,7 +23,7 @@ pub enum CheckpointMode {
 /// # use cofferdam_engine::checkpoint::config::CheckpointConfig;
 /// let checkpoints = CheckpointConfig::every(Duration::from_secs(1)).timeout(Duration::from_secs(60));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointConfig {
     /// From trigger to trigger. `None`: only the last checkpoint of a bounded job is taken, and a crash starts the job from the beginning.

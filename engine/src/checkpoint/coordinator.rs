@@ -23,11 +23,14 @@ use crate::{
         stats::{CheckpointFailureReason, CheckpointStats},
         store::CommitStats,
     },
+    error::{BoxError, Error, ErrorKind},
+    fail_point::{FailPoints, Point},
     id::{Attempt, CheckpointId, JobId, ProcessingTime},
+    panic_site,
 };
 
 /// An operator as the coordinator knows it: where its snapshots come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OperatorLayout {
     /// Its address.
     pub uid: String,
@@ -40,7 +43,7 @@ pub struct OperatorLayout {
 }
 
 /// What the coordinator has to know of the job.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct JobLayout {
     /// The job.
     pub job: JobId,
@@ -52,10 +55,12 @@ pub struct JobLayout {
     pub subtasks: BTreeMap<SubtaskId, String>,
     /// Every operator with something to restore.
     pub operators: Vec<OperatorLayout>,
+    /// Where a harness makes it fail.
+    pub fail_points: FailPoints,
 }
 
 /// How a job ended that did not fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JobEnd {
     /// The input ended, and everything is published.
     Finished,
@@ -63,6 +68,34 @@ pub enum JobEnd {
     Stopped,
     /// Cancelled by the host.
     Cancelled,
+}
+
+/// What a subtask tells the coordinator.
+#[derive(Clone, Debug)]
+pub enum SubtaskReport {
+    /// It has frozen and prepared its part of a checkpoint.
+    Acknowledged(CheckpointId, Box<SubtaskSnapshot>),
+    /// It cannot take part in a checkpoint, and why.
+    Declined(CheckpointId, String),
+    /// Its two-phase sink has published everything up to a checkpoint.
+    Published(CheckpointId),
+    /// Its input has ended, and it has sent all that it led to.
+    Finished,
+}
+
+/// What can happen to the coordinator.
+#[derive(Clone, Debug)]
+pub enum CoordinatorInput {
+    /// Time has passed.
+    Tick,
+    /// A subtask of this attempt reports.
+    Report(SubtaskId, SubtaskReport),
+    /// The store has made a checkpoint durable.
+    Committed(CheckpointId, CommitStats),
+    /// The host wants a last checkpoint, and no record behind it.
+    Stop,
+    /// The host wants the input to end.
+    Drain,
 }
 
 /// What the coordinator wants done.
@@ -77,7 +110,7 @@ pub enum CoordinatorEffect {
     },
     /// Tell every source subtask to end its input.
     EndInput,
-    /// Hand to the store; report with [`Coordinator::committed`].
+    /// Hand to the store; report with [`CoordinatorInput::Committed`].
     Commit(Box<CheckpointCommit>),
     /// Tell every subtask.
     Completed(CheckpointId),
@@ -92,6 +125,7 @@ pub enum CoordinatorEffect {
 /// Before an ending job's last checkpoint is tried again, and before its completion is announced again.
 const RETRY: Duration = Duration::from_millis(200);
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Pending {
     checkpoint: CheckpointId,
     triggered: ProcessingTime,
@@ -99,6 +133,7 @@ struct Pending {
     acknowledged: BTreeMap<SubtaskId, SubtaskSnapshot>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Committing {
     checkpoint: CheckpointId,
     triggered: ProcessingTime,
@@ -108,6 +143,7 @@ struct Committing {
 }
 
 /// See the module.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Coordinator {
     config: CheckpointConfig,
     layout: Arc<JobLayout>,
@@ -165,7 +201,7 @@ impl Coordinator {
         self.next
     }
 
-    /// When [`tick`](Self::tick) has something to do again, if nothing else happens before.
+    /// When to [`Tick`](CoordinatorInput::Tick), if nothing else happens before.
     pub fn deadline(&self) -> Option<ProcessingTime> {
         match &self.pending {
             Some(pending) => Some(pending.triggered.after(self.config.timeout)),
@@ -174,21 +210,84 @@ impl Coordinator {
         }
     }
 
-    /// Time has passed.
-    pub fn tick(&mut self, now: ProcessingTime) -> Vec<CoordinatorEffect> {
+    /// Takes one input. An error ends the attempt.
+    pub fn step(&mut self, input: CoordinatorInput, now: ProcessingTime) -> Result<Vec<CoordinatorEffect>, Error> {
         let mut effects = Vec::new();
+        let job = self.layout.job_name.clone();
+        match panic_site::catch(|| self.take(input, now, &mut effects)) {
+            Ok(Ok(())) => Ok(effects),
+            Ok(Err(cause)) => {
+                let message = format!("job '{job}': the checkpoint coordinator failed");
+                Err(Error::new(ErrorKind::Operator, message, Some(cause)))
+            }
+            Err((_, message)) => {
+                let message = format!("job '{job}': the checkpoint coordinator panicked: {message}");
+                Err(Error::new(ErrorKind::Panic, message, None))
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        input: CoordinatorInput,
+        now: ProcessingTime,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) -> Result<(), BoxError> {
+        match input {
+            CoordinatorInput::Tick => self.tick(now, effects),
+            CoordinatorInput::Report(subtask, report) => self.report(subtask, report, now, effects),
+            CoordinatorInput::Committed(checkpoint, stats) => self.committed(checkpoint, stats, now, effects),
+            CoordinatorInput::Stop => {
+                self.is_stopping = true;
+                self.trigger_if_ending(now, effects)
+            }
+            CoordinatorInput::Drain => {
+                self.is_draining = true;
+                effects.push(CoordinatorEffect::EndInput);
+                Ok(())
+            }
+        }
+    }
+
+    fn report(
+        &mut self,
+        subtask: SubtaskId,
+        report: SubtaskReport,
+        now: ProcessingTime,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) -> Result<(), BoxError> {
+        if !self.layout.subtasks.contains_key(&subtask) {
+            return Ok(());
+        }
+        match report {
+            SubtaskReport::Acknowledged(checkpoint, snapshot) => {
+                self.acknowledged(subtask, checkpoint, *snapshot, now, effects)
+            }
+            SubtaskReport::Declined(checkpoint, reason) => self.declined(subtask, checkpoint, reason, now, effects),
+            SubtaskReport::Published(checkpoint) => {
+                self.published(subtask, checkpoint, effects);
+                Ok(())
+            }
+            SubtaskReport::Finished => {
+                self.finished.insert(subtask);
+                self.trigger_if_ending(now, effects)
+            }
+        }
+    }
+
+    fn tick(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) -> Result<(), BoxError> {
         if self.pending.as_ref().is_some_and(|pending| now >= pending.triggered.after(self.config.timeout)) {
             let reason = CheckpointFailureReason::Timeout(self.config.timeout);
-            self.abort(reason, now, &mut effects);
+            self.abort(reason, now, effects)?;
         }
         if self.next_trigger.is_some_and(|time| now >= time) {
             match self.last {
-                None => self.trigger_if_possible(now, &mut effects),
-                Some((last, _)) if !self.done => self.announce_again(last, now, &mut effects),
+                None => self.trigger_if_possible(now, effects)?,
+                Some((last, _)) if !self.done => self.announce_again(last, now, effects),
                 Some(_) => {}
             }
         }
-        effects
+        Ok(())
     }
 
     /// The last checkpoint has no successor that would heal a lost message: so it is announced until every sink has answered.
@@ -197,54 +296,52 @@ impl Coordinator {
         effects.push(CoordinatorEffect::Completed(last));
     }
 
-    /// A subtask has frozen and prepared its part.
-    pub fn acknowledge(
+    fn acknowledged(
         &mut self,
         subtask: SubtaskId,
         checkpoint: CheckpointId,
         snapshot: SubtaskSnapshot,
         now: ProcessingTime,
-    ) -> Vec<CoordinatorEffect> {
-        let mut effects = Vec::new();
+        effects: &mut Vec<CoordinatorEffect>,
+    ) -> Result<(), BoxError> {
         let Some(pending) = self.pending.as_mut().filter(|pending| pending.checkpoint == checkpoint) else {
-            return effects;
+            return Ok(());
         };
-        if self.layout.subtasks.contains_key(&subtask) {
-            pending.acknowledged.insert(subtask, snapshot);
-        }
+        pending.acknowledged.insert(subtask, snapshot);
+        self.layout.fail_points.reach(Point::Acknowledged, Some(subtask), checkpoint)?;
         if let Some(pending) = self.pending.take_if(|pending| pending.acknowledged.len() == self.layout.subtasks.len())
         {
+            self.layout.fail_points.reach(Point::LastAcknowledgement, Some(subtask), checkpoint)?;
             effects.push(self.commit(pending, now));
+            self.layout.fail_points.reach(Point::HandedToStore, None, checkpoint)?;
         }
-        effects
+        Ok(())
     }
 
-    /// A subtask cannot take part in a checkpoint.
-    pub fn decline(
+    fn declined(
         &mut self,
         subtask: SubtaskId,
         checkpoint: CheckpointId,
-        reason: &str,
+        reason: String,
         now: ProcessingTime,
-    ) -> Vec<CoordinatorEffect> {
-        let mut effects = Vec::new();
+        effects: &mut Vec<CoordinatorEffect>,
+    ) -> Result<(), BoxError> {
         if self.pending.as_ref().is_some_and(|pending| pending.checkpoint == checkpoint) {
-            let subtask = self.layout.subtasks.get(&subtask).cloned().unwrap_or_default();
-            self.abort(CheckpointFailureReason::Declined { subtask, reason: reason.to_string() }, now, &mut effects);
+            let subtask = self.layout.subtasks[&subtask].clone();
+            self.abort(CheckpointFailureReason::Declined { subtask, reason }, now, effects)?;
         }
-        effects
+        Ok(())
     }
 
-    /// The store has made a checkpoint durable.
-    pub fn committed(
+    fn committed(
         &mut self,
         checkpoint: CheckpointId,
         stats: CommitStats,
         now: ProcessingTime,
-    ) -> Vec<CoordinatorEffect> {
-        let mut effects = Vec::new();
+        effects: &mut Vec<CoordinatorEffect>,
+    ) -> Result<(), BoxError> {
         let Some(committed) = self.committing.take_if(|committing| committing.checkpoint == checkpoint) else {
-            return effects;
+            return Ok(());
         };
         effects.push(CoordinatorEffect::Record(Box::new(CheckpointStats {
             checkpoint,
@@ -255,83 +352,65 @@ impl Coordinator {
             bytes_written: stats.bytes,
             aborted: None,
         })));
+        self.layout.fail_points.reach(Point::CompletionAnnounced, None, checkpoint)?;
         effects.push(CoordinatorEffect::Completed(checkpoint));
         if let Some(end) = committed.end {
             self.last = Some((checkpoint, end));
             self.next_trigger = Some(now.after(RETRY));
-            self.if_done(&mut effects);
+            self.if_done(effects);
+            Ok(())
         } else {
             let after_pause = now.after(self.config.min_pause);
             self.next_trigger = self.next_trigger.map(|time| time.max(after_pause));
-            self.tick_after_commit(now, &mut effects);
+            self.tick_after_commit(now, effects)
         }
-        effects
     }
 
-    /// A two-phase sink has published everything up to `checkpoint`.
-    pub fn published(&mut self, subtask: SubtaskId, checkpoint: CheckpointId) -> Vec<CoordinatorEffect> {
-        let mut effects = Vec::new();
+    fn published(&mut self, subtask: SubtaskId, checkpoint: CheckpointId, effects: &mut Vec<CoordinatorEffect>) {
         if let Some(published) = self.published.get_mut(&subtask) {
             *published = checkpoint.max(*published);
         }
-        self.if_done(&mut effects);
-        effects
-    }
-
-    /// A subtask's input has ended, and it has sent all that it led to.
-    pub fn finished(&mut self, subtask: SubtaskId, now: ProcessingTime) -> Vec<CoordinatorEffect> {
-        let mut effects = Vec::new();
-        if self.layout.subtasks.contains_key(&subtask) {
-            self.finished.insert(subtask);
-        }
-        self.trigger_if_ending(now, &mut effects);
-        effects
-    }
-
-    /// The host wants a last checkpoint, and no record behind it.
-    pub fn stop(&mut self, now: ProcessingTime) -> Vec<CoordinatorEffect> {
-        let mut effects = Vec::new();
-        self.is_stopping = true;
-        self.trigger_if_ending(now, &mut effects);
-        effects
-    }
-
-    /// The host wants the input to end.
-    pub fn drain(&mut self) -> Vec<CoordinatorEffect> {
-        self.is_draining = true;
-        vec![CoordinatorEffect::EndInput]
+        self.if_done(effects);
     }
 
     fn is_ending(&self) -> bool {
         self.is_stopping || self.finished.len() == self.layout.subtasks.len()
     }
 
-    fn trigger_if_ending(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) {
-        if self.is_ending() {
-            self.trigger_if_possible(now, effects);
-        }
+    fn trigger_if_ending(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) -> Result<(), BoxError> {
+        if self.is_ending() { self.trigger_if_possible(now, effects) } else { Ok(()) }
     }
 
-    fn tick_after_commit(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) {
-        if self.is_ending() || self.next_trigger.is_some_and(|time| now >= time) {
-            self.trigger_if_possible(now, effects);
-        }
+    fn tick_after_commit(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) -> Result<(), BoxError> {
+        let is_due = self.is_ending() || self.next_trigger.is_some_and(|time| now >= time);
+        if is_due { self.trigger_if_possible(now, effects) } else { Ok(()) }
     }
 
-    fn trigger_if_possible(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) {
+    fn trigger_if_possible(
+        &mut self,
+        now: ProcessingTime,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) -> Result<(), BoxError> {
         if self.pending.is_some() || self.committing.is_some() || self.last.is_some() {
-            return;
+            return Ok(());
         }
         let checkpoint = self.next;
         let halt = self.is_stopping;
         self.next = self.next.next();
         self.next_trigger = self.config.interval.map(|interval| now.after(interval));
         self.pending = Some(Pending { checkpoint, triggered: now, halt, acknowledged: BTreeMap::new() });
+        self.layout.fail_points.reach(Point::Trigger, None, checkpoint)?;
         effects.push(CoordinatorEffect::Trigger { checkpoint, halt });
+        Ok(())
     }
 
-    fn abort(&mut self, reason: CheckpointFailureReason, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) {
-        let Some(pending) = self.pending.take() else { return };
+    fn abort(
+        &mut self,
+        reason: CheckpointFailureReason,
+        now: ProcessingTime,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) -> Result<(), BoxError> {
+        let Some(pending) = self.pending.take() else { return Ok(()) };
         effects.push(CoordinatorEffect::Record(Box::new(CheckpointStats {
             checkpoint: pending.checkpoint,
             attempt: self.attempt,
@@ -341,10 +420,12 @@ impl Coordinator {
             bytes_written: 0,
             aborted: Some(reason),
         })));
+        self.layout.fail_points.reach(Point::Abort, None, pending.checkpoint)?;
         effects.push(CoordinatorEffect::Aborted(pending.checkpoint));
         if self.is_ending() {
             self.next_trigger = Some(now.after(RETRY.max(self.config.min_pause)));
         }
+        Ok(())
     }
 
     fn commit(&mut self, pending: Pending, now: ProcessingTime) -> CoordinatorEffect {
@@ -373,7 +454,11 @@ impl Coordinator {
             operators,
         };
         let deltas = pending.acknowledged.into_values().flat_map(|snapshot| snapshot.deltas).collect();
-        CoordinatorEffect::Commit(Box::new(CheckpointCommit { metadata, deltas }))
+        CoordinatorEffect::Commit(Box::new(CheckpointCommit {
+            metadata,
+            deltas,
+            fail_points: self.layout.fail_points.clone(),
+        }))
     }
 
     fn if_done(&mut self, effects: &mut Vec<CoordinatorEffect>) {

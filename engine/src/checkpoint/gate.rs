@@ -19,6 +19,8 @@
 //! ```
 //! "Collect" with a single channel is "aligned" at once. At-least-once mode never blocks: it only counts.
 //!
+//! Each entry is reported as the [`GateEvent`] of its name: marking and dropping as `Nothing`, "decline n, collect m" as `Declined(n)`.
+//!
 //! # Invariants
 //! - What is in a channel's stash came before everything still in the channel: it is replayed, through the same table, before the
 //!   channel, or any channel, is read again.
@@ -36,24 +38,28 @@ use crate::{
 
 /// What a gate makes of an element.
 #[derive(Debug)]
-pub enum GateEvent {
+pub enum GateEvent<B = Box<dyn Batch>> {
     /// Records for the chain.
-    Deliver(Box<dyn Batch>),
+    Deliver(B),
     /// A channel has ended; `all` is true for the last one.
     EndOfInput {
         /// No channel is left.
         all: bool,
     },
+    /// The first barrier of a checkpoint is in; others are awaited.
+    Collecting(CheckpointId),
     /// Every channel has delivered its barrier.
     Aligned(Aligned),
+    /// The element waits behind its channel's barrier of this checkpoint.
+    Stashed(CheckpointId),
     /// A checkpoint can no longer be aligned here: a newer barrier came first.
     Declined(CheckpointId),
-    /// Nothing to do: stashed, counted or dropped.
+    /// Nothing to do: counted or dropped.
     Nothing,
 }
 
 /// A checkpoint whose barrier came on every channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Aligned {
     /// The barrier.
     pub barrier: CheckpointBarrier,
@@ -63,12 +69,14 @@ pub struct Aligned {
     pub stashed: u64,
 }
 
-struct Channel {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Channel<B> {
     ended: bool,
     barrier_in: bool,
-    stash: VecDeque<StreamElement>,
+    stash: VecDeque<StreamElement<B>>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Collecting {
     barrier: CheckpointBarrier,
     since: ProcessingTime,
@@ -76,17 +84,18 @@ struct Collecting {
     stashed: u64,
 }
 
-/// Aligns barriers. See the module's table.
-pub struct InputGate {
+/// Aligns barriers. See the module's table. It does not look into batches: `B` is what they are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InputGate<B = Box<dyn Batch>> {
     mode: CheckpointMode,
     limit: usize,
-    channels: Vec<Channel>,
+    channels: Vec<Channel<B>>,
     collecting: Option<Collecting>,
     last: CheckpointId,
     stashed: usize,
 }
 
-impl InputGate {
+impl<B> InputGate<B> {
     /// A gate over `channels` channels that has handled every checkpoint up to `last`.
     pub fn new(channels: usize, mode: CheckpointMode, limit: usize, last: CheckpointId) -> Self {
         let channel = || Channel { ended: false, barrier_in: false, stash: VecDeque::new() };
@@ -122,22 +131,21 @@ impl InputGate {
     }
 
     /// Takes an element that arrived on a channel.
-    pub fn receive(&mut self, channel: ChannelIndex, element: StreamElement, now: ProcessingTime) -> GateEvent {
+    pub fn receive(&mut self, channel: ChannelIndex, element: StreamElement<B>, now: ProcessingTime) -> GateEvent<B> {
         debug_assert!(self.can_read(channel), "what was stashed comes first");
         let channel = channel.index();
-        if !self.is_blocked(channel) {
+        let is_blocked = self.is_blocked(channel);
+        let Some(collecting) = self.collecting.as_mut().filter(|_| is_blocked) else {
             return self.handle(channel, element, now);
-        }
+        };
         self.channels[channel].stash.push_back(element);
         self.stashed += 1;
-        if let Some(collecting) = &mut self.collecting {
-            collecting.stashed += 1;
-        }
-        GateEvent::Nothing
+        collecting.stashed += 1;
+        GateEvent::Stashed(collecting.barrier.checkpoint)
     }
 
     /// Takes the oldest stashed element of a channel that is no longer blocked. `None` if there is none: channels may be read again.
-    pub fn replay(&mut self, now: ProcessingTime) -> Option<GateEvent> {
+    pub fn replay(&mut self, now: ProcessingTime) -> Option<GateEvent<B>> {
         if self.stashed == 0 {
             return None;
         }
@@ -155,7 +163,7 @@ impl InputGate {
         self.last = self.last.max(checkpoint);
     }
 
-    fn handle(&mut self, channel: usize, element: StreamElement, now: ProcessingTime) -> GateEvent {
+    fn handle(&mut self, channel: usize, element: StreamElement<B>, now: ProcessingTime) -> GateEvent<B> {
         match element {
             StreamElement::Batch(batch) => {
                 debug_assert!(!self.channels[channel].ended, "grammar: no batch after the end of input");
@@ -170,7 +178,7 @@ impl InputGate {
         }
     }
 
-    fn barrier(&mut self, channel: usize, barrier: CheckpointBarrier, now: ProcessingTime) -> GateEvent {
+    fn barrier(&mut self, channel: usize, barrier: CheckpointBarrier, now: ProcessingTime) -> GateEvent<B> {
         if barrier.checkpoint <= self.last {
             return GateEvent::Nothing;
         }
@@ -179,7 +187,7 @@ impl InputGate {
             Some(collecting) if barrier.checkpoint == collecting.barrier.checkpoint => {
                 let seen = std::mem::replace(&mut self.channels[channel].barrier_in, true);
                 collecting.arrived += usize::from(!seen);
-                self.if_aligned(now)
+                self.if_aligned(now).map_or(GateEvent::Nothing, GateEvent::Aligned)
             }
             Some(collecting) if barrier.checkpoint > collecting.barrier.checkpoint => {
                 let declined = collecting.barrier.checkpoint;
@@ -192,23 +200,21 @@ impl InputGate {
         }
     }
 
-    fn collect(&mut self, channel: usize, barrier: CheckpointBarrier, now: ProcessingTime) -> GateEvent {
+    fn collect(&mut self, channel: usize, barrier: CheckpointBarrier, now: ProcessingTime) -> GateEvent<B> {
         self.channels[channel].barrier_in = true;
         self.collecting = Some(Collecting { barrier, since: now, arrived: 1, stashed: 0 });
-        self.if_aligned(now)
+        self.if_aligned(now).map_or(GateEvent::Collecting(barrier.checkpoint), GateEvent::Aligned)
     }
 
-    fn if_aligned(&mut self, now: ProcessingTime) -> GateEvent {
-        let Some(done) = self.collecting.take_if(|collecting| collecting.arrived == self.channels.len()) else {
-            return GateEvent::Nothing;
-        };
+    fn if_aligned(&mut self, now: ProcessingTime) -> Option<Aligned> {
+        let done = self.collecting.take_if(|collecting| collecting.arrived == self.channels.len())?;
         self.stop_collecting();
         self.last = done.barrier.checkpoint;
         let alignment = match self.mode {
             CheckpointMode::ExactlyOnce => now.since(done.since),
             CheckpointMode::AtLeastOnce => Duration::ZERO,
         };
-        GateEvent::Aligned(Aligned { barrier: done.barrier, alignment, stashed: done.stashed })
+        Some(Aligned { barrier: done.barrier, alignment, stashed: done.stashed })
     }
 
     fn stop_collecting(&mut self) {

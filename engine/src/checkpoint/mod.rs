@@ -27,9 +27,9 @@
 //! | 2 source answers | `subtask.rs`, `operator/source.rs` | `Subtask::boundary`, `SourceStep::snapshot` |
 //! | 3 align, stash | `checkpoint/gate.rs` | `InputGate::receive` |
 //! | 4 freeze, forward, replay | `subtask.rs`, `state/keyed_table.rs` | `Subtask::checkpoint`, `KeyedTable::freeze`, `InputGate::replay` |
-//! | 5 pre-commit, acknowledge | `subtask.rs`, `output/sink.rs` | `Subtask::pre_commit_next`, `TwoPhaseTail::snapshot` |
+//! | 5 pre-commit, acknowledge | `checkpoint/participant.rs`, `output/sink.rs` | `Participant::frozen`, `TwoPhaseTail::snapshot` |
 //! | 6 complete | `checkpoint/coordinator.rs`, `checkpoint/store.rs` | `Coordinator::acknowledge`, `CheckpointStore::commit` |
-//! | 7 publish | `subtask.rs`, `output/sink.rs` | `Subtask::publish_next`, `TwoPhaseTail::commit_up_to` |
+//! | 7 publish | `checkpoint/participant.rs`, `output/sink.rs` | `Participant::completed`, `TwoPhaseTail::publication` |
 //! | 8 abort | `checkpoint/coordinator.rs` | `Coordinator::abort` |
 //! | after a failure | `supervisor.rs`, `topology/plan.rs` | `Supervisor::stopped`, `Plan::recover_sinks`, `Plan::deploy` |
 //!
@@ -40,6 +40,7 @@
 pub mod config;
 pub mod coordinator;
 pub mod gate;
+pub mod participant;
 pub mod snapshot;
 pub mod stats;
 pub mod store;

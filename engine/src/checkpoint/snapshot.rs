@@ -11,6 +11,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    fail_point::FailPoints,
     id::{Attempt, CheckpointId, JobId, SubtaskIndex},
     key_group::KeyGroup,
 };
@@ -31,7 +32,7 @@ impl fmt::Display for StateAddress {
 }
 
 /// How a block relates to older blocks of its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum BlockKind {
     /// All of the group's entries. Older blocks are void.
     Full,
@@ -40,7 +41,7 @@ pub enum BlockKind {
 }
 
 /// Encoded entries of one key group.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StateBlock {
     /// The group.
     pub group: KeyGroup,
@@ -53,7 +54,7 @@ pub struct StateBlock {
 }
 
 /// What one snapshot adds to one keyed state, at most one block per group.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StateDelta {
     /// The checkpoint whose barrier it was frozen on.
     pub checkpoint: CheckpointId,
@@ -64,7 +65,7 @@ pub struct StateDelta {
 }
 
 /// Something a two-phase sink has made durable and not yet published.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PreparedTransaction {
     /// The checkpoint whose barrier closed it.
     pub checkpoint: CheckpointId,
@@ -73,7 +74,7 @@ pub struct PreparedTransaction {
 }
 
 /// One operator's share of a subtask's snapshot, apart from keyed state.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OperatorSnapshot {
     /// Source positions, or a sink writer's state; the operator's own encoding.
     pub state: Vec<u8>,
@@ -82,7 +83,7 @@ pub struct OperatorSnapshot {
 }
 
 /// What a subtask acknowledges a checkpoint with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SubtaskSnapshot {
     /// Changes to keyed state that may not be stored yet, oldest first; shared with the subtask, which keeps them until a
     /// checkpoint completed.
@@ -96,7 +97,7 @@ pub struct SubtaskSnapshot {
 }
 
 /// What one subtask's part of a checkpoint took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SnapshotStats {
     /// First barrier in to last barrier in.
     pub alignment: Duration,
@@ -111,7 +112,7 @@ pub struct SnapshotStats {
 }
 
 /// All of a checkpoint but its blocks: what is stored as its record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CheckpointMetadata {
     /// The job that it belongs to.
     pub job: JobId,
@@ -132,7 +133,7 @@ pub struct CheckpointMetadata {
 }
 
 /// One operator in a checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OperatorRecord {
     /// Its address.
     pub uid: String,
@@ -145,7 +146,7 @@ pub struct OperatorRecord {
 }
 
 /// The operators that have something to restore.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OperatorKind {
     /// Reads splits.
     Source,
@@ -166,12 +167,14 @@ impl fmt::Display for OperatorKind {
 }
 
 /// What the store is asked to make durable in one step.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CheckpointCommit {
     /// The record.
     pub metadata: CheckpointMetadata,
     /// Keyed state of all subtasks; per address and group the oldest first. May hold deltas that are stored already.
     pub deltas: Vec<Arc<StateDelta>>,
+    /// Where a harness makes the store fail: a store tells it of its steps.
+    pub fail_points: FailPoints,
 }
 
 /// Names one subtask: which chain, and which parallel instance of it.

@@ -104,6 +104,13 @@ pub enum StoreErrorKind {
     Io,
 }
 
+/// What lies below the store failed.
+impl From<BoxError> for StoreError {
+    fn from(cause: BoxError) -> Self {
+        Self::new(StoreErrorKind::Io, "what lies below the store failed", Some(cause))
+    }
+}
+
 impl StoreError {
     /// An error with its way out.
     pub fn new(kind: StoreErrorKind, message: impl Into<String>, cause: Option<BoxError>) -> Self {

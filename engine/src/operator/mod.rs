@@ -31,6 +31,7 @@ use crate::{
         store::StateReader,
     },
     error::{BoxError, Error},
+    fail_point::FailPoints,
     id::{Attempt, CheckpointId, JobId, ProcessingTime, SubtaskIndex},
     key_group::KeyGroupRange,
     panic_site,
@@ -133,6 +134,8 @@ pub struct OpenContext {
     pub reader: Arc<dyn StateReader>,
     /// Where state is kept, for messages.
     pub state_place: Arc<str>,
+    /// Where a harness makes it fail.
+    pub fail_points: FailPoints,
 }
 
 impl OpenContext {

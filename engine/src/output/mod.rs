@@ -9,11 +9,8 @@ pub(crate) mod lane;
 pub(crate) mod sink;
 
 use crate::{
-    element::StreamElement,
-    error::BoxError,
-    id::{ChannelIndex, CheckpointId},
-    operator::Stateful,
-    slice::Flow,
+    checkpoint::snapshot::PreparedTransaction, element::StreamElement, error::BoxError, id::ChannelIndex,
+    operator::Stateful, slice::Flow,
 };
 
 /// Where a chain's records end up.
@@ -55,29 +52,15 @@ pub(crate) trait TailControl: Stateful {
     /// Records that left since the last call, each copy counted.
     fn take_records_out(&mut self) -> u64;
 
-    /// Whether this is a two-phase sink.
-    fn is_two_phase(&self) -> bool {
-        false
-    }
-
-    /// Takes note of what `checkpoint`'s pre-commit has prepared.
-    fn prepared(&mut self, _checkpoint: CheckpointId, _transaction: Option<Vec<u8>>) {}
-
-    /// The transactions that a snapshot of `checkpoint` must carry.
-    fn transactions_up_to(
-        &self,
-        _checkpoint: CheckpointId,
-    ) -> Option<(String, Vec<crate::checkpoint::snapshot::PreparedTransaction>)> {
+    /// The `uid` of the two-phase sink, if this is one.
+    fn two_phase_sink(&self) -> Option<&str> {
         None
     }
 
-    /// The work of publishing every transaction up to `checkpoint`; `None` if there is nothing to publish.
-    fn commit_up_to(&mut self, _checkpoint: CheckpointId) -> Option<Commit> {
-        None
+    /// The work of publishing transactions of the two-phase sink.
+    fn publication(&self, _due: Vec<PreparedTransaction>) -> Commit {
+        Box::new(|| Ok(()))
     }
-
-    /// What [`commit_up_to`](Self::commit_up_to) gave is published: forget it.
-    fn committed(&mut self, _checkpoint: CheckpointId) {}
 }
 
 /// Publishes prepared transactions; blocks.

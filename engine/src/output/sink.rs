@@ -1,11 +1,11 @@
 //! Chains that end in a sink.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     checkpoint::snapshot::{OperatorSnapshot, PreparedTransaction},
     error::{BoxError, Error, Location},
-    id::CheckpointId,
+    fail_point::{FailPoints, Point},
     operator::{OpenContext, SnapshotBuilder, Stateful, StepError, call_away, decode, encode},
     output::{Commit, Tail, TailControl},
     panic_site::running,
@@ -27,21 +27,18 @@ pub(crate) fn sink_context(uid: &str, context: &OpenContext) -> SinkContext {
 }
 
 /// A two-phase sink's part of a subtask.
-///
-/// Invariant: `prepared` holds every transaction that this attempt has prepared and not yet reported published, in the order of the barriers. Each
-/// snapshot carries those at or below its own checkpoint.
 pub(crate) struct TwoPhaseTail<T, S: TwoPhaseSink<T>> {
     step: StepIndex,
     uid: Arc<str>,
     sink: Arc<S>,
     writer: Option<S::Writer>,
-    prepared: VecDeque<PreparedTransaction>,
     records_out: u64,
+    fail_points: FailPoints,
 }
 
 impl<T, S: TwoPhaseSink<T>> TwoPhaseTail<T, S> {
     pub(crate) fn new(step: StepIndex, uid: Arc<str>, sink: Arc<S>) -> Self {
-        Self { step, uid, sink, writer: None, prepared: VecDeque::new(), records_out: 0 }
+        Self { step, uid, sink, writer: None, records_out: 0, fail_points: FailPoints::default() }
     }
 }
 
@@ -55,22 +52,27 @@ impl<T: 'static, S: TwoPhaseSink<T>> Stateful for TwoPhaseTail<T, S> {
         for (_, snapshot) in mine.filter(|(_, snapshot)| !snapshot.state.is_empty()) {
             restored.push(decode_writer_state::<T, S>(&self.uid, &snapshot.state, &context.state_place)?);
         }
-        let writer =
-            running(self.step, || self.sink.open(&sink_context(&self.uid, context), context.subtask, restored));
+        self.fail_points = context.fail_points.clone();
+        let open = || self.sink.open(&sink_context(&self.uid, context), context.subtask, restored);
+        let (points, checkpoint) = ([Point::OpenBefore, Point::OpenAfter], context.restored.checkpoint);
+        let writer = self.fail_points.around(points, None, checkpoint, || running(self.step, open));
         self.writer = Some(writer.map_err(|error| Error::operator(&location, error))?);
         Ok(())
     }
 
     fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError> {
         let writer = self.writer.as_mut().ok_or("the sink was not opened")?;
-        let frozen = running(self.step, || writer.freeze(snapshot.checkpoint, snapshot.last));
+        let (checkpoint, last) = (snapshot.checkpoint, snapshot.last);
+        let freeze = || running(self.step, || writer.freeze(checkpoint, last));
+        let frozen = self.fail_points.around([Point::FreezeBefore, Point::FreezeAfter], None, checkpoint, freeze);
         let (frozen, state) = frozen.map_err(|cause| StepError { step: self.step, cause })?;
         let operator = OperatorSnapshot { state: encode(&state)?, transactions: Vec::new() };
         snapshot.operators.push((self.uid.to_string(), operator));
-        let sink = self.sink.clone();
-        let step = self.step;
+        let (sink, step, fail_points) = (self.sink.clone(), self.step, self.fail_points.clone());
         snapshot.pre_commit = Some(Box::new(move || {
-            running(step, || sink.pre_commit(frozen))?.map(|transaction| encode(&transaction)).transpose()
+            let pre_commit = || sink.pre_commit(frozen)?.map(|transaction| encode(&transaction)).transpose();
+            let points = [Point::PreCommitBefore, Point::PreCommitAfter];
+            call_away(step, || fail_points.around(points, None, checkpoint, pre_commit))
         }));
         Ok(())
     }
@@ -94,34 +96,19 @@ impl<T: 'static, S: TwoPhaseSink<T>> TailControl for TwoPhaseTail<T, S> {
         std::mem::take(&mut self.records_out)
     }
 
-    fn is_two_phase(&self) -> bool {
-        true
+    fn two_phase_sink(&self) -> Option<&str> {
+        Some(&self.uid)
     }
 
-    fn prepared(&mut self, checkpoint: CheckpointId, transaction: Option<Vec<u8>>) {
-        self.prepared.extend(transaction.map(|bytes| PreparedTransaction { checkpoint, bytes }));
-    }
-
-    fn transactions_up_to(&self, checkpoint: CheckpointId) -> Option<(String, Vec<PreparedTransaction>)> {
-        let carried =
-            self.prepared.iter().filter(|transaction| transaction.checkpoint <= checkpoint).cloned().collect();
-        Some((self.uid.to_string(), carried))
-    }
-
-    fn commit_up_to(&mut self, checkpoint: CheckpointId) -> Option<Commit> {
-        let due: Vec<_> =
-            self.prepared.iter().filter(|transaction| transaction.checkpoint <= checkpoint).cloned().collect();
-        if due.is_empty() {
-            return None;
-        }
-        let (sink, step) = (self.sink.clone(), self.step);
-        Some(Box::new(move || {
-            due.iter().try_for_each(|transaction| call_away(step, || sink.commit(&decode(&transaction.bytes)?)))
-        }))
-    }
-
-    fn committed(&mut self, checkpoint: CheckpointId) {
-        self.prepared.retain(|transaction| transaction.checkpoint > checkpoint);
+    fn publication(&self, due: Vec<PreparedTransaction>) -> Commit {
+        let (sink, step, fail_points) = (self.sink.clone(), self.step, self.fail_points.clone());
+        Box::new(move || {
+            due.iter().try_for_each(|transaction| {
+                let commit = || sink.commit(&decode(&transaction.bytes)?);
+                let points = [Point::CommitBefore, Point::CommitAfter];
+                call_away(step, || fail_points.around(points, None, transaction.checkpoint, commit))
+            })
+        })
     }
 }
 
@@ -141,7 +128,8 @@ pub(crate) trait SinkRecovery: Send + Sync {
     fn owner(&self) -> Result<Ownership, BoxError>;
     fn place(&self) -> String;
     fn claim(&self, context: &SinkContext) -> Result<(), BoxError>;
-    fn recover(&self, context: &SinkContext, snapshots: &[OperatorSnapshot]) -> Result<(), Error>;
+    /// An error that is an [`Error`] is a refusal.
+    fn recover(&self, context: &SinkContext, snapshots: &[OperatorSnapshot]) -> Result<(), BoxError>;
 }
 
 /// Ties a sink to its record type.
@@ -163,7 +151,7 @@ impl<T: 'static, S: TwoPhaseSink<T>> SinkRecovery for Recovery<T, S> {
         self.sink.claim(context)
     }
 
-    fn recover(&self, context: &SinkContext, snapshots: &[OperatorSnapshot]) -> Result<(), Error> {
+    fn recover(&self, context: &SinkContext, snapshots: &[OperatorSnapshot]) -> Result<(), BoxError> {
         let uid = &context.operator;
         let mut prepared: Vec<_> = snapshots.iter().flat_map(|snapshot| &snapshot.transactions).collect();
         prepared.sort_by_key(|transaction| transaction.checkpoint);
@@ -178,14 +166,7 @@ impl<T: 'static, S: TwoPhaseSink<T>> SinkRecovery for Recovery<T, S> {
         for snapshot in snapshots.iter().filter(|snapshot| !snapshot.state.is_empty()) {
             writers.push(decode_writer_state::<T, S>(uid, &snapshot.state, &context.state_place)?);
         }
-        self.sink.recover(context, transactions, &writers).map_err(|error| {
-            let message = format!(
-                "job '{}', sink '{uid}' could not take up its output in {}",
-                context.job_name,
-                self.sink.place()
-            );
-            Error::new(crate::ErrorKind::Operator, message, Some(error))
-        })
+        self.sink.recover(context, transactions, &writers)
     }
 }
 

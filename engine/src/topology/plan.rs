@@ -9,7 +9,8 @@ use crate::{
         snapshot::{CheckpointCommit, CheckpointMetadata, OperatorKind, OperatorRecord, OperatorSnapshot, SubtaskId},
         store::StateReader,
     },
-    error::{Error, ErrorKind},
+    error::{BoxError, Error, ErrorKind},
+    fail_point::{FailPoints, Point},
     id::{Attempt, ChannelIndex, CheckpointId, JobId, SubtaskIndex},
     operator::{OpenContext, keyed::STATE},
     panic_site,
@@ -33,6 +34,8 @@ pub struct Settings {
     pub batch_size: usize,
     /// When checkpoints are taken.
     pub checkpoints: CheckpointConfig,
+    /// Where a harness makes it fail.
+    pub fail_points: FailPoints,
 }
 
 /// The most records per batch: memory is reserved for a whole one.
@@ -104,6 +107,7 @@ impl Plan {
             max_parallelism: self.settings.max_parallelism,
             subtasks: subtasks.collect(),
             operators: self.operators().map(|(_, layout)| layout).collect(),
+            fail_points: self.settings.fail_points.clone(),
         }
     }
 
@@ -165,7 +169,7 @@ impl Plan {
             draining: false,
             operators,
         };
-        Ok(CheckpointCommit { metadata, deltas: Vec::new() })
+        Ok(CheckpointCommit { metadata, deltas: Vec::new(), fail_points: self.settings.fail_points.clone() })
     }
 
     /// Refuses a checkpoint that this topology cannot go on from.
@@ -216,24 +220,33 @@ impl Plan {
         sinks.filter_map(|(chain, operator)| Some((operator.uid, self.graph.chains[chain].sink.as_deref()?)))
     }
 
-    /// Calls user code outside of any subtask; its panic is an error that names it.
-    fn call<R>(&self, kind: &str, uid: &str, code: impl FnOnce() -> R) -> Result<R, Error> {
-        panic_site::catch(code).map_err(|(_, message)| {
-            Error::new(ErrorKind::Panic, format!("job '{}', {kind} '{uid}' panicked: {message}", self.name), None)
-        })
+    /// Calls a sink outside of any subtask, between two fail points; its panic is an error that names it.
+    fn call_sink<R>(
+        &self,
+        uid: &str,
+        points: [Point; 2],
+        checkpoint: CheckpointId,
+        code: impl FnOnce() -> Result<R, BoxError>,
+    ) -> Result<Result<R, BoxError>, Error> {
+        panic_site::catch(|| self.settings.fail_points.around(points, None, checkpoint, code)).map_err(
+            |(_, message)| {
+                Error::new(ErrorKind::Panic, format!("job '{}', sink '{uid}' panicked: {message}", self.name), None)
+            },
+        )
     }
 
     /// Refuses a sink whose place is not that of the state: another job's, or one that lost its owner's mark after the job began. `restored` is
     /// what the state holds, if anything. Changes nothing. May block.
-    pub fn check_sinks(&self, restored: Option<&CheckpointMetadata>, place: &str) -> Result<(), Error> {
+    pub fn check_sinks(&self, restored: Option<&CheckpointMetadata>, place: &str, is_first: bool) -> Result<(), Error> {
+        let stored = restored.map_or(CheckpointId(0), |checkpoint| checkpoint.checkpoint);
         for (uid, sink) in self.sinks() {
-            let owner = self.call("sink", &uid, || sink.owner())?.map_err(|error| {
-                Error::new(
-                    ErrorKind::Refused,
-                    format!("job '{}', sink '{uid}': it cannot be told whose {} is", self.name, sink.place()),
-                    Some(error),
-                )
-            })?;
+            let owner = self
+                .call_sink(&uid, [Point::OwnerBefore, Point::OwnerAfter], stored, || sink.owner())?
+                .map_err(|error| {
+                    let message =
+                        format!("job '{}', sink '{uid}': it cannot be told whose {} is", self.name, sink.place());
+                    Error::new(no_place(is_first), message, Some(error))
+                })?;
             let output = sink.place();
             let job = restored.map(|checkpoint| checkpoint.job);
             let began = restored.is_some_and(|checkpoint| checkpoint.checkpoint > CheckpointId(0));
@@ -260,7 +273,13 @@ impl Plan {
 
     /// Claims every two-phase sink's place, publishes what the checkpoint has prepared, and clears away what dead attempts left. To be called
     /// once an attempt before anything runs, with nothing of the attempt before still running. May block.
-    pub fn recover_sinks(&self, checkpoint: &CheckpointMetadata, attempt: Attempt, place: &str) -> Result<(), Error> {
+    pub fn recover_sinks(
+        &self,
+        checkpoint: &CheckpointMetadata,
+        attempt: Attempt,
+        place: &str,
+        is_first: bool,
+    ) -> Result<(), Error> {
         for (uid, sink) in self.sinks() {
             let context = SinkContext {
                 job: checkpoint.job,
@@ -270,15 +289,24 @@ impl Plan {
                 restored: checkpoint.checkpoint,
                 state_place: place.to_string(),
             };
-            self.call("sink", &uid, || sink.claim(&context))?.map_err(|error| {
-                Error::new(
-                    ErrorKind::Refused,
-                    format!("job '{}', sink '{uid}' cannot use {}", self.name, sink.place()),
-                    Some(error),
-                )
+            let claimed = [Point::ClaimBefore, Point::ClaimAfter];
+            self.call_sink(&uid, claimed, checkpoint.checkpoint, || sink.claim(&context))?.map_err(|error| {
+                let message = format!("job '{}', sink '{uid}' cannot use {}", self.name, sink.place());
+                Error::new(no_place(is_first), message, Some(error))
             })?;
             let stored = checkpoint.operators.iter().find(|operator| operator.uid == uid);
-            self.call("sink", &uid, || sink.recover(&context, stored.map_or(&[], |operator| &operator.subtasks)))??;
+            let snapshots = stored.map_or(&[][..], |operator| &operator.subtasks);
+            let recovered = [Point::RecoverBefore, Point::RecoverAfter];
+            let result =
+                self.call_sink(&uid, recovered, checkpoint.checkpoint, || sink.recover(&context, snapshots))?;
+            result.map_err(|error| match error.downcast::<Error>() {
+                Ok(refusal) => *refusal,
+                Err(error) => {
+                    let output = sink.place();
+                    let message = format!("job '{}', sink '{uid}' could not take up its output in {output}", self.name);
+                    Error::new(ErrorKind::Operator, message, Some(error))
+                }
+            })?;
         }
         Ok(())
     }
@@ -303,6 +331,7 @@ impl Plan {
                 max_parallelism: self.settings.max_parallelism,
                 restored: restored.clone(),
                 reader: reader.clone(),
+                fail_points: self.settings.fail_points.clone(),
                 state_place: place.clone(),
             };
             self.deploy_subtask(id, context, &offsets)
@@ -353,6 +382,12 @@ impl Plan {
         }
         offsets
     }
+}
+
+/// What it is that a sink cannot have its place: at a process's first try a refusal, which whoever started the job is told at once; later on, when the same sink has had
+/// it before, a failure that may pass.
+fn no_place(is_first: bool) -> ErrorKind {
+    if is_first { ErrorKind::Refused } else { ErrorKind::Operator }
 }
 
 fn steps(graph: &Graph) -> impl Iterator<Item = (StepIndex, &crate::topology::graph::StepInfo)> {

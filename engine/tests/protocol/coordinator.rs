@@ -1,12 +1,14 @@
 //! The coordinator, driven by hand: two subtasks of a source and one two-phase sink.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cofferdam_engine::{
     Attempt, CheckpointId, JobId, ProcessingTime, SubtaskIndex,
     checkpoint::{
         config::CheckpointConfig,
-        coordinator::{Coordinator, CoordinatorEffect, JobLayout, OperatorLayout},
+        coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput, JobLayout, OperatorLayout, SubtaskReport},
         snapshot::{OperatorKind, OperatorSnapshot, SnapshotStats, SubtaskId, SubtaskSnapshot},
         store::CommitStats,
     },
@@ -33,6 +35,7 @@ fn layout() -> Arc<JobLayout> {
         max_parallelism: 8,
         subtasks: ALL.iter().map(|id| (*id, format!("{} [{}]", id.chain, id.index))).collect::<BTreeMap<_, _>>(),
         operators: vec![operator("in", OperatorKind::Source, 0), operator("out", OperatorKind::TwoPhaseSink, 1)],
+        fail_points: Default::default(),
     })
 }
 
@@ -49,6 +52,15 @@ fn snapshot(finished: bool) -> SubtaskSnapshot {
     let state = OperatorSnapshot { state: vec![1], transactions: Vec::new() };
     let operators = vec![("in".to_string(), state)];
     SubtaskSnapshot { deltas: Vec::new(), operators, finished, stats: SnapshotStats::default() }
+}
+
+fn acknowledged(id: SubtaskId, checkpoint: u64, finished: bool) -> CoordinatorInput {
+    let report = SubtaskReport::Acknowledged(CheckpointId(checkpoint), Box::new(snapshot(finished)));
+    CoordinatorInput::Report(id, report)
+}
+
+fn declined(checkpoint: u64) -> CoordinatorInput {
+    CoordinatorInput::Report(SINK, SubtaskReport::Declined(CheckpointId(checkpoint), "because".to_string()))
 }
 
 /// Effects in short, without the records of statistics.
@@ -70,6 +82,7 @@ const NOTHING: [&str; 0] = [];
 
 /// What a test does to a coordinator, answered in short.
 trait Drive {
+    fn does(&mut self, input: CoordinatorInput, now: ProcessingTime) -> Vec<CoordinatorEffect>;
     fn ticks(&mut self, now: ProcessingTime) -> Vec<String>;
     fn acknowledges(&mut self, id: SubtaskId, checkpoint: u64, finished: bool, now: ProcessingTime) -> Vec<String>;
     fn all_acknowledge(&mut self, checkpoint: u64, finished: bool, now: ProcessingTime) -> Vec<String>;
@@ -80,12 +93,16 @@ trait Drive {
 }
 
 impl Drive for Coordinator {
+    fn does(&mut self, input: CoordinatorInput, now: ProcessingTime) -> Vec<CoordinatorEffect> {
+        self.step(input, now).unwrap()
+    }
+
     fn ticks(&mut self, now: ProcessingTime) -> Vec<String> {
-        short(&self.tick(now))
+        short(&self.does(CoordinatorInput::Tick, now))
     }
 
     fn acknowledges(&mut self, id: SubtaskId, checkpoint: u64, finished: bool, now: ProcessingTime) -> Vec<String> {
-        short(&self.acknowledge(id, CheckpointId(checkpoint), snapshot(finished), now))
+        short(&self.does(acknowledged(id, checkpoint, finished), now))
     }
 
     fn all_acknowledge(&mut self, checkpoint: u64, finished: bool, now: ProcessingTime) -> Vec<String> {
@@ -93,19 +110,21 @@ impl Drive for Coordinator {
     }
 
     fn commits(&mut self, checkpoint: u64, now: ProcessingTime) -> Vec<String> {
-        short(&self.committed(CheckpointId(checkpoint), CommitStats::default(), now))
+        short(&self.does(CoordinatorInput::Committed(CheckpointId(checkpoint), CommitStats::default()), now))
     }
 
     fn declines(&mut self, checkpoint: u64, now: ProcessingTime) -> Vec<String> {
-        short(&self.decline(SINK, CheckpointId(checkpoint), "because", now))
+        short(&self.does(declined(checkpoint), now))
     }
 
     fn all_finish(&mut self, now: ProcessingTime) -> Vec<String> {
-        ALL.iter().flat_map(|id| short(&self.finished(*id, now))).collect()
+        ALL.iter()
+            .flat_map(|id| short(&self.does(CoordinatorInput::Report(*id, SubtaskReport::Finished), now)))
+            .collect()
     }
 
     fn publishes(&mut self, checkpoint: u64) -> Vec<String> {
-        short(&self.published(SINK, CheckpointId(checkpoint)))
+        short(&self.does(CoordinatorInput::Report(SINK, SubtaskReport::Published(CheckpointId(checkpoint))), at(0)))
     }
 }
 
@@ -164,8 +183,7 @@ fn completed_is_announced_when_the_store_has_made_it_durable() {
 #[test]
 fn a_commit_holds_every_operators_snapshots_and_names_the_attempt() {
     let mut coordinator = pending();
-    let effects: Vec<_> =
-        ALL.iter().flat_map(|id| coordinator.acknowledge(*id, CheckpointId(7), snapshot(false), at(110))).collect();
+    let effects: Vec<_> = ALL.iter().flat_map(|id| coordinator.does(acknowledged(*id, 7, false), at(110))).collect();
     let [CoordinatorEffect::Commit(commit)] = &effects[..] else { panic!("{effects:?}") };
     let metadata = &commit.metadata;
     assert_eq!((metadata.attempt, metadata.checkpoint, metadata.finished), (Attempt(3), CheckpointId(7), false));
@@ -195,7 +213,7 @@ fn a_checkpoint_that_is_being_committed_is_never_aborted() {
 #[test]
 fn there_is_one_checkpoint_at_a_time() {
     let mut coordinator = coordinator(CheckpointConfig::every(ms(100)).timeout(ms(1000)));
-    coordinator.tick(at(100));
+    coordinator.does(CoordinatorInput::Tick, at(100));
     assert_eq!(coordinator.ticks(at(300)), NOTHING, "7 is pending");
     coordinator.all_acknowledge(7, false, at(300));
     assert_eq!(coordinator.ticks(at(400)), NOTHING, "7 is being committed");
@@ -204,7 +222,7 @@ fn there_is_one_checkpoint_at_a_time() {
 #[test]
 fn the_next_checkpoint_keeps_the_pause() {
     let mut coordinator = coordinator(CheckpointConfig::every(ms(100)).min_pause(ms(70)));
-    coordinator.tick(at(100));
+    coordinator.does(CoordinatorInput::Tick, at(100));
     coordinator.all_acknowledge(7, false, at(180));
     assert_eq!(coordinator.commits(7, at(190)), ["completed 7"]);
     assert_eq!(coordinator.deadline(), Some(at(260)));
@@ -237,9 +255,9 @@ fn the_end_of_every_input_triggers_the_final_checkpoint_even_without_an_interval
 #[test]
 fn a_checkpoint_under_way_when_the_input_ends_is_followed_by_the_final_one() {
     let mut coordinator = pending();
-    coordinator.acknowledge(SOURCES[0], CheckpointId(7), snapshot(false), at(101));
+    coordinator.does(acknowledged(SOURCES[0], 7, false), at(101));
     assert_eq!(coordinator.all_finish(at(102)), NOTHING);
-    coordinator.acknowledge(SOURCES[1], CheckpointId(7), snapshot(true), at(103));
+    coordinator.does(acknowledged(SOURCES[1], 7, true), at(103));
     assert_eq!(coordinator.acknowledges(SINK, 7, true, at(104)), ["commit 7"]);
     assert_eq!(coordinator.commits(7, at(105)), ["completed 7", "trigger 8"], "7 was not final: one had not finished");
 }
@@ -280,7 +298,7 @@ fn the_last_completion_is_announced_until_every_sink_has_published() {
 #[test]
 fn stop_takes_a_last_checkpoint_behind_which_sources_halt() {
     let mut coordinator = coordinator(CheckpointConfig::default());
-    assert_eq!(short(&coordinator.stop(at(5))), ["trigger 7 and halt"]);
+    assert_eq!(short(&coordinator.does(CoordinatorInput::Stop, at(5))), ["trigger 7 and halt"]);
     coordinator.all_acknowledge(7, false, at(6));
     assert_eq!(coordinator.commits(7, at(7)), ["completed 7"]);
     assert_eq!(coordinator.publishes(7), ["done Stopped"]);
@@ -289,18 +307,18 @@ fn stop_takes_a_last_checkpoint_behind_which_sources_halt() {
 #[test]
 fn stop_waits_for_the_checkpoint_under_way_and_then_takes_its_own() {
     let mut pending = pending();
-    assert_eq!(short(&pending.stop(at(101))), NOTHING);
+    assert_eq!(short(&pending.does(CoordinatorInput::Stop, at(101))), NOTHING);
     pending.all_acknowledge(7, false, at(102));
     assert_eq!(pending.commits(7, at(103)), ["completed 7", "trigger 8 and halt"]);
     let mut committing = committing();
-    assert_eq!(short(&committing.stop(at(111))), NOTHING);
+    assert_eq!(short(&committing.does(CoordinatorInput::Stop, at(111))), NOTHING);
     assert_eq!(committing.commits(7, at(112)), ["completed 7", "trigger 8 and halt"]);
 }
 
 #[test]
 fn a_stop_whose_checkpoint_fails_is_tried_again_with_halt() {
     let mut coordinator = pending();
-    coordinator.stop(at(101));
+    coordinator.does(CoordinatorInput::Stop, at(101));
     assert_eq!(coordinator.declines(7, at(102)), ["aborted 7"]);
     assert_eq!(coordinator.ticks(at(302)), ["trigger 8 and halt"]);
     assert_eq!(coordinator.declines(8, at(303)), ["aborted 8"]);
@@ -310,7 +328,7 @@ fn a_stop_whose_checkpoint_fails_is_tried_again_with_halt() {
 #[test]
 fn stopping_a_job_whose_input_has_ended_finishes_it() {
     let mut coordinator = coordinator(CheckpointConfig::default());
-    coordinator.stop(at(0));
+    coordinator.does(CoordinatorInput::Stop, at(0));
     coordinator.all_finish(at(1));
     coordinator.all_acknowledge(7, true, at(2));
     coordinator.commits(7, at(3));
@@ -320,9 +338,8 @@ fn stopping_a_job_whose_input_has_ended_finishes_it() {
 #[test]
 fn drain_ends_the_input_and_marks_the_checkpoints_that_follow() {
     let mut coordinator = pending();
-    assert_eq!(short(&coordinator.drain()), ["end input"]);
-    let effects: Vec<_> =
-        ALL.iter().flat_map(|id| coordinator.acknowledge(*id, CheckpointId(7), snapshot(false), at(110))).collect();
+    assert_eq!(short(&coordinator.does(CoordinatorInput::Drain, at(0))), ["end input"]);
+    let effects: Vec<_> = ALL.iter().flat_map(|id| coordinator.does(acknowledged(*id, 7, false), at(110))).collect();
     let [CoordinatorEffect::Commit(commit)] = &effects[..] else { panic!("{effects:?}") };
     assert!(commit.metadata.draining, "whoever goes on from it must go on draining");
 }
@@ -330,7 +347,7 @@ fn drain_ends_the_input_and_marks_the_checkpoints_that_follow() {
 #[test]
 fn an_aborted_checkpoint_leaves_its_reason() {
     let mut coordinator = pending();
-    let effects = coordinator.decline(SINK, CheckpointId(7), "because", at(120));
+    let effects = coordinator.does(declined(7), at(120));
     let reasons: Vec<_> = effects
         .iter()
         .filter_map(|effect| match effect {

@@ -15,7 +15,7 @@ const MODES: [CheckpointMode; 2] = [ExactlyOnce, AtLeastOnce];
 /// A gate over three channels that collects checkpoint 5, whose barrier is in on channel 0, and has handled all up to 2.
 fn collecting(mode: CheckpointMode) -> Gate {
     let mut gate = Gate(InputGate::new(3, mode, 4, CheckpointId(2)));
-    assert_eq!(gate.receive(0, barrier(5)), Seen::Nothing);
+    assert_eq!(gate.receive(0, barrier(5)), Seen::Collecting(5));
     assert_eq!(gate.collecting(), Some(5));
     gate
 }
@@ -39,7 +39,7 @@ fn a_collecting_gate_delivers_batches_of_channels_whose_barrier_is_out() {
 #[test]
 fn a_batch_behind_the_barrier_waits_in_exactly_once_mode_only() {
     let mut gate = collecting(ExactlyOnce);
-    assert_eq!(gate.receive(0, batch(7)), Seen::Nothing);
+    assert_eq!(gate.receive(0, batch(7)), Seen::Stashed(5));
     assert_eq!(gate.replay(), [], "it waits for the alignment");
     assert_eq!(collecting(AtLeastOnce).receive(0, batch(7)), Seen::Delivered(7));
 }
@@ -66,7 +66,7 @@ fn the_last_barrier_aligns() {
         assert_eq!(gate.receive(1, barrier(5)), Seen::Aligned(5));
         assert_eq!(gate.collecting(), None);
         assert_eq!(gate.receive(0, barrier(5)), Seen::Nothing, "handled");
-        assert_eq!(gate.receive(0, barrier(6)), Seen::Nothing);
+        assert_eq!(gate.receive(0, barrier(6)), Seen::Collecting(6));
         assert_eq!(gate.collecting(), Some(6));
     }
 }
@@ -103,7 +103,7 @@ fn a_newer_barrier_declines_the_checkpoint_being_collected_and_is_collected() {
 #[test]
 fn a_newer_barrier_behind_the_barrier_waits_in_exactly_once_mode_only() {
     let mut gate = collecting(ExactlyOnce);
-    assert_eq!(gate.receive(0, barrier(8)), Seen::Nothing);
+    assert_eq!(gate.receive(0, barrier(8)), Seen::Stashed(5));
     assert_eq!(gate.collecting(), Some(5));
     assert_eq!(collecting(AtLeastOnce).receive(0, barrier(8)), Seen::Declined(5));
 }
@@ -131,7 +131,7 @@ fn the_last_channel_to_end_ends_the_input() {
 #[test]
 fn an_end_behind_the_barrier_waits_in_exactly_once_mode_only() {
     let mut gate = collecting(ExactlyOnce);
-    assert_eq!(gate.receive(0, end()), Seen::Nothing);
+    assert_eq!(gate.receive(0, end()), Seen::Stashed(5));
     assert_eq!(gate.receive(1, end()), Seen::Ended { all: false }, "an open channel ends at once");
     assert_eq!(collecting(AtLeastOnce).receive(0, end()), Seen::Ended { all: false });
 }
@@ -141,10 +141,10 @@ fn ended_channels_still_align() {
     for mode in MODES {
         let mut gate = Gate::new(2, mode, 4);
         assert_eq!(gate.receive(0, end()), Seen::Ended { all: false });
-        assert_eq!(gate.receive(1, barrier(1)), Seen::Nothing, "not without the ended channel");
+        assert_eq!(gate.receive(1, barrier(1)), Seen::Collecting(1), "not without the ended channel");
         assert_eq!(gate.receive(0, barrier(1)), Seen::Aligned(1));
         assert_eq!(gate.receive(1, end()), Seen::Ended { all: true });
-        assert_eq!(gate.receive(0, barrier(2)), Seen::Nothing);
+        assert_eq!(gate.receive(0, barrier(2)), Seen::Collecting(2));
         assert_eq!(gate.receive(1, barrier(2)), Seen::Aligned(2));
     }
 }
@@ -159,7 +159,7 @@ fn a_cancelled_checkpoint_is_over_and_unblocks() {
             assert_eq!(gate.collecting(), None);
             let replayed = gate.replay();
             match mode {
-                ExactlyOnce => assert_eq!((early, replayed), (Seen::Nothing, vec![Seen::Delivered(7)])),
+                ExactlyOnce => assert_eq!((early, replayed), (Seen::Stashed(5), vec![Seen::Delivered(7)])),
                 AtLeastOnce => assert_eq!((early, replayed), (Seen::Delivered(7), vec![])),
             }
             assert_eq!(gate.receive(1, barrier(cancelled)), Seen::Nothing, "it came late");
@@ -228,7 +228,7 @@ fn each_channels_stash_is_replayed_in_its_order() {
     gate.receive(1, barrier(1));
     gate.receive(0, barrier(1));
     for (channel, record) in [(1, 10), (0, 1), (0, 2), (1, 11), (0, 3)] {
-        assert_eq!(gate.receive(channel, batch(record)), Seen::Nothing);
+        assert_eq!(gate.receive(channel, batch(record)), Seen::Stashed(1));
     }
     assert_eq!(gate.receive(2, barrier(1)), Seen::Aligned(1));
     let replayed = gate.replay();
@@ -245,10 +245,10 @@ fn a_newer_barrier_met_in_the_replay_is_aligned_in_its_turn_and_stops_its_channe
     let mut gate = Gate::new(2, ExactlyOnce, 8);
     gate.receive(0, barrier(1));
     for element in [batch(1), barrier(2), batch(2), end()] {
-        assert_eq!(gate.receive(0, element), Seen::Nothing);
+        assert_eq!(gate.receive(0, element), Seen::Stashed(1));
     }
     assert_eq!(gate.receive(1, barrier(1)), Seen::Aligned(1));
-    assert_eq!(gate.replay(), [Seen::Delivered(1), Seen::Nothing], "up to the barrier, which is collected");
+    assert_eq!(gate.replay(), [Seen::Delivered(1), Seen::Collecting(2)], "up to the barrier, which is collected");
     assert_eq!(gate.collecting(), Some(2));
     assert!(gate.can_read(1), "the other channel is read meanwhile");
     assert_eq!(gate.receive(1, batch(20)), Seen::Delivered(20));

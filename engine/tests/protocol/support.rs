@@ -37,7 +37,9 @@ pub enum Seen {
     Delivered(u64),
     Ended { all: bool },
     Aligned(u64),
+    Collecting(u64),
     Declined(u64),
+    Stashed(u64),
     Nothing,
 }
 
@@ -51,7 +53,9 @@ impl From<GateEvent> for Seen {
             }
             GateEvent::EndOfInput { all } => Self::Ended { all },
             GateEvent::Aligned(aligned) => Self::Aligned(aligned.barrier.checkpoint.0),
+            GateEvent::Collecting(checkpoint) => Self::Collecting(checkpoint.0),
             GateEvent::Declined(checkpoint) => Self::Declined(checkpoint.0),
+            GateEvent::Stashed(checkpoint) => Self::Stashed(checkpoint.0),
             GateEvent::Nothing => Self::Nothing,
         }
     }

@@ -6,6 +6,7 @@ use cofferdam_engine::{
     Batch, ChannelIndex, CheckpointId, Clock as _, Error, ErrorKind, Record, StreamElement,
     checkpoint::{
         config::CheckpointMode,
+        coordinator::SubtaskReport,
         gate::{GateEvent, InputGate},
         snapshot::{SubtaskId, SubtaskSnapshot},
     },
@@ -13,7 +14,7 @@ use cofferdam_engine::{
     topology::plan::{Deployed, Plan},
 };
 
-use super::{Output, snapshot::Restored};
+use super::{Emitted, snapshot::Restored};
 use crate::{
     channel::Channel,
     clock::VirtualClock,
@@ -33,7 +34,7 @@ pub(super) struct Driver<O> {
     gate: InputGate,
     acknowledged: BTreeMap<CheckpointId, Vec<SubtaskSnapshot>>,
     pub(super) clock: VirtualClock,
-    pub(super) output: Vec<Output<O>>,
+    pub(super) output: Vec<Emitted<O>>,
 }
 
 impl<O: Record> Driver<O> {
@@ -51,7 +52,7 @@ impl<O: Record> Driver<O> {
             return Err(Error::new(ErrorKind::InvalidTopology, message, None));
         };
         let outputs = sources.iter().chain(&steps).flat_map(|one| &one.outputs);
-        let channels = outputs.map(|output| (*output, Channel::new(usize::MAX))).collect();
+        let channels = outputs.map(|output| (*output, Channel::new(usize::MAX, None))).collect();
         let last = restored.metadata.checkpoint;
         let mut driver = Self {
             parts: Vec::new(),
@@ -142,7 +143,7 @@ impl<O: Record> Driver<O> {
     /// Steps without sinks want nothing done but this.
     fn note(&mut self, effects: Vec<SubtaskEffect>) {
         for effect in effects {
-            if let SubtaskEffect::Acknowledge(checkpoint, snapshot) = effect {
+            if let SubtaskEffect::Report(SubtaskReport::Acknowledged(checkpoint, snapshot)) = effect {
                 self.acknowledged.entry(checkpoint).or_default().push(*snapshot);
             }
         }
@@ -165,13 +166,13 @@ impl<O: Record> Driver<O> {
             GateEvent::Deliver(batch) => {
                 let batch: Box<dyn Any> = batch;
                 match batch.downcast::<Vec<O>>() {
-                    Ok(records) => self.output.extend(records.into_iter().map(Output::Record)),
+                    Ok(records) => self.output.extend(records.into_iter().map(Emitted::Record)),
                     Err(_) => unreachable!("the last stream's type is the harness's"),
                 }
             }
-            GateEvent::Aligned(aligned) => self.output.push(Output::Barrier(aligned.barrier.checkpoint)),
-            GateEvent::EndOfInput { all: true } => self.output.push(Output::End),
-            GateEvent::EndOfInput { all: false } | GateEvent::Declined(_) | GateEvent::Nothing => {}
+            GateEvent::Aligned(aligned) => self.output.push(Emitted::Barrier(aligned.barrier.checkpoint)),
+            GateEvent::EndOfInput { all: true } => self.output.push(Emitted::End),
+            _ => {}
         }
     }
 }

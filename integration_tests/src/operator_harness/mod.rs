@@ -27,7 +27,7 @@ use self::{driver::Driver, snapshot::Restored};
 
 /// One thing that came out of the steps in an [`OperatorHarness`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output<T> {
+pub enum Emitted<T> {
     /// A record.
     Record(T),
     /// A barrier, once it has left every subtask: what is before it belongs to the checkpoint, what is behind it does not.
@@ -66,7 +66,7 @@ impl Default for Shape {
 /// The engine has no watermarks yet, so neither has the harness.
 ///
 /// ```
-/// use cofferdam_testkit::{OperatorHarness, Output};
+/// use cofferdam_testkit::{OperatorHarness, Emitted};
 ///
 /// # fn main() -> Result<(), cofferdam_engine::Error> {
 /// let mut counts = OperatorHarness::<String, _>::new(|words| {
@@ -76,8 +76,8 @@ impl Default for Shape {
 /// let snapshot = counts.snapshot()?;
 /// counts.push("to".to_string())?;
 ///
-/// let count = |word: &str, count| Output::Record((word.to_string(), count));
-/// let barrier = Output::Barrier(snapshot.checkpoint());
+/// let count = |word: &str, count| Emitted::Record((word.to_string(), count));
+/// let barrier = Emitted::Barrier(snapshot.checkpoint());
 /// assert_eq!(counts.take_output(), [count("to", 1), barrier, count("to", 2)]);
 ///
 /// // Three subtasks go on from the snapshot: what came after it has not happened.
@@ -239,15 +239,15 @@ impl<I: Record, O: Record> OperatorHarness<I, O> {
     }
 
     /// What came out since the last time.
-    pub fn take_output(&mut self) -> Vec<Output<O>> {
+    pub fn take_output(&mut self) -> Vec<Emitted<O>> {
         std::mem::take(&mut self.driver.output)
     }
 
     /// The records among what came out since the last time.
     pub fn take_records(&mut self) -> Vec<O> {
         let record = |output| match output {
-            Output::Record(record) => Some(record),
-            Output::Barrier(_) | Output::End => None,
+            Emitted::Record(record) => Some(record),
+            Emitted::Barrier(_) | Emitted::End => None,
         };
         self.take_output().into_iter().filter_map(record).collect()
     }
@@ -270,6 +270,8 @@ impl<I: Record, O: Record> OperatorHarness<I, O> {
 fn plan(topology: &Rc<dyn Fn() -> Topology>, shape: Shape) -> Result<Plan, Error> {
     let Shape { parallelism, max_parallelism, .. } = shape;
     // Small batches, so that outputs fill up within a turn.
-    let settings = Settings { parallelism, max_parallelism, batch_size: 2, checkpoints: Default::default() };
+    let checkpoints = Default::default();
+    let settings =
+        Settings { parallelism, max_parallelism, batch_size: 2, checkpoints, fail_points: Default::default() };
     Ok(Plan::new(topology(), settings)?)
 }

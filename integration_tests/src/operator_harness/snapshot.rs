@@ -48,7 +48,7 @@ impl Snapshot {
             CheckpointMetadata { checkpoint, attempt: restored.attempt, finished, ..restored.metadata.clone() };
         let deltas = subtasks.into_iter().flat_map(|subtask| subtask.deltas).collect();
         let mut completed = self.completed.clone();
-        completed.push(Arc::new(CheckpointCommit { metadata, deltas }));
+        completed.push(Arc::new(CheckpointCommit { metadata, deltas, fail_points: Default::default() }));
         Self { completed, checkpoint }
     }
 

@@ -15,9 +15,9 @@ use cofferdam_engine::{JobId, Ownership, TwoPhaseSink};
 
 pub use self::clause::SinkClause;
 use self::run::{Death, JOB, Run};
-use crate::broken::Broken;
+use crate::broken_clause::BrokenClause;
 
-type Checked<T> = Result<T, Broken<SinkClause>>;
+type Checked<T> = Result<T, BrokenClause<SinkClause>>;
 
 /// From how many subtasks to how many a job goes when it is restarted.
 const RESCALINGS: [(u32, u32); 4] = [(2, 2), (1, 3), (2, 1), (3, 2)];
@@ -90,7 +90,7 @@ where
     }
 
     /// Checks every clause; the first that is broken is the error.
-    pub fn check(&self) -> Result<(), Broken<SinkClause>> {
+    pub fn check(&self) -> Result<(), BrokenClause<SinkClause>> {
         self.check_owner()?;
         self.check_claim()?;
         self.check_invisible()?;
@@ -401,5 +401,5 @@ fn is_ours(owner: Ownership) -> bool {
 }
 
 fn broken<T>(clause: SinkClause, detail: impl Into<String>) -> Checked<T> {
-    Err(Broken::new(clause, detail))
+    Err(BrokenClause::new(clause, detail))
 }

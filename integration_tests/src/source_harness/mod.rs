@@ -15,7 +15,7 @@ use cofferdam_engine::{ProcessingTime, Source, SplitReader};
 
 pub use self::clause::SourceClause;
 use self::reading::{Left, Next, Reading, Records};
-use crate::{bag::difference, broken::Broken, stored::through_storage};
+use crate::{bag::difference, broken_clause::BrokenClause, stored::through_storage};
 
 /// The highest parallelism that splits are listed for.
 const PARALLELISM_MAX: u32 = 4;
@@ -23,7 +23,7 @@ const PARALLELISM_MAX: u32 = 4;
 /// Where the clock stands for a reader that goes on from a position: it means nothing across processes.
 const LATER: ProcessingTime = ProcessingTime(86_400_000_000_000);
 
-type Checked<T> = Result<T, Broken<SourceClause>>;
+type Checked<T> = Result<T, BrokenClause<SourceClause>>;
 
 /// Checks that a [`Source`] keeps its contract, and says which clause it breaks.
 ///
@@ -86,7 +86,7 @@ where
     }
 
     /// Checks every clause; the first that is broken is the error.
-    pub fn check(&self) -> Result<(), Broken<SourceClause>> {
+    pub fn check(&self) -> Result<(), BrokenClause<SourceClause>> {
         let splits = self.splits(self.parallelism)?;
         let mut all = Vec::new();
         for number in 0..splits.len() {
@@ -305,7 +305,7 @@ where
 }
 
 fn broken<T>(clause: SourceClause, detail: impl Into<String>) -> Checked<T> {
-    Err(Broken::new(clause, detail))
+    Err(BrokenClause::new(clause, detail))
 }
 
 /// The reader's position, as a checkpoint gives it back.

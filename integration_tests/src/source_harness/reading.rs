@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cofferdam_engine::{ProcessingTime, Read, SplitReader};
 
 use super::{SourceClause, broken};
-use crate::broken::Broken;
+use crate::broken_clause::BrokenClause;
 
 /// Reads in a row without a record after which a split is taken to have none for now. Each is asked at the time that the one before named.
 const IDLE_READS: u32 = 10_000;
@@ -41,7 +41,7 @@ impl<R: SplitReader> Reading<R> {
     }
 
     /// One call of `read`; `None` if there is nothing yet. Time goes on to when there may be.
-    pub(super) fn read_once(&mut self) -> Result<Option<Next<R::Record>>, Broken<SourceClause>> {
+    pub(super) fn read_once(&mut self) -> Result<Option<Next<R::Record>>, BrokenClause<SourceClause>> {
         let begun = Instant::now();
         let read = self.reader.read(self.now);
         let took = begun.elapsed();
@@ -67,7 +67,7 @@ impl<R: SplitReader> Reading<R> {
     }
 
     /// The next record, however often it takes to ask.
-    pub(super) fn next(&mut self) -> Result<Next<R::Record>, Broken<SourceClause>> {
+    pub(super) fn next(&mut self) -> Result<Next<R::Record>, BrokenClause<SourceClause>> {
         for _ in 0..IDLE_READS {
             if let Some(next) = self.read_once()? {
                 return Ok(next);

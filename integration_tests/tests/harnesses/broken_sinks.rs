@@ -9,7 +9,7 @@ use std::{
 use cofferdam_engine::{
     Attempt, BoxError, CheckpointId, JobId, Ownership, SinkContext, SinkWriter, SubtaskIndex, TwoPhaseSink,
 };
-use cofferdam_testkit::{Broken, SinkClause, SinkHarness};
+use cofferdam_testkit::{BrokenClause, SinkClause, SinkHarness};
 use serde::{Deserialize, Serialize};
 
 /// What is wrong with a [`Shelf`].
@@ -260,7 +260,7 @@ impl SinkWriter<u64> for Writer {
     }
 }
 
-fn check(fault: Fault) -> Result<(), Broken<SinkClause>> {
+fn check(fault: Fault) -> Result<(), BrokenClause<SinkClause>> {
     let sink = move |disk: &Arc<Mutex<Disk>>| Shelf {
         fault,
         disk: disk.clone(),

@@ -181,7 +181,7 @@ impl SplitReader for Reader {
     }
 }
 
-fn check(fault: Fault) -> Result<(), cofferdam_testkit::Broken<SourceClause>> {
+fn check(fault: Fault) -> Result<(), cofferdam_testkit::BrokenClause<SourceClause>> {
     let make = move || Numbers { fault, place: Arc::default(), replays: AtomicU64::new(0) };
     // Short only where it matters: a busy machine may keep any read waiting.
     let patience = if fault == Fault::Waits { Duration::from_millis(20) } else { Duration::from_secs(60) };

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use cofferdam_engine::{CheckpointId, ErrorKind};
-use cofferdam_testkit::{OperatorHarness, Output, Shape};
+use cofferdam_testkit::{Emitted, OperatorHarness, Shape};
 
-fn barrier(number: u64) -> Output<u64> {
-    Output::Barrier(CheckpointId(number))
+fn barrier(number: u64) -> Emitted<u64> {
+    Emitted::Barrier(CheckpointId(number))
 }
 
 fn doubled(shape: Shape) -> OperatorHarness<u64, u64> {
@@ -24,8 +24,15 @@ fn a_barrier_leaves_between_the_records_that_came_before_it_and_those_behind() {
         harness.barrier().unwrap();
         harness.end().unwrap();
         harness.barrier().unwrap();
-        let expected =
-            [Output::Record(2), Output::Record(4), barrier(1), Output::Record(6), barrier(2), Output::End, barrier(3)];
+        let expected = [
+            Emitted::Record(2),
+            Emitted::Record(4),
+            barrier(1),
+            Emitted::Record(6),
+            barrier(2),
+            Emitted::End,
+            barrier(3),
+        ];
         assert_eq!(harness.take_output(), expected, "parallelism {parallelism}");
     }
 }
@@ -39,12 +46,12 @@ fn records_behind_a_barrier_wait_until_it_has_come_on_every_input() {
         harness.push_to(1, vec![2]).unwrap();
         // In turn over the subtasks, so that one of each number meets a channel that waits.
         harness.push_to(0, vec![3]).unwrap();
-        assert_eq!(harness.take_output(), [Output::Record(4)], "parallelism {parallelism}");
+        assert_eq!(harness.take_output(), [Emitted::Record(4)], "parallelism {parallelism}");
         harness.barrier_to(1).unwrap();
         let mut output = harness.take_output();
         assert_eq!(output.remove(0), barrier(1));
-        output.sort_by_key(|output| if let Output::Record(record) = output { *record } else { 0 });
-        assert_eq!(output, [Output::Record(2), Output::Record(6)], "parallelism {parallelism}");
+        output.sort_by_key(|output| if let Emitted::Record(record) = output { *record } else { 0 });
+        assert_eq!(output, [Emitted::Record(2), Emitted::Record(6)], "parallelism {parallelism}");
     }
 }
 
@@ -64,8 +71,8 @@ fn the_output_ends_when_every_input_has() {
     harness.push_to(0, vec![3, 0, 2]).unwrap();
     harness.advance(Duration::from_secs(1)).unwrap();
     harness.end().unwrap();
-    let records = [0, 1, 2, 0, 1].map(Output::Record);
-    assert_eq!(harness.take_output(), [&records[..], &[Output::End]].concat());
+    let records = [0, 1, 2, 0, 1].map(Emitted::Record);
+    assert_eq!(harness.take_output(), [&records[..], &[Emitted::End]].concat());
     let error = harness.push(1).unwrap_err();
     assert!(error.to_string().contains("input 0 has ended"), "{error}");
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Debug};
 
 use cofferdam_engine::{CheckpointId, Collector, Record, ValueState};
-use cofferdam_testkit::{Input, Operator, OperatorHarness, Output, Shape, Stream};
+use cofferdam_testkit::{Emitted, Input, Operator, OperatorHarness, Shape, Stream};
 
 /// A plain loop's body: what a record leads to.
 type Loop<O> = Box<dyn FnMut(u64) -> Vec<O>>;
@@ -27,13 +27,13 @@ fn drawn(seed: u64) -> Vec<Feed> {
     (0..60).map(feed).collect()
 }
 
-fn expected<O>(feeds: &[Feed], mut first: u64, body: &mut Loop<O>) -> Vec<Output<O>> {
+fn expected<O>(feeds: &[Feed], mut first: u64, body: &mut Loop<O>) -> Vec<Emitted<O>> {
     let mut output = Vec::new();
     for feed in feeds {
         if let Feed::Record(record) = feed {
-            output.extend(body(*record).into_iter().map(Output::Record));
+            output.extend(body(*record).into_iter().map(Emitted::Record));
         } else {
-            output.push(Output::Barrier(CheckpointId(first)));
+            output.push(Emitted::Barrier(CheckpointId(first)));
             first += 1;
         }
     }
@@ -64,14 +64,14 @@ where
             feed(&mut harness, &first);
             let snapshot = harness.snapshot().unwrap();
             let mut output = harness.take_output();
-            assert_eq!(output.pop(), Some(Output::Barrier(snapshot.checkpoint())), "seed {seed}");
+            assert_eq!(output.pop(), Some(Emitted::Barrier(snapshot.checkpoint())), "seed {seed}");
             assert_eq!(output, expected(&first, 1, &mut body), "seed {seed}, parallelism {parallelism}");
             // Behind the snapshot, in the state of this harness only.
             feed(&mut harness, &third);
 
             let after = snapshot.checkpoint().next().0;
             let rest = expected(&second, after, &mut body);
-            let last = rest.iter().filter(|output| matches!(output, Output::Barrier(_))).count() as u64 + after;
+            let last = rest.iter().filter(|output| matches!(output, Emitted::Barrier(_))).count() as u64 + after;
             let end = expected(&third, last + 1, &mut body);
             for other in 1..=3 {
                 let mut restored = harness.restore(&snapshot, other).unwrap();
@@ -232,7 +232,7 @@ fn a_checkpoint_has_what_came_before_its_barrier_on_each_input_and_nothing_behin
     assert!(harness.complete(checkpoint).is_err(), "the barrier has not left");
     harness.barrier_to(1).unwrap();
     harness.push_to(1, vec![10_000]).unwrap();
-    assert_eq!(harness.take_output().last(), Some(&Output::Record((0, 11_011))));
+    assert_eq!(harness.take_output().last(), Some(&Emitted::Record((0, 11_011))));
     let snapshot = harness.complete(checkpoint).unwrap();
     assert!(harness.complete(checkpoint).is_err(), "it is complete");
 

@@ -94,7 +94,7 @@ fn a_file_source_keeps_the_contract_whatever_is_in_the_file() {
         (0..random.usize(0..50)).for_each(|_| text += characters[random.usize(..characters.len())]);
         write(&path, &text, random.bool());
         let check = |result: Result<(), _>, format| {
-            result.unwrap_or_else(|broken: cofferdam_testkit::Broken<_>| {
+            result.unwrap_or_else(|broken: cofferdam_testkit::BrokenClause<_>| {
                 panic!("seed {seed}, {format}, {text:?}: {broken}")
             });
         };

@@ -4,20 +4,16 @@ use std::collections::HashMap;
 
 use cofferdam::connector::{CollectSink, Generator};
 use cofferdam_engine::{checkpoint::coordinator::JobEnd, topology::Topology};
-use cofferdam_testkit::{Fault, Faults, Request, Setup, Simulation};
+use cofferdam_testkit::{Fault, Faults, Point, Request, Setup, Simulation};
 
 use crate::cases;
-
-/// Faults that abort a checkpoint and end no attempt.
-const ABORTS: [Fault; 5] =
-    [Fault::Decline, Fault::DelayPreCommit, Fault::LoseAcknowledgement, Fault::LoseTrigger, Fault::LoseAbort];
 
 #[test]
 fn an_aborted_checkpoint_loses_nothing_and_restarts_nothing() {
     let mut aborted = 0;
     for seed in 0..250 {
         let case = cases::nth(seed);
-        let faults = Faults::drawn(&ABORTS, 8, 80);
+        let faults = Faults::drawn(&cases::ABORTS, 8, 80);
         let mut simulation = Simulation::new(seed, Setup::drawn(seed), faults, case.topology);
         assert!(matches!(simulation.run(), Ok(JobEnd::Finished)), "seed {seed}");
         (case.check)();
@@ -29,7 +25,7 @@ fn an_aborted_checkpoint_loses_nothing_and_restarts_nothing() {
 
 #[test]
 fn a_restart_after_aborted_checkpoints_loses_nothing() {
-    let kinds = [&ABORTS[..], &[Fault::FailSubtask, Fault::Kill, Fault::FailCommitLate]].concat();
+    let kinds = [&cases::ABORTS[..], &cases::ends(), &[(Point::CommitDurable, Fault::Error)]].concat();
     for seed in 0..250 {
         let case = cases::nth(seed);
         let mut simulation = Simulation::new(seed, Setup::drawn(seed), Faults::drawn(&kinds, 12, 80), case.topology);
@@ -52,8 +48,7 @@ fn prepared_transactions_of_an_aborted_checkpoint_are_published_with_the_next_on
         let mut setup = Setup::drawn(seed);
         setup.settings.checkpoints.interval = Some(setup.step_time * 50);
         setup.settings.checkpoints.timeout = setup.step_time * 150;
-        let kinds = [Fault::Decline, Fault::DelayPreCommit, Fault::LoseAcknowledgement];
-        let mut simulation = Simulation::new(seed, setup, Faults::drawn(&kinds, 10, 100), topology);
+        let mut simulation = Simulation::new(seed, setup, Faults::drawn(&cases::ABORTS, 10, 100), topology);
         let mut seen = 0;
         for _ in 0..40 {
             assert!(simulation.run_steps(50).is_none());

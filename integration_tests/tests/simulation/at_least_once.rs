@@ -7,7 +7,9 @@ use cofferdam_engine::{
     checkpoint::{config::CheckpointMode, coordinator::JobEnd},
     topology::Topology,
 };
-use cofferdam_testkit::{Fault, Faults, Setup, Simulation};
+use cofferdam_testkit::{Faults, Setup, Simulation};
+
+use crate::cases;
 
 const RECORDS: u64 = 150;
 
@@ -25,7 +27,7 @@ fn counts(seed: u64, mode: CheckpointMode) -> BTreeMap<u64, u64> {
         topology
     };
     let setup = Setup::drawn(seed).checkpoints(|checkpoints| checkpoints.mode(mode));
-    let kinds = [Fault::FailSubtask, Fault::Kill, Fault::FailCommit, Fault::Decline];
+    let kinds = [&cases::ABORTS[..], &cases::ends()].concat();
     let mut simulation = Simulation::new(seed, setup, Faults::drawn(&kinds, 6, 120), topology);
     assert!(matches!(simulation.run(), Ok(JobEnd::Finished)), "seed {seed}");
     let mut counts = BTreeMap::new();

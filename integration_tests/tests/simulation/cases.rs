@@ -4,6 +4,29 @@ use std::{collections::HashMap, fmt::Debug};
 
 use cofferdam::connector::{CollectSink, Generator};
 use cofferdam_engine::{Collector, ValueState, topology::Topology};
+use cofferdam_testkit::{Fault, Point, every_fault};
+
+/// Faults that abort a checkpoint and end no attempt.
+pub const ABORTS: [(Point, Fault); 4] = [
+    (Point::Acknowledge, Fault::Lose),
+    (Point::TriggerHeard, Fault::Lose),
+    (Point::AbortHeard, Fault::Lose),
+    (Point::PreCommitBefore, Fault::Delay),
+];
+
+/// Faults that end an attempt, and faults that end the process.
+pub fn ends() -> Vec<(Point, Fault)> {
+    let errors =
+        [Point::SourceSnapshot, Point::Frozen, Point::Encoded, Point::CommitBegun].map(|point| (point, Fault::Error));
+    let kills =
+        [Point::BarrierSent, Point::Aligned, Point::LastAcknowledgement, Point::CommitDurable, Point::CommitBefore];
+    errors.into_iter().chain(kills.map(|point| (point, Fault::Kill))).collect()
+}
+
+/// Every fault but the death of the process.
+pub fn all_but_death() -> Vec<(Point, Fault)> {
+    every_fault().into_iter().filter(|(_, fault)| *fault != Fault::Kill).collect()
+}
 
 /// A topology and its oracle.
 pub struct Case {

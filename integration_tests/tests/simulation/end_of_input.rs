@@ -7,9 +7,9 @@ use cofferdam_engine::{
     checkpoint::{config::CheckpointConfig, coordinator::JobEnd},
     topology::Topology,
 };
-use cofferdam_testkit::{Fault, Faults, Request, Setup, Simulation};
+use cofferdam_testkit::{Fault, Faults, Point, Request, Setup, Simulation};
 
-use crate::cases::same;
+use crate::cases::{self, same};
 
 #[test]
 fn checkpoints_go_on_when_one_source_has_finished_and_another_has_not() {
@@ -63,7 +63,7 @@ fn barriers_under_way_when_sources_end_are_aligned_all_the_same() {
             min_pause: Duration::ZERO,
             ..checkpoints
         });
-        let kinds = [Fault::Decline, Fault::FailSubtask, Fault::Kill, Fault::LoseCompletion, Fault::DelayPreCommit];
+        let kinds = [&cases::ABORTS[..], &cases::ends(), &[(Point::CompletionHeard, Fault::Lose)]].concat();
         let mut simulation = Simulation::new(seed, setup, Faults::drawn(&kinds, 3, 60), topology);
         assert!(matches!(simulation.run(), Ok(JobEnd::Finished)), "seed {seed}");
         let keys = (0..lengths[0]).chain(100..100 + lengths[1]).map(|n| n % 3);

@@ -10,7 +10,7 @@ use cofferdam_engine::{
     BoxError, CheckpointId, Ownership, SinkContext, SinkWriter, SubtaskIndex, TwoPhaseSink,
     checkpoint::coordinator::JobEnd, topology::Topology,
 };
-use cofferdam_testkit::{Fault, Faults, Request, Setup, Simulation};
+use cofferdam_testkit::{Faults, Request, Setup, Simulation, every_fault};
 
 use crate::cases::same;
 
@@ -120,7 +120,7 @@ fn job(seed: u64, faults: Faults, count: u64) -> (Simulation, HoldingSink) {
 #[test]
 fn rows_held_back_by_a_sink_are_published_once_whatever_fails() {
     for seed in 0..150 {
-        let (mut simulation, sink) = job(seed, Faults::drawn(&Fault::ALL, 8, 80), 100);
+        let (mut simulation, sink) = job(seed, Faults::drawn(&every_fault(), 8, 80), 100);
         for parallelism in [3, 1, 2] {
             if simulation.run_steps(200).is_some() {
                 break;

@@ -1,11 +1,11 @@
 //! A run is a function of topology, setup, faults, requests and seed.
 
-use cofferdam_testkit::{Fault, Faults, Request, Setup, Simulation};
+use cofferdam_testkit::{Fault, Faults, Point, Request, Setup, Simulation, every_fault};
 
 use crate::cases;
 
 fn trace(seed: u64) -> String {
-    let faults = Faults::drawn(&Fault::ALL, 8, 100).at(40, Fault::FailSubtask);
+    let faults = Faults::drawn(&every_fault(), 8, 100).after(40, Point::Frozen, Fault::Error);
     let mut simulation = Simulation::new(seed, Setup::drawn(seed), faults, cases::nth(seed).topology);
     simulation = simulation.request_at(400, Request::Stop);
     let end = simulation.run();

@@ -14,7 +14,7 @@ use std::{
     path::Path,
 };
 
-use cofferdam_engine::{Attempt, CheckpointId, JobId, checkpoint::store::StoreError};
+use cofferdam_engine::{Attempt, CheckpointId, JobId, checkpoint::store::StoreError, fail_point::Passage};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{directory, fault};
@@ -99,12 +99,17 @@ impl NoteFile {
         &self.note
     }
 
-    /// Writes `note` over the older slot, durable on return.
-    pub(super) fn write(&mut self, note: Note) -> io::Result<()> {
+    /// Writes `note` over the older slot, durable on return; half of it if it is to be torn, and that is an error.
+    pub(super) fn write(&mut self, note: Note, passage: Passage) -> io::Result<()> {
         let sequence = self.sequence + 1;
         self.file.seek(SeekFrom::Start(sequence % 2 * SLOT_STRIDE))?;
-        self.file.write_all(&encode(sequence, &note))?;
+        let slot = encode(sequence, &note);
+        let is_torn = passage == Passage::Torn;
+        self.file.write_all(if is_torn { &slot[..SLOT / 2] } else { &slot })?;
         self.file.sync_data()?;
+        if is_torn {
+            return Err(io::Error::other("injected: a torn write"));
+        }
         (self.sequence, self.note) = (sequence, note);
         Ok(())
     }

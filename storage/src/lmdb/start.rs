@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
 };
 
-use cofferdam_engine::{Attempt, checkpoint::store::StoreError};
+use cofferdam_engine::{Attempt, checkpoint::store::StoreError, fail_point::Passage};
 
 use super::{
     catalog::{Catalog, Index},
@@ -176,7 +176,7 @@ fn load(environment: Environment, mut note: NoteFile) -> Result<Store, StoreErro
     if job.transaction != note.note().transaction {
         let page_size = note.note().page_size;
         let current = environment.inspect(|data| take_note(data, page_size, standing))?;
-        note.write(current).map_err(|cause| fault::io(directory, "write NOTE", cause))?;
+        note.write(current, Passage::On).map_err(|cause| fault::io(directory, "write NOTE", cause))?;
     }
     Ok(Store::new(environment, note, job, standing, catalog))
 }

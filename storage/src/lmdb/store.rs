@@ -11,6 +11,7 @@ use cofferdam_engine::{
         snapshot::{CheckpointCommit, CheckpointMetadata},
         store::{CheckpointStore, CommitStats, StateReader, StoreError, StoreErrorKind},
     },
+    fail_point::{Passage, Point},
 };
 
 use super::{
@@ -83,11 +84,11 @@ impl Store {
     }
 
     /// Takes over what was committed, and notes it.
-    fn committed(&mut self, job: Job) -> Result<(), StoreError> {
+    fn committed(&mut self, job: Job, passage: Passage) -> Result<(), StoreError> {
         let directory = &self.environment.directory;
         let standing = job.standing().ok_or_else(|| fault::damaged(directory, "the job's id is unreadable"))?;
         let note = self.environment.inspect(|data| start::take_note(data, self.note.note().page_size, standing))?;
-        self.note.write(note).map_err(|cause| fault::io(directory, "write NOTE", cause))?;
+        self.note.write(note, passage).map_err(|cause| fault::io(directory, "write NOTE", cause))?;
         (self.job, self.standing) = (job, standing);
         Ok(())
     }
@@ -116,7 +117,7 @@ impl CheckpointStore for Store {
             let job = environment.write(|transaction, databases| {
                 Writer { directory: &environment.directory, transaction, databases }.begin_attempt(job)
             })?;
-            store.committed(job)
+            store.committed(job, Passage::On)
         })?;
         Ok(self.standing.attempt)
     }
@@ -124,15 +125,19 @@ impl CheckpointStore for Store {
     fn commit(&mut self, commit: &CheckpointCommit) -> Result<CommitStats, StoreError> {
         self.check_poison()?;
         plan::check(&self.place(), self.standing, commit)?;
+        let checkpoint = commit.metadata.checkpoint;
         let plan = plan::plan(self.standing.newest.map(|(_, checkpoint)| checkpoint), commit)?;
         self.writing(|store| {
             let (environment, job, catalog) = (&store.environment, &store.job, &store.catalog);
             let committed = environment.write(|transaction, databases| {
                 let mut writer = Writer { directory: &environment.directory, transaction, databases };
-                writer.commit(job, catalog, &commit.metadata, &plan)
+                let committed = writer.commit(job, catalog, &commit.metadata, &plan)?;
+                commit.fail_points.reach(Point::CommitWritten, None, checkpoint).map_err(StoreError::from)?;
+                Ok(committed)
             })?;
+            let passage = commit.fail_points.reach(Point::CommitNoting, None, checkpoint)?;
             store.catalog = Arc::new(committed.catalog);
-            store.committed(committed.job)?;
+            store.committed(committed.job, passage)?;
             Ok(CommitStats { bytes: committed.bytes })
         })
     }

@@ -42,7 +42,7 @@ fn commit(store: &mut Store, number: u64) -> Result<(), StoreError> {
         operators: vec![],
     };
     let delta = Arc::new(StateDelta { checkpoint, address: address(), blocks: vec![block(1), block(3)] });
-    store.commit(&CheckpointCommit { metadata, deltas: vec![delta] }).map(drop)
+    store.commit(&CheckpointCommit { metadata, deltas: vec![delta], fail_points: Default::default() }).map(drop)
 }
 
 fn read(store: &mut Store) -> Result<(), StoreError> {

@@ -65,7 +65,7 @@ pub fn metadata(attempt: Attempt, checkpoint: u64) -> CheckpointMetadata {
 }
 
 pub fn checkpoint(attempt: Attempt, checkpoint: u64, deltas: Vec<Arc<StateDelta>>) -> CheckpointCommit {
-    CheckpointCommit { metadata: metadata(attempt, checkpoint), deltas }
+    CheckpointCommit { metadata: metadata(attempt, checkpoint), deltas, fail_points: Default::default() }
 }
 
 pub fn commit(
