@@ -26,6 +26,7 @@ use crate::{
     error::{BoxError, Error, ErrorKind},
     fail_point::{FailPoints, Point},
     id::{Attempt, CheckpointId, JobId, ProcessingTime},
+    mutation::{self, Mutation},
     panic_site,
 };
 
@@ -313,6 +314,9 @@ impl Coordinator {
         {
             self.layout.fail_points.reach(Point::LastAcknowledgement, Some(subtask), checkpoint)?;
             effects.push(self.commit(pending, now));
+            if mutation::is(Mutation::CompletionAnnouncedEarly) {
+                effects.push(CoordinatorEffect::Completed(checkpoint));
+            }
             self.layout.fail_points.reach(Point::HandedToStore, None, checkpoint)?;
         }
         Ok(())
