@@ -72,7 +72,7 @@ pub enum JobEnd {
 }
 
 /// What a subtask tells the coordinator.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SubtaskReport {
     /// It has frozen and prepared its part of a checkpoint.
     Acknowledged(CheckpointId, Box<SubtaskSnapshot>),
