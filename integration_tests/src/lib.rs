@@ -9,7 +9,10 @@
 //!          └─── Process    what dies with it: supervisor, store handle, calls, letters
 //!                 └─── Running    one attempt: coordinator, subtasks, channels
 //! ```
+//!
+//! The same schedules of faults happen on real threads, and kill real processes, once they are [armed](Schedule::arm).
 
+mod armed;
 mod attempt;
 mod call;
 mod channel;
@@ -27,6 +30,7 @@ mod supervise;
 mod trace;
 mod world;
 
+pub use armed::{Armed, SCHEDULE_VARIABLE};
 pub use cofferdam_engine::fail_point::Point;
 pub use faults::{Faults, every_fault};
 pub use post::Request;
