@@ -1,7 +1,7 @@
 //! The `flight_delays` example with the faults that `COFFERDAM_SCHEDULE` names, as in `COFFERDAM_SCHEDULE=0:commit.durable#2=kill`.
 //! The kill suites run it in place of the example, on the same state and output.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use cofferdam::prelude::*;
@@ -35,7 +35,10 @@ fn main() -> ExitCode {
     run(|| {
         let schedule = Schedule::of_environment().map_err(|error| Error::refused(error.to_string()))?;
         let checkpoints = CheckpointConfig::every(Duration::from_millis(job.checkpoint_ms));
+        // However few the cores are: whoever stands still must not hold up the others.
+        let threads = NonZeroUsize::new(job.parallelism.unwrap_or(2) as usize).unwrap_or(NonZeroUsize::MIN);
         let engine = engine(&job)
+            .workers(threads)
             .checkpoints(checkpoints.timeout(Duration::from_millis(timeout_ms)))
             .fail_points(schedule.arm(DELAY).fail_points());
         let departures = Paced::new(FileSource::csv(&input), job.rate);
