@@ -5,7 +5,7 @@
 
 mod reaching;
 
-use std::{collections::HashMap, fs, num::NonZeroUsize, path::Path, time::Duration};
+use std::{collections::HashMap, fs, num::NonZeroUsize, path::Path, thread, time::Duration};
 
 use cofferdam::prelude::*;
 use cofferdam_testkit::{Armed, Fault, Point, Schedule, every_fault};
@@ -135,23 +135,29 @@ fn run(schedule: &Schedule) {
     assert!(published(&out) == oracle(), "{schedule}: rows are lost, or came twice");
 }
 
-/// The points where a fault makes sense.
-fn points(fault: Fault) -> Vec<Point> {
-    every_fault().into_iter().filter(|(_, known)| *known == fault).map(|(point, _)| point).collect()
+/// The fault at a point, at the first time there and at a later one: that of an attempt after a failure where the point is passed while an attempt is
+/// opened. The first time that the store is called it is for the empty checkpoint 0.
+fn first_and_later(point: Point, fault: Fault) -> [Schedule; 2] {
+    let later = if is_of_opening(point) {
+        Schedule::default().at(Point::CommitBefore, 2, Fault::Error).at(point, in_an_attempt(point) + 1, fault)
+    } else {
+        reaching(point).at(point, 2, fault)
+    };
+    [reaching(point).at(point, 1, fault), later]
 }
 
-/// The fault at each of its points, at the first time there and at a later one: that of an attempt after a failure where the point is passed while an attempt is
-/// opened. The first time that the store is called it is for the empty checkpoint 0.
-fn every_point_with(fault: Fault) {
-    for point in points(fault) {
-        run(&reaching(point).at(point, 1, fault));
-        let again = if is_of_opening(point) {
-            Schedule::default().at(Point::CommitBefore, 2, Fault::Error).at(point, in_an_attempt(point) + 1, fault)
-        } else {
-            reaching(point).at(point, 2, fault)
-        };
-        run(&again);
-    }
+/// Jobs that run side by side: they wait more than they work.
+const LANES: usize = 3;
+
+fn at_every_point(fault: Fault) {
+    let points = every_fault().into_iter().filter(|(_, known)| *known == fault).map(|(point, _)| point);
+    let schedules: Vec<_> = points.flat_map(|point| first_and_later(point, fault)).collect();
+    thread::scope(|scope| {
+        for lane in 0..LANES {
+            let schedules = schedules.iter().skip(lane).step_by(LANES);
+            scope.spawn(move || schedules.for_each(run));
+        }
+    });
 }
 
 /// How often a point is passed while an attempt of this job is opened.
@@ -167,23 +173,23 @@ fn in_an_attempt(point: Point) -> u32 {
 
 #[test]
 fn an_error_anywhere_loses_no_row_and_publishes_none_twice() {
-    every_point_with(Fault::Error);
+    at_every_point(Fault::Error);
 }
 
 #[test]
 fn a_panic_anywhere_loses_no_row_and_publishes_none_twice() {
-    every_point_with(Fault::Panic);
+    at_every_point(Fault::Panic);
 }
 
 #[test]
 fn a_delay_anywhere_loses_no_row_and_publishes_none_twice() {
-    every_point_with(Fault::Delay);
+    at_every_point(Fault::Delay);
 }
 
 // Left out are the death of the process, which has suites of its own; and clocks that jump and messages that come late, which only the simulation can do.
 #[test]
 fn a_lost_message_or_a_failing_disk_anywhere_loses_no_row_and_publishes_none_twice() {
     for fault in [Fault::Lose, Fault::Full, Fault::SyncFails, Fault::Tear] {
-        every_point_with(fault);
+        at_every_point(fault);
     }
 }
