@@ -7,11 +7,13 @@
 mod kill_support;
 mod reaching;
 
-use std::fs;
+use std::{fs, ops::RangeInclusive};
 
 use cofferdam_testkit::{Fault, Point, SCHEDULE_VARIABLE};
 use kill_support::{Place, Program, assert_same_lines, flights_oracle};
 use reaching::{is_of_opening, reaching};
+
+const ROWS: usize = 3000;
 
 /// The departures of half of the carriers in one file, and of the others in another: so both sources have something to read, and every row of
 /// the output depends on the order in one file only.
@@ -42,7 +44,7 @@ impl Flights {
 
     /// Runs the job until it dies at the point. Nothing is visible then that should not be, and nothing twice.
     fn kill_at(&self, point: Point, occurrence: u32) {
-        // Slow enough for any checkpoint to come before the end.
+        // Slow, so that the input lasts until the point is reached.
         let rate = if point == Point::InputEnded { "1000000" } else { "1500" };
         let options = ["--rate", rate, "--checkpoint-ms", "20", "--timeout-ms", "200", "--parallelism", "2"];
         let schedule = reaching(point).at(point, occurrence, Fault::Kill);
@@ -60,10 +62,8 @@ impl Flights {
     }
 }
 
-const ROWS: usize = 3000;
-
-/// Of the first and second time that a process is there. It opens no second attempt.
-fn occurrences(point: Point) -> std::ops::RangeInclusive<u32> {
+/// A process is at most points again and again; but it opens one attempt only, since the example leaves restarts to whoever starts it.
+fn occurrences(point: Point) -> RangeInclusive<u32> {
     1..=if is_of_opening(point) { 1 } else { 2 }
 }
 
@@ -82,7 +82,7 @@ fn a_kill_at_any_point_loses_no_row_and_publishes_none_twice() {
 fn two_kills_in_a_row_at_different_points_lose_no_row_and_publish_none_twice() {
     let points = Point::ALL.len();
     for (nth, first) in Point::ALL.into_iter().enumerate() {
-        // Prime to the number of points, and not near 1 or to it: a barrier's whole life lies between the two.
+        // Far on in a barrier's life. Every point is once the first, and once the second.
         let second = Point::ALL[(nth + 17) % points];
         let flights = Flights::new();
         flights.kill_at(first, 1);
