@@ -13,6 +13,9 @@ impl<T: Send + Serialize + DeserializeOwned + 'static> Record for T {}
 pub trait Batch: Any + Send {
     /// How many records.
     fn len(&self) -> usize;
+    /// Calls `visit` with each record's encoding: for harnesses, which compare what passes an edge.
+    #[cfg(feature = "failpoints")]
+    fn encode_each(&self, visit: &mut dyn FnMut(&[u8]));
     /// Whether there is none.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -22,6 +25,12 @@ pub trait Batch: Any + Send {
 impl<T: Record> Batch for Vec<T> {
     fn len(&self) -> usize {
         Vec::len(self)
+    }
+
+    #[cfg(feature = "failpoints")]
+    fn encode_each(&self, visit: &mut dyn FnMut(&[u8])) {
+        // A record that cannot be encoded is like any other one of these.
+        self.iter().for_each(|record| visit(&postcard::to_stdvec(record).unwrap_or_default()));
     }
 }
 

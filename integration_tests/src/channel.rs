@@ -4,16 +4,20 @@ use std::collections::VecDeque;
 
 use cofferdam_engine::{CheckpointId, StreamElement};
 
+use crate::order::EdgeDigest;
+
 pub(crate) struct Channel {
     queue: VecDeque<StreamElement>,
     capacity: usize,
     last_barrier: CheckpointId,
     ended: bool,
+    /// Told what passes, if somebody wants to know.
+    digest: Option<EdgeDigest>,
 }
 
 impl Channel {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { queue: VecDeque::new(), capacity, last_barrier: CheckpointId(0), ended: false }
+    pub(crate) fn new(capacity: usize, digest: Option<EdgeDigest>) -> Self {
+        Self { queue: VecDeque::new(), capacity, last_barrier: CheckpointId(0), ended: false, digest }
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -29,6 +33,9 @@ impl Channel {
             StreamElement::Batch(batch) => {
                 assert!(!self.ended, "a batch behind the end of input");
                 assert!(!batch.is_empty(), "an empty batch");
+                if let Some(digest) = &self.digest {
+                    batch.encode_each(&mut |record| digest.add(record));
+                }
             }
             StreamElement::Barrier(barrier) => {
                 assert!(barrier.checkpoint > self.last_barrier, "barriers grow");

@@ -50,6 +50,17 @@ impl Setup {
         }
     }
 
+    /// The same, so that much happens in a short run: checkpoints follow each other closely, and there is something to align and to stash.
+    pub(crate) fn eventful(self) -> Self {
+        let (interval, min_pause) = (Some(self.step_time * 20), self.step_time);
+        self.parallelism(2).checkpoints(|checkpoints| CheckpointConfig {
+            interval,
+            min_pause,
+            alignment_buffer: checkpoints.alignment_buffer.max(2),
+            ..checkpoints
+        })
+    }
+
     /// Another parallelism.
     pub fn parallelism(mut self, parallelism: u32) -> Self {
         self.settings.parallelism = parallelism;

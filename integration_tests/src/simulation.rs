@@ -20,6 +20,7 @@ use crate::{
     clock::VirtualClock,
     fault_plan::{Means, ScheduledFaults},
     faults::Faults,
+    order::Edges,
     post::Request,
     process::Process,
     schedule::Injection,
@@ -58,11 +59,12 @@ impl Simulation {
             setup,
             faults,
             plan,
+            edges: None,
             died: false,
             late_letters: Vec::new(),
             late_commits: Vec::new(),
             requests: BTreeMap::new(),
-            backend: RecordingBackend::new(Memory::new()),
+            backend: RecordingBackend::new(Arc::new(Memory::new())),
             step: 0,
             progress: 0,
             lines: Vec::new(),
@@ -76,8 +78,18 @@ impl Simulation {
 
     /// Keeps checkpoints in another place than memory.
     #[must_use]
-    pub fn backend(mut self, backend: impl StateBackend) -> Self {
+    pub fn backend(self, backend: impl StateBackend) -> Self {
+        self.backend_shared(Arc::new(backend))
+    }
+
+    pub(crate) fn backend_shared(mut self, backend: Arc<dyn StateBackend>) -> Self {
         self.world.backend = RecordingBackend::new(backend);
+        self
+    }
+
+    /// Notes what passes each edge. What a restart sends again counts again.
+    pub(crate) fn watch(mut self, edges: Edges) -> Self {
+        self.world.edges = Some(edges);
         self
     }
 

@@ -27,8 +27,8 @@ struct Record {
 }
 
 impl RecordingBackend {
-    pub(crate) fn new(inner: impl StateBackend) -> Self {
-        Self { inner: Arc::new(inner), record: Arc::default() }
+    pub(crate) fn new(inner: Arc<dyn StateBackend>) -> Self {
+        Self { inner, record: Arc::default() }
     }
 
     /// Every checkpoint that became durable, in order.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cofferdam_engine::{
-    Attempt, ChannelIndex, CheckpointId, Clock as _, Error,
+    Attempt, CheckpointId, Clock as _, Error,
     checkpoint::{
         coordinator::{Coordinator, JobEnd},
         snapshot::SubtaskId,
@@ -100,8 +100,12 @@ impl Process {
             subtasks.into_iter().map(|deployed| (deployed.subtask.id(), Part::new(deployed))).collect();
         let mut channels = Channels::new();
         for (id, part) in &parts {
-            for channel in (0..part.inputs as u32).map(ChannelIndex) {
-                channels.insert((*id, channel), Channel::new(world.setup.channel_capacity));
+            if let Some(edges) = &world.edges {
+                edges.name(id.chain, part.subtask.name());
+            }
+            for (to, channel) in &part.outputs {
+                let digest = world.edges.as_ref().map(|edges| edges.digest(id.chain, to.chain));
+                channels.insert((*to, *channel), Channel::new(world.setup.channel_capacity, digest));
             }
         }
         let left = parts.len() + 1;

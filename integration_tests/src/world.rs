@@ -12,6 +12,7 @@ use crate::{
     clock::VirtualClock,
     fault_plan::{Harm, ScheduledFaults},
     faults::Faults,
+    order::Edges,
     post::{Letter, Party, Request},
     setup::Setup,
     store::RecordingBackend,
@@ -32,6 +33,8 @@ pub(crate) struct World {
     /// Likewise commits.
     pub(crate) late_commits: Vec<CheckpointCommit>,
     pub(crate) requests: BTreeMap<u64, Request>,
+    /// What passes each edge, if somebody wants to know.
+    pub(crate) edges: Option<Edges>,
     pub(crate) backend: RecordingBackend,
     pub(crate) step: u64,
     /// The step in which a record moved, a checkpoint was stored or an attempt began.

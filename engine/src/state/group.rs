@@ -115,6 +115,10 @@ impl<K: Key, S> Group<K, S> {
         }
     }
 
+    pub(super) fn into_entries(self) -> impl Iterator<Item = (K, S)> {
+        self.table.into_iter().map(|entry| (entry.key, entry.value))
+    }
+
     /// Adds an entry for a key that has none; gives back its bucket.
     pub(super) fn insert(&mut self, hash: u64, key: K, value: S) -> usize {
         self.make_room();

@@ -128,6 +128,11 @@ impl<K: Key, S> KeyedTable<K, S> {
         }
     }
 
+    /// Every key and its value, in no order.
+    pub fn into_entries(self) -> impl Iterator<Item = (K, S)> {
+        self.groups.into_iter().flat_map(Group::into_entries)
+    }
+
     /// Forgets `key`, found at `slot`, and gives back its value.
     pub fn remove(&mut self, slot: Slot, key: &K) -> Option<S> {
         self.group(slot).remove(slot.hash, key)

@@ -3,4 +3,7 @@
 pub(crate) mod block;
 mod group;
 pub(crate) mod keyed_table;
+mod read;
 pub(crate) mod value_state;
+
+pub use read::read_keyed_state;

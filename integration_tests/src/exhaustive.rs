@@ -1,0 +1,75 @@
+//! Every point, every fault that makes sense there, at its first, second and last time; and at what the next attempt passes, after a failure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cofferdam_engine::fail_point::{Party, Point};
+
+use crate::schedule::{Fault, Injection, Schedule};
+
+/// What leads to points that no run without faults reaches.
+const PROVOKED: [(Point, Injection); 2] = {
+    let lost = Injection { point: Point::Acknowledge, occurrence: 1, fault: Fault::Lose };
+    [(Point::Abort, lost), (Point::AbortHeard, lost)]
+};
+
+/// Ends the first attempt with its first checkpoint taken and not stored.
+const END: Point = Point::HandedToStore;
+
+/// The faults to be tried at a point.
+pub(crate) fn faults(point: Point) -> impl Iterator<Item = Fault> {
+    Fault::ALL.into_iter().filter(move |fault| fault.fits(point))
+}
+
+/// All schedules, for a run that reaches points as often as `reached` says if nothing goes wrong.
+pub(crate) fn schedules(order: u64, reached: &BTreeMap<Point, u32>) -> Vec<Schedule> {
+    let mut schedules = Vec::new();
+    for point in Point::ALL {
+        let provoked = PROVOKED.iter().find(|(provoked, _)| *provoked == point);
+        let times = reached.get(&point).copied().unwrap_or(if provoked.is_some() { 2 } else { 0 });
+        let occurrences: BTreeSet<u32> = [1, 2, times].into_iter().filter(|time| (1..=times).contains(time)).collect();
+        for fault in faults(point) {
+            for occurrence in &occurrences {
+                let mut schedule = Schedule::order(order);
+                schedule.injections.extend(provoked.map(|(_, injection)| *injection));
+                schedules.push(schedule.at(point, *occurrence, fault));
+            }
+            if is_passed_by_each_attempt(point) && times > 0 {
+                schedules.push(Schedule::order(order).at(END, 1, Fault::Error).at(point, times + 1, fault));
+            }
+            if fault == Fault::Kill && times > 0 {
+                // Twice in a row: in the attempt after it, the same again.
+                schedules.push(Schedule::order(order).at(END, 1, Fault::Kill).at(point, times, fault));
+            }
+        }
+    }
+    schedules
+}
+
+fn is_passed_by_each_attempt(point: Point) -> bool {
+    let of_recovery = [
+        Point::OwnerBefore,
+        Point::OwnerAfter,
+        Point::ClaimBefore,
+        Point::ClaimAfter,
+        Point::RecoverBefore,
+        Point::RecoverAfter,
+        Point::OpenBefore,
+        Point::OpenAfter,
+        Point::ReplayBegun,
+    ];
+    point.party() == Party::Opening || of_recovery.contains(&point)
+}
+
+/// Faults drawn from a seed: one to five, at points that are reached, some of them in a second or third attempt. The seed is also the order of the run.
+pub(crate) fn drawn(seed: u64, reached: &BTreeMap<Point, u32>) -> Schedule {
+    let mut random = fastrand::Rng::with_seed(seed ^ 0x5c4e_d01e);
+    let mut schedule = Schedule::order(seed);
+    let points: Vec<_> = reached.iter().chain([(&Point::Abort, &2), (&Point::AbortHeard, &4)]).collect();
+    for _ in 0..random.u32(1..=5) {
+        let Some((point, times)) = random.choice(&points) else { break };
+        let fault = random.choice(faults(**point).collect::<Vec<_>>());
+        let occurrence = random.u32(1..=**times + 2);
+        schedule.injections.extend(fault.map(|fault| Injection { point: **point, occurrence, fault }));
+    }
+    schedule
+}

@@ -1,0 +1,254 @@
+//! Runs a topology under many schedules of faults, and compares each run with one without faults.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use cofferdam_engine::{Key, Record, checkpoint::config::CheckpointMode, fail_point::Point, topology::Topology};
+use parking_lot::Mutex;
+
+use crate::{
+    exhaustive,
+    io::Io,
+    judge::{Check, Judge},
+    order::{OrderDependence, depends_on_order},
+    outcome::Outcome,
+    report::{Failure, Report},
+    schedule::Schedule,
+    setup::Setup,
+    shrink::shrink,
+    trial::{Backend, Run, StateOf, Trial},
+};
+
+/// Failures that are looked into; of further ones only the schedule is told.
+const SHRUNK: usize = 3;
+
+/// Proves of a topology that it gives the right output whatever fails; or shows that it does not.
+///
+/// ```
+/// use cofferdam_engine::topology::Topology;
+/// use cofferdam_testkit::Torture;
+///
+/// let report = Torture::new(|io| {
+///     let topology = Topology::new("counts");
+///     topology
+///         .source("numbers", io.source((0..60u64).collect()))
+///         .key_by(|n| n % 3)
+///         .fold("count", 0u64, |count, _| *count += 1)
+///         .sink("counts", io.sink_in_order_of(|(key, _): &(u64, u64)| *key));
+///     topology
+/// })
+/// .seeds(0..20)
+/// .run()
+/// .unwrap();
+/// report.assert_exactly_once();
+/// ```
+///
+/// The runs are those of a [`Simulation`](crate::Simulation): one thread, virtual time, and the engine's own state machines. What a run without faults publishes is what
+/// every other run must publish. Watermarks and timers are not compared: the engine has none yet.
+#[derive(Clone)]
+pub struct Torture {
+    trial: Trial,
+    every_fail_point: bool,
+    seeds: Range<u64>,
+    schedules: Vec<Schedule>,
+    orders: u64,
+    checks: Vec<Check>,
+}
+
+/// Why no verdict was possible.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TortureError {
+    /// The topology did not run to its end though nothing was made to fail.
+    #[error("the topology fails by itself, without any fault (order {order}): {message}")]
+    FailsByItself {
+        /// The order of the run.
+        order: u64,
+        /// What happened.
+        message: String,
+    },
+    /// There is nothing to do.
+    #[error("no schedule to run: ask for `every_fail_point()`, `seeds(...)` or `schedule(...)`")]
+    NoSchedule,
+}
+
+impl Torture {
+    /// Puts the topology that `topology` makes under test. It is made anew for every process of every run, and must take its sources and sinks from the [`Io`].
+    pub fn new(topology: impl Fn(&Io) -> Topology + Send + Sync + 'static) -> Self {
+        let trial = Trial {
+            topology: Arc::new(topology),
+            backend: Backend::Memory,
+            setup: Arc::new(Setup::eventful),
+            states: Vec::new(),
+            limit: None,
+        };
+        Self { trial, every_fail_point: false, seeds: 0..0, schedules: Vec::new(), orders: 4, checks: Vec::new() }
+    }
+
+    /// Where checkpoints are kept.
+    #[must_use]
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.trial.backend = backend;
+        self
+    }
+
+    /// The parallelism of chains that have none of their own; 2 if nothing is said.
+    #[must_use]
+    pub fn parallelism(self, parallelism: u32) -> Self {
+        self.setup(move |setup| setup.parallelism(parallelism))
+    }
+
+    /// The mode of the checkpoints; exactly once if nothing is said.
+    #[must_use]
+    pub fn mode(self, mode: CheckpointMode) -> Self {
+        self.setup(move |setup| setup.checkpoints(|checkpoints| checkpoints.mode(mode)))
+    }
+
+    /// Changes the numbers of each run, which are drawn from its order.
+    #[must_use]
+    pub fn setup(mut self, change: impl Fn(Setup) -> Setup + Send + Sync + 'static) -> Self {
+        let before = self.trial.setup.clone();
+        self.trial.setup = Arc::new(move |setup| change(before(setup)));
+        self
+    }
+
+    /// Of each source only the first `records`.
+    #[must_use]
+    pub fn records(mut self, records: usize) -> Self {
+        self.trial.limit = Some(records);
+        self
+    }
+
+    /// Every point that is reached, with every fault that makes sense there, at its first, second and last time; and points of recovery also in the attempt after
+    /// a failure.
+    #[must_use]
+    pub fn every_fail_point(mut self) -> Self {
+        self.every_fail_point = true;
+        self
+    }
+
+    /// Schedules of one to five faults, and orders, drawn from each of these seeds.
+    #[must_use]
+    pub fn seeds(mut self, seeds: Range<u64>) -> Self {
+        self.seeds = seeds;
+        self
+    }
+
+    /// One schedule more.
+    #[must_use]
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedules.push(schedule);
+        self
+    }
+
+    /// In how many orders the topology is run without faults first, to see whether its result depends on that.
+    #[must_use]
+    pub fn orders(mut self, orders: u64) -> Self {
+        self.orders = orders.max(1);
+        self
+    }
+
+    /// Compares the state of a keyed step in the end as well.
+    #[must_use]
+    pub fn state<K: Key, S: Record>(mut self, step: &str) -> Self {
+        self.trial.states.push(StateOf::new::<K, S>(step));
+        self
+    }
+
+    /// An invariant of the user's, which the outcome of every run must have. The error says what is wrong.
+    #[must_use]
+    pub fn check(mut self, name: &str, check: impl Fn(&Outcome) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.checks.push((name.to_string(), Arc::new(check)));
+        self
+    }
+
+    /// Runs everything.
+    pub fn run(self) -> Result<Report, TortureError> {
+        let probes = self.probe()?;
+        let order_dependence = order_dependence(&probes);
+        let judge = Judge::new(&self.trial, self.checks.clone(), &probes, order_dependence.as_ref());
+        let (base, reached) = most_eventful(&probes);
+        let mut schedules = self.schedules.clone();
+        if self.every_fail_point {
+            schedules.extend(exhaustive::schedules(base, reached));
+        }
+        schedules.extend(self.seeds.clone().map(|seed| exhaustive::drawn(seed, reached)));
+        if schedules.is_empty() {
+            return Err(TortureError::NoSchedule);
+        }
+        let mut report = Report::new(&self.trial, judge.expected().clone(), order_dependence, judge.compares());
+        for (schedule, run) in run_all(&self.trial, &schedules) {
+            let broken = judge.judge(&run);
+            report.add(&schedule, &run, broken.is_empty());
+            if broken.is_empty() {
+                continue;
+            }
+            let is_drawn =
+                self.seeds.contains(&schedule.order) && schedule == exhaustive::drawn(schedule.order, reached);
+            let seed = is_drawn.then_some(schedule.order);
+            let shrunk = (report.failures().len() < SHRUNK).then(|| shrink(&self.trial, &judge, &schedule, &broken[0]));
+            report.fail(Failure { schedule, seed, shrunk, broken, trace: run.trace });
+        }
+        Ok(report)
+    }
+
+    /// Runs without faults, in several orders.
+    fn probe(&self) -> Result<Vec<(u64, Run)>, TortureError> {
+        let schedules: Vec<_> = (0..self.orders).map(Schedule::order).collect();
+        let probes = run_all(&self.trial, &schedules).into_iter().map(|(schedule, run)| {
+            match run.mechanism.clone().or(run.outcome.error.clone()) {
+                Some(message) => Err(TortureError::FailsByItself { order: schedule.order, message }),
+                None => Ok((schedule.order, run)),
+            }
+        });
+        probes.collect()
+    }
+}
+
+/// The order in which most points are reached, most often.
+fn most_eventful(probes: &[(u64, Run)]) -> (u64, &BTreeMap<Point, u32>) {
+    let events = |run: &Run| (run.reached.len(), run.reached.get(&Point::CommitDurable).copied());
+    let most = probes.iter().max_by_key(|(_, run)| events(run)).unwrap_or(&probes[0]);
+    (most.0, &most.1.reached)
+}
+
+fn order_dependence(probes: &[(u64, Run)]) -> Option<OrderDependence> {
+    let (first_order, first) = &probes[0];
+    let mut found: Option<OrderDependence> = None;
+    for (order, run) in &probes[1..] {
+        let here = (&run.outcome, &run.edges, *order);
+        let Some(one) = depends_on_order((&first.outcome, &first.edges, *first_order), here) else { continue };
+        match &mut found {
+            None => found = Some(one),
+            Some(found) => {
+                let outputs: BTreeSet<_> = found.outputs.union(&one.outputs).copied().collect();
+                found.outputs = outputs;
+            }
+        }
+    }
+    found
+}
+
+/// Runs all schedules, on as many threads as there are cores; the results are in the order of the schedules.
+fn run_all(trial: &Trial, schedules: &[Schedule]) -> Vec<(Schedule, Run)> {
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, Run)>> = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(schedule) = schedules.get(number) else { return };
+            let run = trial.run(schedule);
+            done.lock().push((number, run));
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let mut done = done.into_inner();
+    done.sort_by_key(|(number, _)| *number);
+    done.into_iter().map(|(number, run)| (schedules[number].clone(), run)).collect()
+}

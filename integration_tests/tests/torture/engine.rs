@@ -1,0 +1,40 @@
+//! Turned on the engine.
+
+use std::collections::BTreeSet;
+
+use cofferdam_testkit::{Backend, Fault, Point, Schedule, Torture, reference};
+
+#[test]
+fn the_reference_topology_is_exactly_once_at_every_fail_point() {
+    let report = Torture::new(reference).state::<u64, u64>("count").every_fail_point().run().unwrap();
+    report.assert_exactly_once();
+    report.assert_state_equals::<u64, u64>("count", (0..5).map(|key| (key, 16)));
+    let unreached: BTreeSet<_> = report.not_reached().into_iter().collect();
+    assert_eq!(unreached, BTreeSet::from([Point::CommitNoting]), "memory has no note");
+    for (cell, seen) in report.cells() {
+        assert!(seen.runs > 0, "{cell:?}");
+    }
+}
+
+#[test]
+fn the_reference_topology_is_exactly_once_at_every_fail_point_of_lmdb() {
+    let report = Torture::new(reference).backend(Backend::Lmdb).parallelism(1).every_fail_point().run().unwrap();
+    report.assert_exactly_once();
+    assert!(report.cells().contains_key(&(Point::CommitNoting, Fault::Tear)));
+}
+
+#[test]
+fn the_reference_topology_is_exactly_once_under_drawn_schedules() {
+    let report = Torture::new(reference).seeds(0..400).run().unwrap();
+    assert_eq!(report.runs(), 400);
+    report.assert_exactly_once();
+}
+
+#[test]
+fn a_schedule_reads_back_from_its_text() {
+    let schedule = Schedule::order(7).at(Point::Stash, 2, Fault::Delay).at(Point::CommitNoting, 1, Fault::Tear);
+    assert_eq!(schedule.to_string().parse::<Schedule>().unwrap(), schedule);
+    for text in ["", "7", "x:", "7:stash", "7:stash#1", "7:stash#1=nothing", "7:nowhere#1=kill"] {
+        assert!(text.parse::<Schedule>().is_err(), "{text}");
+    }
+}

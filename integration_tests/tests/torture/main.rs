@@ -1,0 +1,7 @@
+//! The harness: what it finds, how it says so, and that the engine passes it.
+
+#![allow(clippy::unwrap_used)]
+
+mod engine;
+mod order;
+mod wrong;
