@@ -117,6 +117,9 @@ impl FaultPlan for ScheduledFaults {
                 drop(state);
                 self.real(injection.fault, delay);
             }
+            (Fault::ClockForward | Fault::ClockBack | Fault::Late, Means::Real(_)) => {
+                return Err(format!("only the simulation can do {injection}").into());
+            }
             (Fault::Delay, Means::Noted) => state.harm.stalled = true,
             (Fault::Kill, Means::Noted) => {
                 state.harm.died = true;
