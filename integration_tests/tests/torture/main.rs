@@ -4,4 +4,5 @@
 
 mod engine;
 mod order;
+mod regressions;
 mod wrong;
