@@ -111,11 +111,11 @@ impl Job {
         0..self.sources as u8 * self.records
     }
 
-    /// Which of the nodes downstream a record goes to.
+    /// Which of the nodes downstream a record goes to: from different sources at one place to different operators, and from there to one sink.
     pub fn route(&self, from: NodeIndex, record: Record) -> NodeIndex {
         let (source, position) = self.origin(record);
         let downstream = self.downstream(from);
-        let key = source + if self.role(from) == Role::Source { position as usize } else { 0 };
+        let key = position as usize + if self.role(from) == Role::Source { source } else { 0 };
         downstream.start + key % downstream.len()
     }
 

@@ -1,5 +1,5 @@
-//! From every state that can be reached there is a way, without further faults, to a newer completed checkpoint with all that is due published, or to
-//! the job's end.
+//! From every state that can be reached there is a way, without further faults, to a newer completed checkpoint or the job's end, with all published
+//! that it counts.
 //!
 //! The way looked for is one fixed fair schedule: the first of what is under way, then what is new, and time only when nothing else can happen. Whoever
 //! comes to a state known to be live is live too, since the newest checkpoint never goes back.
@@ -7,7 +7,6 @@
 use stateright::Model;
 
 use crate::{
-    durable::transaction,
     model::{ProtocolModel, State},
     shared::fingerprint,
 };
@@ -21,7 +20,7 @@ pub fn is_live(model: &ProtocolModel, from: &State) -> bool {
     let mut actions = Vec::new();
     for _ in 0..STEPS {
         let print = fingerprint(&state);
-        if is_reached(from, &state) || model.live.lock().contains(&print) {
+        if is_reached(model, from, &state) || model.live.lock().contains(&print) {
             model.live.lock().extend(passed);
             return true;
         }
@@ -34,7 +33,8 @@ pub fn is_live(model: &ProtocolModel, from: &State) -> bool {
     false
 }
 
-fn is_reached(from: &State, state: &State) -> bool {
-    let is_published = |prepared| state.place.published.contains(&transaction(prepared));
-    state.done || (state.store.checkpoint > from.store.checkpoint && state.store.carried.iter().all(is_published))
+fn is_reached(model: &ProtocolModel, from: &State, state: &State) -> bool {
+    let mut counted = model.job.all_records().filter(|record| state.is_counted(&model.job, *record));
+    let is_newer = state.done || state.store.checkpoint > from.store.checkpoint;
+    is_newer && counted.all(|record| state.place.count(record) == 1)
 }

@@ -119,6 +119,12 @@ impl State {
         self.failures += 1;
         self.next = next;
     }
+
+    /// Whether the newest checkpoint has the record in its cut.
+    pub fn is_counted(&self, job: &Job, record: Record) -> bool {
+        let (source, position) = job.origin(record);
+        position < self.store.positions[source]
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,6 @@ use stateright::Property;
 
 use crate::{
     durable::{Transaction, transaction},
-    job::Record,
     liveness,
     model::{ProtocolModel, State, Work},
     running::Running,
@@ -66,18 +65,13 @@ fn is_acknowledged(_: &ProtocolModel, state: &State) -> bool {
 fn is_consistent(model: &ProtocolModel, state: &State) -> bool {
     let job = &model.job;
     job.all_records().all(|record| {
-        let is_in = is_in_cut(model, state, record);
+        let is_in = state.is_counted(job, record);
         let (source, _) = job.origin(record);
         let operator = job.index(job.route(source, record));
         let applied = state.store.applied[operator].iter().filter(|other| **other == record).count();
         let carried = state.store.carried.iter().any(|prepared| prepared.bytes[2..].contains(&record));
         applied == usize::from(is_in) && (carried || state.place.count(record) > 0) == is_in
     })
-}
-
-fn is_in_cut(model: &ProtocolModel, state: &State, record: Record) -> bool {
-    let (source, position) = model.job.origin(record);
-    position < state.store.positions[source]
 }
 
 fn is_published_once(model: &ProtocolModel, state: &State) -> bool {
@@ -91,7 +85,7 @@ fn is_kept(model: &ProtocolModel, state: &State) -> bool {
         && model
             .job
             .all_records()
-            .filter(|record| is_in_cut(model, state, *record))
+            .filter(|record| state.is_counted(&model.job, *record))
             .all(|record| state.place.count(record) == 1 || carried().any(|(_, bytes)| bytes[2..].contains(&record)))
 }
 
