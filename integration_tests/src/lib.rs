@@ -19,6 +19,7 @@ mod fault_plan;
 mod faults;
 mod io;
 mod judge;
+pub mod matrix;
 mod order;
 mod outcome;
 mod part;
