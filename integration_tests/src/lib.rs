@@ -52,3 +52,8 @@ pub use shrink::Shrunk;
 pub use simulation::Simulation;
 pub use torture::{Torture, TortureError};
 pub use trial::Backend;
+
+/// Runs the programs of the chapter on torture.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/torture.md")]
+struct Chapter;

@@ -48,8 +48,8 @@ row. *Seeds*: schedules of one to five faults and an order of all channels, mess
 |---|---|--:|---|---|--:|--:|--:|
 {rows}| **all** | | | | | {drawn} | {} | {} |
 
-The same points with `SIGKILL` to a real process, and with faults on real threads, are suites of their own:
-`cargo test -p cofferdam-testkit --test kill_points`.
+Not in these numbers: the same points, with `SIGKILL` to a real process (`cargo test -p cofferdam-testkit --test kill_points`), and with the other faults on real
+threads (`--test armed_threads`).
 ",
             total.runs, total.failures
         )
