@@ -9,8 +9,18 @@
 //!          └─── Process    what dies with it: supervisor, store handle, calls, letters
 //!                 └─── Running    one attempt: coordinator, subtasks, channels
 //! ```
+//!
+//! Three harnesses test one part of a topology by itself, with no job around it:
+//!
+//! | harness | of | does |
+//! |---|---|---|
+//! | [`OperatorHarness`] | one step, or a chain of them | feeds records and barriers, moves time, takes and restores snapshots, shows what came out |
+//! | [`SourceHarness`] | a [`Source`](cofferdam_engine::Source) | checks each clause of its contract |
+//! | [`SinkHarness`] | a [`TwoPhaseSink`](cofferdam_engine::TwoPhaseSink) | checks each clause of its contract |
 
 mod attempt;
+mod bag;
+mod broken_clause;
 mod call;
 mod channel;
 mod clock;
@@ -20,6 +30,7 @@ mod faults;
 mod io;
 mod judge;
 pub mod matrix;
+mod operator_harness;
 mod order;
 mod outcome;
 mod part;
@@ -31,16 +42,25 @@ mod schedule;
 mod setup;
 mod shrink;
 mod simulation;
+mod sink_harness;
+mod source_harness;
 mod store;
+mod stored;
 mod supervise;
 mod torture;
 mod trace;
 mod trial;
 mod world;
 
-pub use cofferdam_engine::fail_point::Point;
+pub use broken_clause::BrokenClause;
+pub use cofferdam_engine::{
+    fail_point::Point,
+    operator::{Input, Operator},
+    topology::{KeyedStream, Stream},
+};
 pub use faults::{Faults, every_fault};
 pub use io::{Io, Output, Row};
+pub use operator_harness::{Emitted, OperatorHarness, Shape, Snapshot};
 pub use order::OrderDependence;
 pub use outcome::{Broken, Outcome};
 pub use post::Request;
@@ -50,6 +70,8 @@ pub use schedule::{Fault, Injection, NotASchedule, Schedule};
 pub use setup::Setup;
 pub use shrink::Shrunk;
 pub use simulation::Simulation;
+pub use sink_harness::{SinkClause, SinkHarness};
+pub use source_harness::{SourceClause, SourceHarness};
 pub use torture::{Torture, TortureError};
 pub use trial::Backend;
 

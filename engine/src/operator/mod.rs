@@ -24,6 +24,7 @@ pub(crate) mod try_map;
 
 use std::sync::Arc;
 
+pub use self::input::Input;
 use crate::{
     checkpoint::{
         snapshot::{CheckpointMetadata, OperatorSnapshot, StateDelta},

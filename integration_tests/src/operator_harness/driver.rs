@@ -1,0 +1,182 @@
+//! Runs the subtasks of the steps under test until nothing is left to do, in an order that is always the same.
+
+use std::{any::Any, collections::BTreeMap, sync::Arc};
+
+use cofferdam_engine::{
+    Batch, ChannelIndex, CheckpointId, Clock as _, Error, ErrorKind, Record, StreamElement,
+    checkpoint::{
+        config::CheckpointMode,
+        coordinator::SubtaskReport,
+        gate::{GateEvent, InputGate},
+        snapshot::{SubtaskId, SubtaskSnapshot},
+    },
+    subtask::{Control, SubtaskEffect, SubtaskInput},
+    topology::plan::{Deployed, Plan},
+};
+
+use super::{Emitted, snapshot::Restored};
+use crate::{
+    channel::Channel,
+    clock::VirtualClock,
+    part::{Channels, Part},
+};
+
+/// Records of one turn, at most: few, so that steps are interrupted.
+const TURN: u64 = 3;
+
+pub(super) struct Driver<O> {
+    parts: Vec<(SubtaskId, Part)>,
+    channels: Channels,
+    /// For each input, where its records can go: the channels of the first chain's subtasks.
+    inputs: Vec<Vec<(SubtaskId, ChannelIndex)>>,
+    end: SubtaskId,
+    /// Aligns what leaves the last chain's subtasks.
+    gate: InputGate,
+    acknowledged: BTreeMap<CheckpointId, Vec<SubtaskSnapshot>>,
+    pub(super) clock: VirtualClock,
+    pub(super) output: Vec<Emitted<O>>,
+}
+
+impl<O: Record> Driver<O> {
+    /// Opens every subtask of `plan` but the two ends.
+    pub(super) fn open(plan: &Plan, restored: &Restored) -> Result<Self, Error> {
+        let place = "a snapshot of the harness";
+        plan.check_restorable(&restored.metadata, place)?;
+        let metadata = Arc::new(restored.metadata.clone());
+        let deployed = plan.deploy(restored.attempt, metadata, restored.reader.clone(), place);
+        let (sources, deployed): (Vec<_>, Vec<_>) = deployed.into_iter().partition(|one| one.is_source);
+        let (ends, steps): (Vec<_>, Vec<_>) = deployed.into_iter().partition(|one| one.outputs.is_empty());
+        let [end] = ends.as_slice() else {
+            let message =
+                "the steps under test have a sink of their own: only what the last stream gives can be read here";
+            return Err(Error::new(ErrorKind::InvalidTopology, message, None));
+        };
+        let outputs = sources.iter().chain(&steps).flat_map(|one| &one.outputs);
+        let channels = outputs.map(|output| (*output, Channel::new(usize::MAX, None))).collect();
+        let last = restored.metadata.checkpoint;
+        let mut driver = Self {
+            parts: Vec::new(),
+            channels,
+            inputs: sources.into_iter().map(|source| source.outputs).collect(),
+            end: end.subtask.id(),
+            gate: InputGate::new(end.inputs, CheckpointMode::ExactlyOnce, usize::MAX, last),
+            acknowledged: BTreeMap::new(),
+            clock: VirtualClock::default(),
+            output: Vec::new(),
+        };
+        for mut one in steps {
+            one.subtask.open(&one.context)?;
+            driver.parts.push(part(one));
+        }
+        Ok(driver)
+    }
+
+    pub(super) fn inputs(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// Sends a batch on an input, to the subtask whose turn it is.
+    pub(super) fn send(&mut self, input: usize, turn: usize, batch: Box<dyn Batch>) -> Result<(), Error> {
+        let targets = &self.inputs[input];
+        let target = targets[turn % targets.len()];
+        self.put(target, StreamElement::Batch(batch));
+        self.settle()
+    }
+
+    /// Sends an element on an input, to every subtask.
+    pub(super) fn send_all(&mut self, input: usize, element: impl Fn() -> StreamElement) -> Result<(), Error> {
+        for target in self.inputs[input].clone() {
+            self.put(target, element());
+        }
+        self.settle()
+    }
+
+    fn put(&mut self, target: (SubtaskId, ChannelIndex), element: StreamElement) {
+        if let Some(channel) = self.channels.get_mut(&target) {
+            channel.push(element);
+        }
+    }
+
+    /// What every subtask acknowledged `checkpoint` with; `None` if one has not. Earlier ones cannot be asked for after it.
+    pub(super) fn take_acknowledged(&mut self, checkpoint: CheckpointId) -> Option<Vec<SubtaskSnapshot>> {
+        if self.acknowledged.get(&checkpoint)?.len() < self.parts.len() {
+            return None;
+        }
+        let taken = self.acknowledged.remove(&checkpoint);
+        self.acknowledged = self.acknowledged.split_off(&checkpoint);
+        taken
+    }
+
+    /// Tells every subtask that `checkpoint` is durable.
+    pub(super) fn complete(&mut self, checkpoint: CheckpointId) -> Result<(), Error> {
+        for number in 0..self.parts.len() {
+            let (_, part) = &mut self.parts[number];
+            let effects = part.step(SubtaskInput::Control(Control::Completed(checkpoint)), &self.clock, TURN)?;
+            self.note(effects);
+        }
+        self.settle()
+    }
+
+    /// Lets each subtask in turn do one thing, until none has anything to do.
+    pub(super) fn settle(&mut self) -> Result<(), Error> {
+        let mut moved = true;
+        while moved {
+            moved = false;
+            for number in 0..self.parts.len() {
+                moved |= self.step(number)?;
+            }
+            self.read_end();
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, number: usize) -> Result<bool, Error> {
+        let (_, part) = &mut self.parts[number];
+        let mut moves = Vec::new();
+        part.moves(&self.channels, self.clock.now(), &mut moves);
+        let Some(first) = moves.first() else { return Ok(false) };
+        let effects = part.make(*first, &mut self.channels, &self.clock, TURN)?;
+        self.note(effects);
+        Ok(true)
+    }
+
+    /// Steps without sinks want nothing done but this.
+    fn note(&mut self, effects: Vec<SubtaskEffect>) {
+        for effect in effects {
+            if let SubtaskEffect::Report(SubtaskReport::Acknowledged(checkpoint, snapshot)) = effect {
+                self.acknowledged.entry(checkpoint).or_default().push(*snapshot);
+            }
+        }
+    }
+
+    fn read_end(&mut self) {
+        for channel in (0..self.gate.channels() as u32).map(ChannelIndex) {
+            while let Some(element) = self.channels.get_mut(&(self.end, channel)).and_then(Channel::pop) {
+                let event = self.gate.receive(channel, element, self.clock.now());
+                self.take(event);
+                while let Some(event) = self.gate.replay(self.clock.now()) {
+                    self.take(event);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, event: GateEvent) {
+        match event {
+            GateEvent::Deliver(batch) => {
+                let batch: Box<dyn Any> = batch;
+                match batch.downcast::<Vec<O>>() {
+                    Ok(records) => self.output.extend(records.into_iter().map(Emitted::Record)),
+                    Err(_) => unreachable!("the last stream's type is the harness's"),
+                }
+            }
+            GateEvent::Aligned(aligned) => self.output.push(Emitted::Barrier(aligned.barrier.checkpoint)),
+            GateEvent::EndOfInput { all: true } => self.output.push(Emitted::End),
+            _ => {}
+        }
+    }
+}
+
+fn part(deployed: Deployed) -> (SubtaskId, Part) {
+    (deployed.subtask.id(), Part::new(deployed))
+}

@@ -1,0 +1,76 @@
+//! State that was taken out of steps, and from which others go on.
+
+use std::sync::Arc;
+
+use cofferdam_engine::{
+    Attempt, CheckpointId, Error, JobId,
+    checkpoint::{
+        snapshot::{CheckpointCommit, CheckpointMetadata, SubtaskSnapshot},
+        store::{StateBackend as _, StateReader},
+    },
+    topology::plan::Plan,
+};
+use cofferdam_storage::Memory;
+
+/// The state of the steps in an [`OperatorHarness`](crate::OperatorHarness) at a barrier, as a store would have it: encoded, and as the
+/// changes since the snapshot before.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Every checkpoint that completed, from checkpoint 0 on.
+    completed: Vec<Arc<CheckpointCommit>>,
+    /// The last one's.
+    checkpoint: CheckpointId,
+}
+
+/// What an attempt goes on from.
+pub(super) struct Restored {
+    pub(super) attempt: Attempt,
+    pub(super) metadata: CheckpointMetadata,
+    pub(super) reader: Arc<dyn StateReader>,
+}
+
+impl Snapshot {
+    /// Its number.
+    pub fn checkpoint(&self) -> CheckpointId {
+        self.checkpoint
+    }
+
+    /// Checkpoint 0: no state at all.
+    pub(super) fn genesis(plan: &Plan) -> Result<Self, Error> {
+        let commit = plan.genesis(JobId(0), Attempt(1))?;
+        Ok(Self { completed: vec![Arc::new(commit)], checkpoint: CheckpointId(0) })
+    }
+
+    /// This, and behind it what every subtask acknowledged `checkpoint` with.
+    pub(super) fn then(&self, checkpoint: CheckpointId, restored: &Restored, subtasks: Vec<SubtaskSnapshot>) -> Self {
+        let finished = subtasks.iter().all(|subtask| subtask.finished);
+        let metadata =
+            CheckpointMetadata { checkpoint, attempt: restored.attempt, finished, ..restored.metadata.clone() };
+        let deltas = subtasks.into_iter().flat_map(|subtask| subtask.deltas).collect();
+        let mut completed = self.completed.clone();
+        completed.push(Arc::new(CheckpointCommit { metadata, deltas, fail_points: Default::default() }));
+        Self { completed, checkpoint }
+    }
+
+    /// Takes it through a store, checkpoint by checkpoint.
+    pub(super) fn restore(&self) -> Result<Restored, Error> {
+        let mut store = Memory::new().open()?;
+        let mut attempt = Attempt(0);
+        for commit in &self.completed {
+            while attempt < commit.metadata.attempt {
+                attempt = store.begin_attempt()?;
+            }
+            store.commit(commit)?;
+        }
+        let missing = || Error::refused("the snapshot holds no checkpoint");
+        let metadata = store.newest()?.ok_or_else(missing)?;
+        if metadata.finished {
+            let checkpoint = self.checkpoint;
+            return Err(Error::refused(format!(
+                "the input had ended before checkpoint {checkpoint}: nothing goes on from there; take the snapshot before the end"
+            )));
+        }
+        let attempt = store.begin_attempt()?;
+        Ok(Restored { attempt, metadata, reader: store.reader()? })
+    }
+}
