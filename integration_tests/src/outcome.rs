@@ -164,6 +164,6 @@ mod tests {
         let twice = [row(1, 1), row(1, 2), row(1, 2), row(2, 1)];
         assert_eq!(compare(&twice), [Broken::Extra { output: 0, rows: vec!["1:2".into()] }]);
         let swapped = [row(1, 2), row(1, 1), row(2, 1)];
-        assert_eq!(compare(&swapped), [Broken::Reordered { output: 0, row: "1:1".into() }]);
+        assert_eq!(compare(&swapped), [Broken::Reordered { output: 0, row: "1:2".into() }]);
     }
 }
