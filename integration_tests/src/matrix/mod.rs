@@ -162,7 +162,10 @@ impl Matrix {
 
 #[cfg(test)]
 mod tests {
+    use cofferdam_engine::topology::Topology;
+
     use super::*;
+    use crate::io::Io;
 
     #[test]
     fn seeds_are_run_in_batches_and_none_twice() {
@@ -171,6 +174,25 @@ mod tests {
         let tally = part.run(|runs| told.push(runs));
         assert_eq!(told, [500, 501]);
         assert_eq!((tally.runs, tally.failures, tally.findings), (501, 0, Vec::new()));
+    }
+
+    /// Numbers, published as they come and not with their checkpoint.
+    fn published_at_once(io: &Io) -> Topology {
+        let topology = Topology::new("numbers");
+        topology.source("numbers", io.source((0..60u64).collect())).sink_at_least_once("out", io.output::<u64>());
+        topology
+    }
+
+    #[test]
+    fn a_broken_promise_is_counted_and_told_and_the_matrix_does_not_hold() {
+        let report = Torture::new(published_at_once).every_fail_point().run().unwrap();
+        let mut tally = Tally::default();
+        tally.add_report(&report);
+        assert!(tally.failures > 0 && tally.cells.values().any(|cell| cell.failures > 0));
+        assert_eq!(tally.findings.len(), TOLD);
+        let matrix = Matrix { parts: vec![(parts(1)[0], tally)] };
+        assert!(!matrix.holds());
+        assert!(matrix.page().contains("output 0 has rows too many"));
     }
 
     #[test]
