@@ -5,6 +5,7 @@ use std::{num::NonZeroUsize, sync::Arc};
 use cofferdam_engine::{
     Error, RestartStrategy,
     checkpoint::{config::CheckpointConfig, store::StateBackend},
+    fail_point::FailPoints,
     topology::{
         Topology,
         plan::{Plan, Settings},
@@ -32,6 +33,7 @@ impl Engine {
             backend: Arc::new(Memory::new()),
             restart: None,
             workers: None,
+            fail_points: FailPoints::default(),
         }
     }
 }
@@ -58,6 +60,7 @@ pub struct EngineBuilder {
     backend: Arc<dyn StateBackend>,
     restart: Option<RestartStrategy>,
     workers: Option<NonZeroUsize>,
+    fail_points: FailPoints,
 }
 
 impl EngineBuilder {
@@ -105,6 +108,12 @@ impl EngineBuilder {
         self
     }
 
+    /// Where and how the job is to fail: for harnesses. Unless the engine was built with its feature `failpoints`, nothing does.
+    pub fn fail_points(mut self, fail_points: FailPoints) -> Self {
+        self.fail_points = fail_points;
+        self
+    }
+
     /// Starts a job, on threads of its own: from its newest checkpoint, or from the beginning if there is none. Can be awaited on any runtime. An error means that nothing runs:
     /// the topology or the settings make no sense (all faults are listed), or the state or an output must not be continued from. If the future is dropped before it
     /// is ready, the job is stopped behind a last checkpoint.
@@ -119,7 +128,7 @@ impl EngineBuilder {
         };
         let restart = self.restart.clone().unwrap_or_else(default);
         let settings = Settings {
-            fail_points: Default::default(),
+            fail_points: self.fail_points,
             parallelism: self.parallelism.unwrap_or((cores.get() as u32).min(u32::from(self.max_parallelism))),
             max_parallelism: self.max_parallelism,
             batch_size: self.batch_size,

@@ -14,6 +14,7 @@ pub mod fail_point;
 mod id;
 mod key;
 mod key_group;
+pub mod mutation;
 pub mod opening;
 pub mod operator;
 mod output;

@@ -30,6 +30,7 @@ use crate::{
     error::{BoxError, Error, Location},
     fail_point::{FailPoints, Passage, Point},
     id::{ChannelIndex, CheckpointId, ProcessingTime},
+    mutation::{self, Mutation},
     operator::{OpenContext, PreCommit, SnapshotBuilder, SourceStatus, StepError, StepPanic},
     output::Commit,
     panic_site,
@@ -283,7 +284,10 @@ impl Subtask {
         match control {
             Control::Trigger { checkpoint, halt } => self.participant.trigger(checkpoint, halt),
             Control::EndInput => self.chain.head().end_source(),
-            Control::Aborted(checkpoint) => self.gate.cancel(checkpoint),
+            Control::Aborted(checkpoint) => {
+                self.gate.cancel(checkpoint);
+                self.mutate_abort(checkpoint);
+            }
             Control::Completed(checkpoint) => {
                 self.chain.completed(checkpoint);
                 self.reach(Point::Subsumed, checkpoint)?;
@@ -293,6 +297,16 @@ impl Subtask {
         }
         // A trigger must not wait for room: a source that is held back still answers.
         self.boundary(slice, effects)
+    }
+
+    fn mutate_abort(&mut self, checkpoint: CheckpointId) {
+        if mutation::is(Mutation::AbortedChangesDropped) {
+            self.chain.completed(checkpoint);
+        }
+        #[cfg(mutation)]
+        if mutation::is(Mutation::AbortedTransactionsDropped) {
+            self.participant.forget(checkpoint);
+        }
     }
 
     fn reach(&self, point: Point, checkpoint: CheckpointId) -> Result<Passage, BoxError> {
@@ -432,6 +446,9 @@ impl Subtask {
                 Boundary::Finish => {
                     self.reach(Point::InputEnded, CheckpointId(0))?;
                     self.chain.tail().send_all(&|| StreamElement::EndOfInput);
+                    if mutation::is(Mutation::EndOfInputTwice) {
+                        self.chain.tail().send_all(&|| StreamElement::EndOfInput);
+                    }
                     effects.push(SubtaskEffect::Report(SubtaskReport::Finished));
                 }
             }
@@ -457,6 +474,10 @@ impl Subtask {
         let builder = self.chain.snapshot(checkpoint, finished || aligned.barrier.halt)?;
         slice.refresh();
         let sync = slice.now().since(began);
+        if is_source && mutation::is(Mutation::PositionOneOff) {
+            // Whether it stops for want of room or of time does not matter.
+            let _ = self.chain.run(slice);
+        }
         self.reach(Point::Frozen, checkpoint)?;
         self.chain.tail().send_all(&|| StreamElement::Barrier(aligned.barrier));
         self.reach(if is_source { Point::BarrierSent } else { Point::BarrierForwarded }, checkpoint)?;
@@ -472,6 +493,9 @@ impl Subtask {
         };
         let snapshot = SubtaskSnapshot { deltas, operators, finished, stats };
         self.reach(Point::Encoded, checkpoint)?;
+        if mutation::is(Mutation::SubsumedTooEarly) {
+            self.chain.completed(checkpoint);
+        }
         let wanted = self.participant.frozen(checkpoint, snapshot, pre_commit);
         self.pass_on(wanted, effects)
     }

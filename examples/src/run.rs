@@ -40,15 +40,30 @@ pub fn run(example: impl FnOnce() -> Result<Report, Error>) -> ExitCode {
 ///
 /// `inputs` are the files that the topology's source was given.
 pub fn run_job(topology: Topology, inputs: &[PathBuf], options: &JobOptions) -> Result<Report, Error> {
-    refuse_one_directory(options)?;
-    inputs::check(&options.state, inputs)?;
-    let mut engine = Engine::builder()
+    run_job_on(engine(options), topology, inputs, options)
+}
+
+/// The engine that the options ask for.
+pub fn engine(options: &JobOptions) -> EngineBuilder {
+    let engine = Engine::builder()
         .checkpoints(CheckpointConfig::every(Duration::from_millis(options.checkpoint_ms)))
         .backend(Lmdb::at(&options.state))
         .restart(RestartStrategy::None);
-    if let Some(parallelism) = options.parallelism {
-        engine = engine.parallelism(parallelism);
+    match options.parallelism {
+        Some(parallelism) => engine.parallelism(parallelism),
+        None => engine,
     }
+}
+
+/// [`run_job`], with more settings than the options have: made of [`engine`].
+pub fn run_job_on(
+    engine: EngineBuilder,
+    topology: Topology,
+    inputs: &[PathBuf],
+    options: &JobOptions,
+) -> Result<Report, Error> {
+    refuse_one_directory(options)?;
+    inputs::check(&options.state, inputs)?;
     let begun = Instant::now();
     let job = engine.start_blocking(topology)?;
     let started_from = job.status().started_from.unwrap_or(StartedFrom::Beginning);

@@ -9,6 +9,7 @@ use cofferdam_engine::{
         snapshot::SubtaskId,
         store::CommitStats,
     },
+    mutation::{self, Mutation},
     subtask::{Completion, Control, SubtaskEffect, SubtaskInput},
 };
 
@@ -263,7 +264,8 @@ impl Process {
 
     fn if_coordinator_stopped(&mut self) {
         let Some(running) = &mut self.running else { return };
-        if running.coordinator_state == State::Stopping && !running.is_committing {
+        let may_go = !running.is_committing || mutation::is(Mutation::RestoreBeforeCallsReturned);
+        if running.coordinator_state == State::Stopping && may_go {
             running.coordinator_state = State::Stopped;
             let next = Some(running.coordinator.next_checkpoint());
             self.post.send(Party::Coordinator, Party::Supervisor, running.attempt, Message::Stopped(next));
@@ -274,7 +276,7 @@ impl Process {
         let Some(running) = &mut self.running else { return };
         if let Some(part) = running.parts.get_mut(&id)
             && part.state == State::Stopping
-            && part.calls == 0
+            && (part.calls == 0 || mutation::is(Mutation::RestoreBeforeCallsReturned))
         {
             part.state = State::Stopped;
             self.post.send(Party::Subtask(id), Party::Supervisor, running.attempt, Message::Stopped(None));

@@ -1,4 +1,5 @@
-//! Every point, every fault that makes sense there, at its first, second and last time; and at what the next attempt passes, after a failure.
+//! Every point, every fault that makes sense there, at its first, second and last time; what the next attempt passes also after a failure; and what
+//! delays or loses something also with the death of the process at one of the next completions, when it shows whether what was delayed is owed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,6 +36,16 @@ pub(crate) fn schedules(order: u64, reached: &BTreeMap<Point, u32>) -> Vec<Sched
             }
             if is_passed_by_each_attempt(point) && times > 0 {
                 schedules.push(Schedule::order(order).at(END, 1, Fault::Error).at(point, times + 1, fault));
+            }
+            if matches!(fault, Fault::Delay | Fault::Lose) && times > 0 {
+                let completions = reached.get(&Point::CompletionAnnounced).copied().unwrap_or(1);
+                let (middle, half) = (times / 2 + 1, completions.div_ceil(2));
+                for (occurrence, completion) in [(1, 1), (1, 2), (middle, half), (middle, half + 1)] {
+                    let mut schedule = Schedule::order(order);
+                    schedule.injections.extend(provoked.map(|(_, injection)| *injection));
+                    let schedule = schedule.at(point, occurrence, fault);
+                    schedules.push(schedule.at(Point::CompletionAnnounced, completion, Fault::Kill));
+                }
             }
             if fault == Fault::Kill && times > 0 {
                 // Twice in a row: in the attempt after it, the same again.

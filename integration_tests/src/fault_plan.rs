@@ -117,6 +117,9 @@ impl FaultPlan for ScheduledFaults {
                 drop(state);
                 self.real(injection.fault, delay);
             }
+            (Fault::ClockForward | Fault::ClockBack | Fault::Late, Means::Real(_)) => {
+                return Err(format!("only the simulation can do {injection}").into());
+            }
             (Fault::Delay, Means::Noted) => state.harm.stalled = true,
             (Fault::Kill, Means::Noted) => {
                 state.harm.died = true;
@@ -124,6 +127,12 @@ impl FaultPlan for ScheduledFaults {
             }
             (Fault::ClockForward, _) => state.harm.clock = 1,
             (Fault::ClockBack, _) => state.harm.clock = -1,
+            (Fault::Late, _) if site.point == Point::CommitBegun => {
+                // The process dies with the call on its way: it arrives when the next attempt runs.
+                state.harm.late = true;
+                state.harm.died = true;
+                return Err("the process is dead".into());
+            }
             (Fault::Late, _) => state.harm.late = true,
             (Fault::Lose, _) => return Ok(Passage::Lost),
             (Fault::Tear, _) => return Ok(Passage::Torn),

@@ -10,6 +10,8 @@
 //!                 └─── Running    one attempt: coordinator, subtasks, channels
 //! ```
 //!
+//! The same schedules of faults happen on real threads, and kill real processes, once they are [armed](Schedule::arm).
+//!
 //! Three harnesses test one part of a topology by itself, with no job around it:
 //!
 //! | harness | of | does |
@@ -18,6 +20,7 @@
 //! | [`SourceHarness`] | a [`Source`](cofferdam_engine::Source) | checks each clause of its contract |
 //! | [`SinkHarness`] | a [`TwoPhaseSink`](cofferdam_engine::TwoPhaseSink) | checks each clause of its contract |
 
+mod armed;
 mod attempt;
 mod bag;
 mod broken_clause;
@@ -52,6 +55,7 @@ mod trace;
 mod trial;
 mod world;
 
+pub use armed::{Armed, SCHEDULE_VARIABLE};
 pub use broken_clause::BrokenClause;
 pub use cofferdam_engine::{
     fail_point::Point,

@@ -132,7 +132,8 @@ impl Report {
     }
 
     /// # Panics
-    /// If a run lost a row, published one twice, or broke any other promise; or if there was nothing to compare.
+    /// If a run lost a row, published one twice, or broke any other promise; or if an output depends on order, so that it was compared with nothing, and there is no
+    /// [`check`](crate::Torture::check) either.
     pub fn assert_exactly_once(&self) {
         self.assert_none(|_| true);
     }
@@ -146,7 +147,7 @@ impl Report {
     fn assert_none(&self, counts: impl Fn(&Broken) -> bool) {
         if !self.compares {
             let order = self.order_dependence.as_ref().map_or_else(String::new, |order| format!(": {order}"));
-            panic!("nothing was compared{order}; give a `check` of what must hold in any order");
+            panic!("an output was compared with nothing{order}; give a `check` of what must hold in any order");
         }
         let failures: Vec<_> = self.failures.iter().filter(|failure| failure.broken.iter().any(&counts)).collect();
         if failures.is_empty() {

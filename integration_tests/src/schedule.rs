@@ -165,7 +165,7 @@ impl fmt::Display for Schedule {
 
 /// A text that is no schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotASchedule(String);
+pub struct NotASchedule(pub(crate) String);
 
 impl fmt::Display for NotASchedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -53,7 +53,8 @@ impl Setup {
     /// The same, so that much happens in a short run: checkpoints follow each other closely, and there is something to align and to stash.
     pub(crate) fn eventful(self) -> Self {
         let (interval, min_pause) = (Some(self.step_time * 20), self.step_time);
-        self.parallelism(2).checkpoints(|checkpoints| CheckpointConfig {
+        let settings = Settings { batch_size: self.settings.batch_size.max(3), ..self.settings };
+        Self { settings, ..self }.parallelism(2).checkpoints(|checkpoints| CheckpointConfig {
             interval,
             min_pause,
             alignment_buffer: checkpoints.alignment_buffer.max(2),

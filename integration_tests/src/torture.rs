@@ -28,6 +28,9 @@ use crate::{
 /// Failures that are looked into; of further ones only the schedule is told.
 const SHRUNK: usize = 3;
 
+/// Schedules that are run before anybody looks for a failure.
+const TOGETHER: usize = 64;
+
 /// Proves of a topology that it gives the right output whatever fails; or shows that it does not.
 ///
 /// ```
@@ -60,6 +63,7 @@ pub struct Torture {
     orders: u64,
     checks: Vec<Check>,
     mode: CheckpointMode,
+    until_failure: bool,
 }
 
 /// Why no verdict was possible.
@@ -88,8 +92,16 @@ impl Torture {
             states: Vec::new(),
             limit: None,
         };
-        let mode = CheckpointMode::ExactlyOnce;
-        Self { trial, every_fail_point: false, seeds: 0..0, schedules: Vec::new(), orders: 4, checks: Vec::new(), mode }
+        Self {
+            trial,
+            every_fail_point: false,
+            seeds: 0..0,
+            schedules: Vec::new(),
+            orders: 4,
+            checks: Vec::new(),
+            mode: CheckpointMode::ExactlyOnce,
+            until_failure: false,
+        }
     }
 
     /// Where checkpoints are kept.
@@ -170,6 +182,13 @@ impl Torture {
         self
     }
 
+    /// Runs no more than a few dozen schedules beyond the first that fails, and shrinks nothing: to learn whether something is found at all, and how soon.
+    #[must_use]
+    pub fn until_failure(mut self) -> Self {
+        self.until_failure = true;
+        self
+    }
+
     /// Runs everything.
     pub fn run(self) -> Result<Report, TortureError> {
         let probes = self.probe()?;
@@ -185,7 +204,12 @@ impl Torture {
             return Err(TortureError::NoSchedule);
         }
         let mut report = Report::new(&self.trial, judge.expected().clone(), order_dependence, judge.compares());
-        for (schedule, run) in run_all(&self.trial, &schedules) {
+        let mut chunks = schedules.chunks(if self.until_failure { TOGETHER } else { usize::MAX });
+        let together = std::iter::from_fn(|| chunks.next().map(|chunk| run_all(&self.trial, chunk)));
+        for (schedule, run) in together.flatten() {
+            if self.until_failure && !report.failures().is_empty() {
+                break;
+            }
             let mut broken = judge.judge(&run);
             broken.retain(|broken| self.mode == CheckpointMode::ExactlyOnce || broken.is_loss());
             report.add(&schedule, &run, broken.is_empty());
@@ -195,7 +219,8 @@ impl Torture {
             let is_drawn =
                 self.seeds.contains(&schedule.order) && schedule == exhaustive::drawn(schedule.order, reached);
             let seed = is_drawn.then_some(schedule.order);
-            let shrunk = (report.failures().len() < SHRUNK).then(|| shrink(&self.trial, &judge, &schedule, &broken[0]));
+            let is_shrunk = !self.until_failure && report.failures().len() < SHRUNK;
+            let shrunk = is_shrunk.then(|| shrink(&self.trial, &judge, &schedule, &broken[0]));
             report.fail(Failure { schedule, seed, shrunk, broken, trace: run.trace });
         }
         Ok(report)

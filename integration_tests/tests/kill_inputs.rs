@@ -8,6 +8,7 @@ mod kill_support;
 
 use std::{collections::HashMap, fs};
 
+use cofferdam_testkit::Point;
 use kill_support::{Place, Program, assert_same_lines, flights_oracle};
 
 #[test]
@@ -28,8 +29,7 @@ fn a_restart_with_another_parallelism_after_a_kill_publishes_the_same_lines() {
         assert!(running.wait_for_checkpoint() && running.wait_for_checkpoint());
         let killed = running.kill();
         assert!(killed.was_killed(), "{killed:#?}");
-        let killed = place.run(Program::KilledAtCommit, &[&options[..], &["--kill-at", "1"]].concat());
-        assert!(killed.was_killed(), "{killed:#?}");
+        place.run_killed_at(Point::CommitBefore, 1, &options);
     }
     place.run(Program::FlightDelays, &["--parallelism", "2"]).assert_success();
     assert_same_lines(&place.lines(), &flights_oracle(&place.input), "after four parallelisms");

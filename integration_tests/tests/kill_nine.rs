@@ -8,6 +8,7 @@ mod kill_support;
 
 use std::{collections::BTreeMap, thread, time::Duration};
 
+use cofferdam_testkit::Point;
 use kill_support::{Ended, Place, Program, Random, assert_same_lines, checkpoint_of, flights_oracle};
 
 /// When a process is killed.
@@ -18,7 +19,7 @@ enum Kill {
     /// So long after it said where it starts from.
     AfterStart(Duration),
     /// By itself, at its n-th attempt to publish: between a checkpoint's durable commit and its publication.
-    BeforePublishing(u64),
+    BeforePublishing(u32),
 }
 
 /// Fifty kills in an order drawn from the seed.
@@ -26,7 +27,7 @@ fn kills(random: &mut Random) -> Vec<Kill> {
     let mut kills = Vec::new();
     kills.extend((0..5).map(|_| Kill::AfterSpawn(Duration::from_millis(random.below(60)))));
     kills.extend((0..33).map(|_| Kill::AfterStart(Duration::from_millis(60 + random.below(500)))));
-    kills.extend((0..12).map(|_| Kill::BeforePublishing(1 + random.below(8))));
+    kills.extend((0..12).map(|_| Kill::BeforePublishing(1 + random.below(8) as u32)));
     random.shuffle(&mut kills);
     kills
 }
@@ -71,8 +72,8 @@ struct Seen {
     durable: u64,
     /// The files that were visible at some kill.
     files: BTreeMap<String, String>,
-    /// Files that a checkpoint holds and that nobody has published yet.
-    owed: Vec<String>,
+    /// The files that were visible when the newest checkpoint held others, which nobody has published yet.
+    owed_beside: Option<BTreeMap<String, String>>,
     completed: usize,
     resumes: u32,
     /// Kills from outside after the killed process had itself completed a checkpoint.
@@ -96,24 +97,25 @@ impl Seen {
                 }
                 running.kill()
             }
-            Kill::BeforePublishing(call) => {
-                let call = call.to_string();
-                place.run(Program::KilledAtCommit, &[&PACED[..], &["--kill-at", &call]].concat())
-            }
+            Kill::BeforePublishing(call) => place.run_killed_at(Point::CommitBefore, call, &PACED),
         };
         assert!(ended.was_killed(), "{what} came too late: {ended:#?}");
         self.check_resume(&ended, what);
         let published = place.published();
         self.check_files(&published, what);
-        if ended.resumed_from().is_some() {
-            let missing: Vec<_> = self.owed.drain(..).filter(|name| !published.contains_key(name)).collect();
-            assert!(missing.is_empty(), "{what}: {missing:?} were owed, and are not published after a start");
+        if let Some(checkpoint) = ended.resumed_from()
+            && let Some(before) = self.owed_beside.take()
+        {
+            let was_owed = |name: &String| checkpoint_of(name) <= checkpoint && !before.contains_key(name);
+            assert!(published.keys().any(was_owed), "{what}: what was owed is not published after a start");
         }
         let completed = ended.completed();
         self.completed += completed.len();
         self.durable = self.durable.max(completed.last().copied().unwrap_or(0));
         if let Kill::BeforePublishing(_) = kill {
-            self.fell_between(&ended, &published, what);
+            assert!(!completed.is_empty(), "{what}: nothing was to be published yet");
+            self.owed_beside = Some(published);
+            self.between += 1;
         } else if !completed.is_empty() {
             self.after_checkpoint += 1;
         }
@@ -139,17 +141,5 @@ impl Seen {
             assert!(published.get(name) == Some(text), "{what}: '{name}' was visible before, and has changed");
         }
         self.files = published.clone();
-    }
-
-    fn fell_between(&mut self, ended: &Ended, published: &BTreeMap<String, String>, what: &str) {
-        let owed = ended.owed();
-        assert!(!owed.is_empty());
-        for name in &owed {
-            assert!(!published.contains_key(name), "{what}: '{name}' is visible though nobody published it");
-            // The commit came before the call that would have published.
-            self.durable = self.durable.max(checkpoint_of(name));
-        }
-        self.owed.extend(owed);
-        self.between += 1;
     }
 }

@@ -8,6 +8,7 @@ mod kill_support;
 
 use std::{collections::BTreeMap, fs};
 
+use cofferdam_testkit::Point;
 use kill_support::{Place, Program, assert_same_lines, everything_below, flights_oracle, published_in, sorted_lines};
 
 #[test]
@@ -48,20 +49,19 @@ fn files_of(place: &Place) -> Vec<String> {
 #[test]
 fn a_start_after_a_kill_before_the_last_publication_publishes_what_is_owed_and_then_changes_nothing() {
     // An hour between checkpoints: the only one is the last. At parallelism 2 the second kill comes between the two subtasks' files.
-    for (parallelism, kill_at) in [("1", "1"), ("2", "1"), ("2", "2")] {
+    for (parallelism, call) in [("1", 1), ("2", 1), ("2", 2)] {
         let place = Place::with_flights(2000);
         let options = ["--checkpoint-ms", "3600000", "--parallelism", parallelism];
-        let killed = place.run(Program::KilledAtCommit, &[&options[..], &["--kill-at", kill_at]].concat());
-        assert!(killed.was_killed(), "{killed:#?}");
-        let owed = killed.owed();
-        let before = place.published();
-        assert!(!owed.is_empty() && owed.iter().all(|name| !before.contains_key(name)), "{owed:?}");
+        let killed = place.run_killed_at(Point::CommitBefore, call, &options);
+        assert_eq!(killed.completed(), [1].into());
+        let expected = flights_oracle(&place.input);
+        assert!(place.lines().len() < expected.len(), "nothing is owed");
 
         let next = place.run(Program::FlightDelays, &options);
         next.assert_success();
         assert!(next.stderr.contains("finished already with checkpoint 1: nothing left to do"), "{next:#?}");
         assert!(next.completed().is_empty(), "{next:#?}");
-        assert_same_lines(&place.lines(), &flights_oracle(&place.input), "after the start that publishes");
+        assert_same_lines(&place.lines(), &expected, "after the start that publishes");
 
         let finished = everything_below(&place.out());
         place.run(Program::FlightDelays, &options).assert_success();
@@ -72,9 +72,7 @@ fn a_start_after_a_kill_before_the_last_publication_publishes_what_is_owed_and_t
 #[test]
 fn a_kill_between_publication_and_its_report_publishes_nothing_twice() {
     let place = Place::with_flights(2000);
-    let killed =
-        place.run(Program::KilledAtCommit, &["--rate", "20000", "--checkpoint-ms", "10", "--kill-at", "3", "--after"]);
-    assert!(killed.was_killed(), "{killed:#?}");
+    place.run_killed_at(Point::CommitAfter, 3, &["--rate", "20000", "--checkpoint-ms", "10"]);
     assert!(!place.published().is_empty());
     place.run(Program::FlightDelays, &[]).assert_success();
     assert_same_lines(&place.lines(), &flights_oracle(&place.input), "after the restart");
@@ -124,8 +122,7 @@ fn files_that_a_consumer_moved_away_between_kills_are_neither_missed_nor_publish
         assert!(running.wait_for_checkpoint() && running.wait_for_checkpoint());
         assert!(running.kill().was_killed());
         take();
-        let killed = place.run(Program::KilledAtCommit, &[&paced[..], &["--kill-at", "2", "--after"]].concat());
-        assert!(killed.was_killed(), "{killed:#?}");
+        place.run_killed_at(Point::CommitAfter, 2, &paced);
         take();
     }
     place.run(Program::FlightDelays, &[]).assert_success();

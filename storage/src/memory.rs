@@ -16,6 +16,7 @@ use cofferdam_engine::{
         store::{CheckpointStore, CommitStats, StateBackend, StateReader, StoreError, StoreErrorKind},
     },
     fail_point::Point,
+    mutation::{self, Mutation},
 };
 use parking_lot::Mutex;
 
@@ -115,7 +116,9 @@ impl CheckpointStore for Store {
         let plan = plan::plan(place.checkpoint(), commit)?;
         commit.fail_points.reach(Point::CommitWritten, None, commit.metadata.checkpoint)?;
         let bytes = place.apply(plan);
-        place.newest = Some(commit.metadata.clone());
+        if !mutation::is(Mutation::CommitWithoutMark) {
+            place.newest = Some(commit.metadata.clone());
+        }
         Ok(CommitStats { bytes })
     }
 

@@ -26,6 +26,7 @@ use crate::{
     error::{BoxError, Error, ErrorKind},
     fail_point::{FailPoints, Point},
     id::{Attempt, CheckpointId, JobId, ProcessingTime},
+    mutation::{self, Mutation},
     panic_site,
 };
 
@@ -71,7 +72,7 @@ pub enum JobEnd {
 }
 
 /// What a subtask tells the coordinator.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SubtaskReport {
     /// It has frozen and prepared its part of a checkpoint.
     Acknowledged(CheckpointId, Box<SubtaskSnapshot>),
@@ -313,6 +314,9 @@ impl Coordinator {
         {
             self.layout.fail_points.reach(Point::LastAcknowledgement, Some(subtask), checkpoint)?;
             effects.push(self.commit(pending, now));
+            if mutation::is(Mutation::CompletionAnnouncedEarly) {
+                effects.push(CoordinatorEffect::Completed(checkpoint));
+            }
             self.layout.fail_points.reach(Point::HandedToStore, None, checkpoint)?;
         }
         Ok(())

@@ -33,6 +33,7 @@ use crate::{
     checkpoint::config::CheckpointMode,
     element::{CheckpointBarrier, StreamElement},
     id::{ChannelIndex, CheckpointId, ProcessingTime},
+    mutation::{self, Mutation},
     record::Batch,
 };
 
@@ -93,13 +94,24 @@ pub struct InputGate<B = Box<dyn Batch>> {
     collecting: Option<Collecting>,
     last: CheckpointId,
     stashed: usize,
+    #[cfg(mutation)]
+    has_new_input: bool,
 }
 
 impl<B> InputGate<B> {
     /// A gate over `channels` channels that has handled every checkpoint up to `last`.
     pub fn new(channels: usize, mode: CheckpointMode, limit: usize, last: CheckpointId) -> Self {
         let channel = || Channel { ended: false, barrier_in: false, stash: VecDeque::new() };
-        Self { mode, limit, channels: (0..channels).map(|_| channel()).collect(), collecting: None, last, stashed: 0 }
+        Self {
+            mode,
+            limit,
+            channels: (0..channels).map(|_| channel()).collect(),
+            collecting: None,
+            last,
+            stashed: 0,
+            #[cfg(mutation)]
+            has_new_input: false,
+        }
     }
 
     /// Number of channels.
@@ -119,10 +131,17 @@ impl<B> InputGate<B> {
 
     /// Whether [`replay`](Self::replay) has something to give.
     pub fn has_replay(&self) -> bool {
+        #[cfg(mutation)]
+        if mutation::is(Mutation::ReplayAfterNewInput) && !self.has_new_input {
+            return false;
+        }
         self.stashed > 0 && (0..self.channels.len()).any(|i| self.is_replayable(i))
     }
 
     fn is_blocked(&self, channel: usize) -> bool {
+        if mutation::is(Mutation::NoStash) {
+            return false;
+        }
         self.mode == CheckpointMode::ExactlyOnce && self.collecting.is_some() && self.channels[channel].barrier_in
     }
 
@@ -133,6 +152,10 @@ impl<B> InputGate<B> {
     /// Takes an element that arrived on a channel.
     pub fn receive(&mut self, channel: ChannelIndex, element: StreamElement<B>, now: ProcessingTime) -> GateEvent<B> {
         debug_assert!(self.can_read(channel), "what was stashed comes first");
+        #[cfg(mutation)]
+        {
+            self.has_new_input = matches!(element, StreamElement::Batch(_));
+        }
         let channel = channel.index();
         let is_blocked = self.is_blocked(channel);
         let Some(collecting) = self.collecting.as_mut().filter(|_| is_blocked) else {
@@ -146,7 +169,7 @@ impl<B> InputGate<B> {
 
     /// Takes the oldest stashed element of a channel that is no longer blocked. `None` if there is none: channels may be read again.
     pub fn replay(&mut self, now: ProcessingTime) -> Option<GateEvent<B>> {
-        if self.stashed == 0 {
+        if self.stashed == 0 || !self.has_replay() {
             return None;
         }
         let channel = (0..self.channels.len()).find(|i| self.is_replayable(*i))?;

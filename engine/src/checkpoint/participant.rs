@@ -22,6 +22,7 @@ use crate::{
     },
     element::CheckpointBarrier,
     id::{Attempt, CheckpointId},
+    mutation::{self, Mutation},
 };
 
 /// What is due at a place between two records.
@@ -141,6 +142,11 @@ impl<P> Participant<P> {
         snapshot: SubtaskSnapshot,
         pre_commit: Option<P>,
     ) -> Vec<ParticipantEffect<P>> {
+        if mutation::is(Mutation::AcknowledgeBeforeDurable) {
+            self.unacknowledged.push_back(Unacknowledged { checkpoint, snapshot, pre_commit: None });
+            let first = self.acknowledge_first(Duration::ZERO).into_iter();
+            return first.chain(pre_commit.map(|call| ParticipantEffect::PreCommit(checkpoint, call))).collect();
+        }
         self.unacknowledged.push_back(Unacknowledged { checkpoint, snapshot, pre_commit });
         if self.unacknowledged.len() == 1 { self.pre_commit_next() } else { Vec::new() }
     }
@@ -171,6 +177,12 @@ impl<P> Participant<P> {
         self.publish_next().into_iter().collect()
     }
 
+    /// Forgets what an aborted checkpoint has prepared.
+    #[cfg(mutation)]
+    pub(crate) fn forget(&mut self, checkpoint: CheckpointId) {
+        self.prepared.retain(|transaction| transaction.checkpoint != checkpoint);
+    }
+
     /// The publication that was running is done.
     pub fn published(&mut self, checkpoint: CheckpointId) -> Vec<ParticipantEffect<P>> {
         self.prepared.retain(|transaction| transaction.checkpoint > checkpoint);
@@ -199,6 +211,9 @@ impl<P> Participant<P> {
         let sink = snapshot.operators.iter_mut().find(|(uid, _)| self.sink.as_ref() == Some(uid));
         if let Some((_, operator)) = sink {
             operator.transactions = self.prepared_up_to(checkpoint);
+            if mutation::is(Mutation::OnlyOwnTransaction) {
+                operator.transactions.retain(|transaction| transaction.checkpoint == checkpoint);
+            }
         }
         Some(ParticipantEffect::Acknowledge(checkpoint, Box::new(snapshot)))
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::{
     element::StreamElement,
+    mutation::{self, Mutation},
     record::Record,
     slice::{Flow, Stop},
 };
@@ -43,6 +44,9 @@ impl<T: Record> Lane<T> {
     }
 
     pub(crate) fn send(&mut self, element: StreamElement) {
+        if mutation::is(Mutation::BarrierBeforeRecords) && matches!(element, StreamElement::Barrier(_)) {
+            return self.ready.push_back(element);
+        }
         self.flush();
         self.ready.push_back(element);
     }

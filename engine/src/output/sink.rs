@@ -6,6 +6,7 @@ use crate::{
     checkpoint::snapshot::{OperatorSnapshot, PreparedTransaction},
     error::{BoxError, Error, Location},
     fail_point::{FailPoints, Point},
+    mutation::{self, Mutation},
     operator::{OpenContext, SnapshotBuilder, Stateful, StepError, call_away, decode, encode},
     output::{Commit, Tail, TailControl},
     panic_site::running,
@@ -70,7 +71,13 @@ impl<T: 'static, S: TwoPhaseSink<T>> Stateful for TwoPhaseTail<T, S> {
         snapshot.operators.push((self.uid.to_string(), operator));
         let (sink, step, fail_points) = (self.sink.clone(), self.step, self.fail_points.clone());
         snapshot.pre_commit = Some(Box::new(move || {
-            let pre_commit = || sink.pre_commit(frozen)?.map(|transaction| encode(&transaction)).transpose();
+            let pre_commit = || {
+                let transaction = sink.pre_commit(frozen)?;
+                if mutation::is(Mutation::SinkCommitsOnPreCommit) {
+                    transaction.iter().try_for_each(|transaction| sink.commit(transaction))?;
+                }
+                transaction.map(|transaction| encode(&transaction)).transpose()
+            };
             let points = [Point::PreCommitBefore, Point::PreCommitAfter];
             call_away(step, || fail_points.around(points, None, checkpoint, pre_commit))
         }));

@@ -17,6 +17,7 @@ use crate::{
     id::CheckpointId,
     key::Key,
     key_group::{KeyGroup, KeyGroupRange},
+    mutation::{self, Mutation},
     state::{block, group::Group},
 };
 
@@ -162,7 +163,8 @@ impl<K: Key, S: Serialize> KeyedTable<K, S> {
             self.supersede(&blocks);
             self.unconfirmed.push(Arc::new(StateDelta { checkpoint, address: (*self.address).clone(), blocks }));
         }
-        Ok(self.unconfirmed.clone())
+        let owed = if mutation::is(Mutation::OnlyNewestDelta) { 1 } else { self.unconfirmed.len() };
+        Ok(self.unconfirmed.iter().rev().take(owed).rev().cloned().collect())
     }
 
     /// Drops what a completed checkpoint holds.

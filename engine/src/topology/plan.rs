@@ -12,6 +12,7 @@ use crate::{
     error::{BoxError, Error, ErrorKind},
     fail_point::{FailPoints, Point},
     id::{Attempt, ChannelIndex, CheckpointId, JobId, SubtaskIndex},
+    mutation::{self, Mutation},
     operator::{OpenContext, keyed::STATE},
     panic_site,
     sink::{Ownership, SinkContext},
@@ -296,6 +297,9 @@ impl Plan {
             })?;
             let stored = checkpoint.operators.iter().find(|operator| operator.uid == uid);
             let snapshots = stored.map_or(&[][..], |operator| &operator.subtasks);
+            if mutation::is(Mutation::RecoverSkipped) {
+                continue;
+            }
             let recovered = [Point::RecoverBefore, Point::RecoverAfter];
             let result =
                 self.call_sink(&uid, recovered, checkpoint.checkpoint, || sink.recover(&context, snapshots))?;

@@ -3,5 +3,6 @@
 mod coordinator;
 mod gate;
 mod gate_model;
+mod participant;
 mod supervisor;
 mod support;

@@ -6,8 +6,8 @@
 //! | `topologies.rs` | what the jobs compute |
 //! | `page.rs` | the page, `docs/crash-matrix.md` |
 //!
-//! The program `crash-matrix` runs it. What an engine with a mistake put into it is caught by (`--mutations`) is asked of the same [`Part`]s: its place is a file beside
-//! these, which runs them and lays its own table out.
+//! The program `crash-matrix` runs it. What an engine that is broken on purpose is caught by is another question, and another program's: `mutation-check`. Asked of all
+//! these jobs, it would run the same [`Part`]s.
 
 mod page;
 mod topologies;

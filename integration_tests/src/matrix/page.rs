@@ -41,8 +41,8 @@ The reference topology ([reference.rs](../integration_tests/src/reference.rs)) h
 sink. Word count and flight delays are those of the examples, over a few records. The jobs below the first two are a selection in which each two values of two
 different columns meet.
 
-*Each* fail point: with every fault that makes sense there, at its first, second and last time; in the attempt after a failure as well; and killed twice in a
-row. *Seeds*: schedules of one to five faults and an order of all channels, messages and calls, drawn from each seed from 0 on.
+*Each* fail point: with every fault that makes sense there, at its first, second and last time; in the attempt after a failure as well; what delays or loses
+something also with the death of the process after it; and that death twice in a row. *Seeds*: schedules of one to five faults and an order of all channels, messages and calls, drawn from each seed from 0 on.
 
 | topology | mode | parallelism | backend | fail points | seeds | runs | failures |
 |---|---|--:|---|---|--:|--:|--:|

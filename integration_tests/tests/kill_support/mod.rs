@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cofferdam_testkit::{Fault, Point, SCHEDULE_VARIABLE, Schedule};
 use tempfile::TempDir;
 
 /// The programs under test.
@@ -23,17 +24,17 @@ use tempfile::TempDir;
 pub enum Program {
     FlightDelays,
     WordCount,
-    KilledAtCommit,
+    ArmedFlightDelays,
 }
 
 impl Program {
-    const ALL: [Self; 3] = [Self::FlightDelays, Self::WordCount, Self::KilledAtCommit];
+    const ALL: [Self; 3] = [Self::FlightDelays, Self::WordCount, Self::ArmedFlightDelays];
 
     fn name(self) -> &'static str {
         match self {
             Self::FlightDelays => "flight_delays",
             Self::WordCount => "word_count",
-            Self::KilledAtCommit => "killed_at_commit",
+            Self::ArmedFlightDelays => "armed_flight_delays",
         }
     }
 
@@ -144,16 +145,29 @@ impl Place {
         command.arg("--state").arg(self.state()).arg("--out").arg(self.out());
         match program {
             Program::WordCount => command.arg(&self.input),
-            Program::FlightDelays | Program::KilledAtCommit => command.arg("--input").arg(&self.input),
+            Program::FlightDelays | Program::ArmedFlightDelays => command.arg("--input").arg(&self.input),
         };
         command.args(arguments).env("RUST_LOG", "warn,cofferdam::runtime::coordinator_actor=debug");
-        command.env_remove("RUST_LOG_STYLE").stdin(Stdio::null());
+        command.env_remove("RUST_LOG_STYLE").env_remove(SCHEDULE_VARIABLE).stdin(Stdio::null());
         command
     }
 
     /// Runs a program to its end.
     pub fn run(&self, program: Program, arguments: &[&str]) -> Ended {
         Ended::new(self.command(program, arguments).output().unwrap())
+    }
+
+    /// Runs `flight_delays` until it kills itself, when it reaches `point` for the `occurrence`-th time.
+    pub fn run_killed_at(&self, point: Point, occurrence: u32, arguments: &[&str]) -> Ended {
+        self.run_killed(&Schedule::default().at(point, occurrence, Fault::Kill), arguments)
+    }
+
+    /// Runs `flight_delays` with the faults of a schedule, one of which must be that it is killed.
+    pub fn run_killed(&self, schedule: &Schedule, arguments: &[&str]) -> Ended {
+        let mut command = self.command(Program::ArmedFlightDelays, arguments);
+        let ended = Ended::new(command.env(SCHEDULE_VARIABLE, schedule.to_string()).output().unwrap());
+        assert!(ended.was_killed(), "{schedule} was to kill it: {ended:#?}");
+        ended
     }
 
     pub fn start(&self, program: Program, arguments: &[&str]) -> Running {
@@ -273,14 +287,6 @@ impl Ended {
     /// The checkpoints it reported as completed.
     pub fn completed(&self) -> BTreeSet<u64> {
         self.stderr.lines().filter_map(completed).collect()
-    }
-
-    /// The files that the fail point left to be published.
-    pub fn owed(&self) -> Vec<String> {
-        let transaction = self.stderr.lines().find_map(|line| line.strip_prefix("killed before publishing "));
-        let transaction: serde_json::Value = serde_json::from_str(transaction.unwrap()).unwrap();
-        let files = transaction["files"].as_array().unwrap();
-        files.iter().map(|file| file["published"].as_str().unwrap().to_owned()).collect()
     }
 }
 

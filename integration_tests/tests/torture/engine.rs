@@ -8,7 +8,7 @@ use cofferdam_testkit::{Backend, Fault, Point, Schedule, Torture, reference};
 fn the_reference_topology_is_exactly_once_at_every_fail_point() {
     let report = Torture::new(reference).state::<u64, u64>("count").every_fail_point().run().unwrap();
     report.assert_exactly_once();
-    report.assert_state_equals::<u64, u64>("count", (0..5).map(|key| (key, 16)));
+    report.assert_state_equals::<u64, u64>("count", (0..20).map(|key| (key, 6)));
     let unreached: BTreeSet<_> = report.not_reached().into_iter().collect();
     assert_eq!(unreached, BTreeSet::from([Point::CommitNoting]), "memory has no note");
     for (cell, seen) in report.cells() {

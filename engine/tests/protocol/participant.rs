@@ -1,0 +1,132 @@
+//! The participant, driven by hand: pre-commits are named by a letter.
+
+use std::time::Duration;
+
+use cofferdam_engine::{
+    Attempt, CheckpointId,
+    checkpoint::{
+        participant::{Boundary, Participant, ParticipantEffect},
+        snapshot::{OperatorSnapshot, SnapshotStats, SubtaskSnapshot},
+    },
+};
+
+fn snapshot() -> SubtaskSnapshot {
+    let operators = vec![("out".to_string(), OperatorSnapshot::default())];
+    SubtaskSnapshot { deltas: Vec::new(), operators, finished: false, stats: SnapshotStats::default() }
+}
+
+/// Effects in short: transactions by their bytes, as letters.
+fn short(effects: Vec<ParticipantEffect<char>>) -> Vec<String> {
+    let letters = |transactions: Vec<_>| -> String {
+        let bytes = |transaction: cofferdam_engine::checkpoint::snapshot::PreparedTransaction| transaction.bytes;
+        transactions.into_iter().flat_map(bytes).map(char::from).collect()
+    };
+    let name = |effect| match effect {
+        ParticipantEffect::PreCommit(checkpoint, letter) => format!("pre-commit {checkpoint} {letter}"),
+        ParticipantEffect::Publish(checkpoint, due) => format!("publish {checkpoint} {}", letters(due)),
+        ParticipantEffect::Acknowledge(checkpoint, snapshot) => {
+            let carried = snapshot.operators.into_iter().flat_map(|(_, operator)| operator.transactions).collect();
+            format!("acknowledge {checkpoint} {}", letters(carried))
+        }
+        ParticipantEffect::Published(checkpoint) => format!("published {checkpoint}"),
+    };
+    effects.into_iter().map(name).collect()
+}
+
+struct Sink(Participant<char>);
+
+impl Sink {
+    fn new() -> Self {
+        Self(Participant::new(Attempt(1), Some("out".to_string())))
+    }
+
+    fn frozen(&mut self, checkpoint: u64, letter: char) -> Vec<String> {
+        short(self.0.frozen(CheckpointId(checkpoint), snapshot(), Some(letter)))
+    }
+
+    fn pre_committed(&mut self, checkpoint: u64, letter: char) -> Vec<String> {
+        short(self.0.pre_committed(CheckpointId(checkpoint), Some(vec![letter as u8]), Duration::ZERO))
+    }
+
+    fn completed(&mut self, checkpoint: u64) -> Vec<String> {
+        short(self.0.completed(CheckpointId(checkpoint)))
+    }
+
+    fn published(&mut self, checkpoint: u64) -> Vec<String> {
+        short(self.0.published(CheckpointId(checkpoint)))
+    }
+}
+
+#[test]
+fn a_pre_commit_waits_for_the_one_before_and_a_snapshot_without_one_for_both() {
+    let mut sink = Sink::new();
+    assert_eq!(sink.frozen(1, 'a'), ["pre-commit 1 a"]);
+    assert_eq!(sink.frozen(2, 'b'), [""; 0]);
+    assert_eq!(short(sink.0.frozen(CheckpointId(3), snapshot(), None)), [""; 0]);
+    assert_eq!(sink.pre_committed(1, 'a'), ["acknowledge 1 a", "pre-commit 2 b"]);
+    assert_eq!(sink.pre_committed(2, 'b'), ["acknowledge 2 ab", "acknowledge 3 ab"]);
+}
+
+#[test]
+fn a_transaction_is_carried_until_it_is_published() {
+    let mut sink = Sink::new();
+    sink.frozen(1, 'a');
+    sink.pre_committed(1, 'a');
+    sink.frozen(2, 'b');
+    assert_eq!(sink.completed(1), ["publish 1 a"]);
+    assert_eq!(sink.pre_committed(2, 'b'), ["acknowledge 2 ab"], "the publication is still running");
+    assert_eq!(sink.published(1), ["published 1"]);
+    sink.frozen(3, 'c');
+    assert_eq!(sink.pre_committed(3, 'c'), ["acknowledge 3 bc"]);
+}
+
+#[test]
+fn a_publication_waits_for_the_one_before_and_takes_all_that_is_due() {
+    let mut sink = Sink::new();
+    for (checkpoint, letter) in [(1, 'a'), (2, 'b'), (3, 'c'), (4, 'd')] {
+        sink.frozen(checkpoint, letter);
+        sink.pre_committed(checkpoint, letter);
+    }
+    assert_eq!(sink.completed(1), ["publish 1 a"]);
+    assert_eq!(sink.completed(2), [""; 0]);
+    assert_eq!(sink.completed(3), [""; 0]);
+    assert_eq!(sink.published(1), ["published 1", "publish 3 bc"]);
+}
+
+#[test]
+fn a_completion_told_again_is_answered_again() {
+    let mut sink = Sink::new();
+    assert_eq!(sink.completed(1), ["published 1"], "nothing was written");
+    assert_eq!(sink.completed(1), ["published 1"]);
+}
+
+#[test]
+fn who_has_no_two_phase_sink_answers_no_completion() {
+    let mut participant = Participant::<char>::new(Attempt(1), None);
+    assert_eq!(participant.completed(CheckpointId(1)), []);
+}
+
+#[test]
+fn what_waits_for_a_place_between_records_comes_in_its_order() {
+    let mut source = Participant::<char>::new(Attempt(1), None);
+    source.trigger(CheckpointId(1), false);
+    source.end_of_input();
+    source.trigger(CheckpointId(2), false);
+    let mut seen = Vec::new();
+    while let Some(boundary) = source.next_boundary() {
+        seen.push(match boundary {
+            Boundary::Checkpoint(aligned) => (aligned.barrier.checkpoint.0, source.is_finished()),
+            Boundary::Finish => (0, source.is_finished()),
+        });
+    }
+    assert_eq!(seen, [(1, false), (0, true), (2, true)]);
+}
+
+#[test]
+fn no_record_follows_a_barrier_that_halts() {
+    let mut source = Participant::<char>::new(Attempt(1), None);
+    source.trigger(CheckpointId(1), true);
+    assert!(!source.is_halted(), "the barrier is still to be sent");
+    source.next_boundary();
+    assert!(source.is_halted() && !source.is_finished());
+}

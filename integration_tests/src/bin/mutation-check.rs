@@ -1,0 +1,95 @@
+//! Breaks the engine in each of the ways that `mutation.rs` knows, one after the other, and looks whether the harness notices and after how many
+//! runs.
+//!
+//! ```sh
+//! RUSTFLAGS="--cfg mutation" cargo run --release --target-dir target/mutation -p cofferdam-testkit --bin mutation-check
+//! ```
+
+// The table is what this program is for.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::process::ExitCode;
+
+#[cfg(not(mutation))]
+fn main() -> ExitCode {
+    eprintln!(
+        "this build cannot break the engine; run\n  \
+         RUSTFLAGS=\"--cfg mutation\" cargo run --release --target-dir target/mutation -p cofferdam-testkit --bin mutation-check"
+    );
+    ExitCode::from(2)
+}
+
+#[cfg(mutation)]
+fn main() -> ExitCode {
+    check::run()
+}
+
+#[cfg(mutation)]
+mod check {
+    use std::process::ExitCode;
+
+    use cofferdam_engine::mutation::{Mutation, choose};
+    use cofferdam_testkit::{Report, Torture, TortureError, reference};
+
+    /// Drawn schedules, if the exhaustive ones find nothing.
+    const SEEDS: u64 = 4_000;
+
+    /// What found a mutation.
+    struct Caught {
+        by: String,
+        runs: u32,
+        schedule: String,
+    }
+
+    pub fn run() -> ExitCode {
+        // What breaks is meant to: its panics are told in the table.
+        std::panic::set_hook(Box::new(|_| {}));
+        println!("| what is broken | found after runs | by | first schedule that shows it |\n|---|---|---|---|");
+        let mut escaped = 0;
+        for mutation in [None].into_iter().chain(Mutation::ALL.map(Some)) {
+            choose(mutation);
+            let caught = hunt();
+            let what = mutation.map_or("nothing", Mutation::what);
+            match (&caught, mutation) {
+                (Ok(Caught { by, runs, schedule }), _) => println!("| {what} | {runs} | {by} | `{schedule}` |"),
+                (Err(runs), _) => println!("| {what} | not in {runs} | - | - |"),
+            }
+            escaped += u32::from(caught.is_ok() != mutation.is_some());
+        }
+        if escaped == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    /// The first run that breaks a promise, or how many did not.
+    fn hunt() -> Result<Caught, u32> {
+        let exhaustive = Torture::new(reference).state::<u64, u64>("count").every_fail_point().until_failure();
+        let drawn = Torture::new(reference).state::<u64, u64>("count").seeds(0..SEEDS).until_failure();
+        let mut runs = 0;
+        for torture in [exhaustive, drawn] {
+            match torture.run() {
+                Ok(report) => {
+                    runs += report.runs();
+                    if let Some(caught) = first(&report, runs) {
+                        return Ok(caught);
+                    }
+                }
+                Err(TortureError::FailsByItself { order, message }) => {
+                    let by = message.lines().next().unwrap_or_default().to_string();
+                    return Ok(Caught { by, runs: runs + 1, schedule: format!("{order}:") });
+                }
+                Err(error) => return Ok(Caught { by: error.to_string(), runs, schedule: String::new() }),
+            }
+        }
+        Err(runs)
+    }
+
+    fn first(report: &Report, runs: u32) -> Option<Caught> {
+        if let Some(order) = report.order_dependence() {
+            let (one, other) = order.orders;
+            let by = "runs without faults differ".to_string();
+            return Some(Caught { by, runs: 2, schedule: format!("{one}: and {other}:") });
+        }
+        let failure = report.failures().first()?;
+        let by = failure.broken.first()?.to_string().lines().next().unwrap_or_default().to_string();
+        Some(Caught { by, runs, schedule: failure.schedule.to_string() })
+    }
+}
