@@ -113,8 +113,9 @@ impl Io {
         Self { limit, ..Self::default() }
     }
 
-    /// A process begins to build its topology.
-    pub(crate) fn begin(&self) {
+    /// A process begins to build its topology: outputs are handed out from the first one again. [`Torture`](crate::Torture) says so by itself; whoever runs a
+    /// [`Simulation`](crate::Simulation) by hand does it in the closure that builds the topology.
+    pub fn begin(&self) {
         self.outputs.lock().next = 0;
     }
 

@@ -18,7 +18,7 @@ pub enum Fault {
     Delay,
     /// The message at hand is lost.
     Lose,
-    /// The message at hand, or the store's commit, comes a second time when the next attempt runs.
+    /// The message at hand comes a second time when the next attempt runs; the process dies with the store's commit on its way, which arrives then.
     Late,
     /// The disk is full.
     Full,
@@ -72,6 +72,11 @@ impl Fault {
             Self::Tear => point == Point::CommitNoting,
             Self::ClockForward | Self::ClockBack => is_machine,
         }
+    }
+
+    /// Whether the process does not outlive it.
+    pub fn kills(self, point: Point) -> bool {
+        self == Self::Kill || (self == Self::Late && point == Point::CommitBegun)
     }
 
     /// Its name in tables and texts.

@@ -33,9 +33,10 @@ pub fn run(args: &Args) -> Report {
     Report {
         workload: args.what.last().cloned().unwrap_or_default(),
         variant: format!(
-            "engine-p{}-{}",
+            "engine-p{}-{}{}",
             args.parallelism,
-            if args.checkpoint_ms.is_some() { args.backend.as_str() } else { "none" }
+            if args.checkpoint_ms.is_some() { args.backend.as_str() } else { "none" },
+            if args.with_fail_points { "-failpoints" } else { "" }
         ),
         records: args.records,
         seconds,

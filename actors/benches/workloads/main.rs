@@ -17,6 +17,7 @@ mod report;
 mod workload;
 
 use clap::Parser;
+use cofferdam_engine::fail_point;
 
 use crate::workload::Workload;
 
@@ -54,6 +55,9 @@ struct Args {
     /// `compare`: how many pairs.
     #[arg(long, default_value_t = 5)]
     pairs: usize,
+    /// Run although fail points are compiled in: to measure what they cost.
+    #[arg(long)]
+    with_fail_points: bool,
     /// cargo says so.
     #[arg(long, hide = true)]
     bench: bool,
@@ -81,6 +85,13 @@ fn main() {
         return;
     }
     let args = Args::parse();
+    if fail_point::ARE_COMPILED && !args.with_fail_points {
+        eprintln!(
+            "fail points are in this build, by the feature `failpoints` of cofferdam-engine: run `cargo bench -p cofferdam`, without --workspace, \
+             or say --with-fail-points"
+        );
+        std::process::exit(2);
+    }
     let variant = if args.what.len() == 2 { args.what[0].as_str() } else { "engine" };
     match variant {
         "engine" => engine_run::run(&args).print(),

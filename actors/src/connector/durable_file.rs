@@ -68,8 +68,12 @@ fn write_beside(path: &Path, content: &[u8]) -> Result<PathBuf, BoxError> {
     temporary.push(format!(".{:016x}.tmp", getrandom::u64()?));
     let temporary = PathBuf::from(temporary);
     let mut file = File::create_new(&temporary).at("create", &temporary)?;
-    file.write_all(content).and_then(|()| file.sync_all()).at("write", &temporary)?;
-    Ok(temporary)
+    let written = file.write_all(content).and_then(|()| file.sync_all()).at("write", &temporary);
+    if written.is_err() {
+        // On a full disk every byte helps. What could not be written may be impossible to remove too.
+        let _ = fs::remove_file(&temporary);
+    }
+    written.map(|()| temporary)
 }
 
 /// The directory a path is in. That of a bare name is the current one, which `Path` writes as nothing at all.

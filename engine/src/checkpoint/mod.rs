@@ -20,18 +20,20 @@
 //!  8 late, or declined: Aborted(n); changes and transactions are carried by the next acknowledgement
 //! ```
 //!
-//! | step | file | function |
-//! |---|---|---|
-//! | 0 checkpoint 0, before the first record | `topology/plan.rs` | `Plan::genesis` |
-//! | 1 trigger | `checkpoint/coordinator.rs` | `Coordinator::tick` |
-//! | 2 source answers | `subtask.rs`, `operator/source.rs` | `Subtask::boundary`, `SourceStep::snapshot` |
-//! | 3 align, stash | `checkpoint/gate.rs` | `InputGate::receive` |
-//! | 4 freeze, forward, replay | `subtask.rs`, `state/keyed_table.rs` | `Subtask::checkpoint`, `KeyedTable::freeze`, `InputGate::replay` |
-//! | 5 pre-commit, acknowledge | `checkpoint/participant.rs`, `output/sink.rs` | `Participant::frozen`, `TwoPhaseTail::snapshot` |
-//! | 6 complete | `checkpoint/coordinator.rs`, `checkpoint/store.rs` | `Coordinator::acknowledge`, `CheckpointStore::commit` |
-//! | 7 publish | `checkpoint/participant.rs`, `output/sink.rs` | `Participant::completed`, `TwoPhaseTail::publication` |
-//! | 8 abort | `checkpoint/coordinator.rs` | `Coordinator::abort` |
-//! | after a failure | `supervisor.rs`, `topology/plan.rs` | `Supervisor::stopped`, `Plan::recover_sinks`, `Plan::deploy` |
+//! | step | file | function | fail points |
+//! |---|---|---|---|
+//! | 0 checkpoint 0, before the first record | `topology/plan.rs` | `Plan::genesis` | `commit.*` |
+//! | 1 trigger | `checkpoint/coordinator.rs` | `Coordinator::step` | `trigger`, `trigger.heard` |
+//! | 2 source answers | `subtask.rs`, `operator/source.rs` | `Subtask::boundary`, `SourceStep::snapshot` | `source.snapshot`, `barrier.sent` |
+//! | 3 align, stash | `checkpoint/gate.rs` | `InputGate::receive` | `barrier.first`, `stash`, `aligned` |
+//! | 4 freeze, forward, replay | `subtask.rs`, `state/keyed_table.rs` | `Subtask::checkpoint`, `KeyedTable::freeze`, `InputGate::replay` | `frozen`, `sink.freeze.*`, `barrier.forwarded`, `encoded` |
+//! | 5 pre-commit, acknowledge | `checkpoint/participant.rs`, `output/sink.rs` | `Participant::frozen`, `TwoPhaseTail::snapshot` | `sink.pre_commit.*`, `acknowledge` |
+//! | 6 complete | `checkpoint/coordinator.rs`, `checkpoint/store.rs` | `Coordinator::acknowledged`, `CheckpointStore::commit` | `acknowledged`, `acknowledged.last`, `store.handed`, `commit.*` |
+//! | 7 publish | `checkpoint/participant.rs`, `output/sink.rs` | `Participant::completed`, `TwoPhaseTail::publication` | `completion.*`, `subsumed`, `sink.commit.*`, `published` |
+//! | 8 abort | `checkpoint/coordinator.rs` | `Coordinator::abort` | `abort`, `abort.heard` |
+//! | after a failure | `supervisor.rs`, `opening.rs`, `topology/plan.rs` | `Supervisor::stopped`, `open_attempt`, `Plan::recover_sinks`, `Plan::deploy` | `restart` to `replay.begun` |
+//!
+//! What each fail point stands for is in [`fail_point`](crate::fail_point).
 //!
 //! Why nothing is lost and nothing doubled: a record is either before barrier *n* on its channel, and then its effect is in the snapshots of
 //! *n* and its output in the transactions of *n*, or behind it, and then in neither; step 6 makes all of *n* durable or none of it; and a

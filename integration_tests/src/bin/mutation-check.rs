@@ -2,8 +2,9 @@
 //! runs.
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg mutation" cargo run --release --target-dir target/mutation -p cofferdam-testkit --bin mutation-check
+//! RUSTFLAGS="--cfg mutation" cargo run --release --target-dir target/mutation -p cofferdam-testkit --bin mutation-check > docs/mutation-check.md
 //! ```
+//! The exit status is 1 if one of them went unnoticed, or if the engine as it is was found to be broken.
 
 // The table is what this program is for.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -31,6 +32,18 @@ mod check {
     use cofferdam_engine::mutation::{Mutation, choose};
     use cofferdam_testkit::{Report, Torture, TortureError, reference};
 
+    const HEAD: &str = "# Mutation check
+
+Written by `mutation-check`, not by hand (the command is in its [source](../integration_tests/src/bin/mutation-check.rs)). A harness that finds nothing may be one that looks nowhere. So
+the engine is broken on purpose ([mutation.rs](../engine/src/mutation.rs)), in one way after the other, and the reference topology is run until a run breaks a promise: first at every fail
+point, in memory, then under drawn schedules. `0:` is a run without any fault in order 0.
+
+| what is broken | found after runs | what was seen | first schedule that shows it |
+|---|--:|---|---|";
+
+    /// Letters of what was seen, at most.
+    const SEEN: usize = 110;
+
     /// Drawn schedules, if the exhaustive ones find nothing.
     const SEEDS: u64 = 4_000;
 
@@ -44,7 +57,7 @@ mod check {
     pub fn run() -> ExitCode {
         // What breaks is meant to: its panics are told in the table.
         std::panic::set_hook(Box::new(|_| {}));
-        println!("| what is broken | found after runs | by | first schedule that shows it |\n|---|---|---|---|");
+        println!("{HEAD}");
         let mut escaped = 0;
         for mutation in [None].into_iter().chain(Mutation::ALL.map(Some)) {
             choose(mutation);
@@ -52,7 +65,7 @@ mod check {
             let what = mutation.map_or("nothing", Mutation::what);
             match (&caught, mutation) {
                 (Ok(Caught { by, runs, schedule }), _) => println!("| {what} | {runs} | {by} | `{schedule}` |"),
-                (Err(runs), _) => println!("| {what} | not in {runs} | - | - |"),
+                (Err(runs), _) => println!("| {what} | none in {runs} | - | - |"),
             }
             escaped += u32::from(caught.is_ok() != mutation.is_some());
         }
@@ -73,7 +86,7 @@ mod check {
                     }
                 }
                 Err(TortureError::FailsByItself { order, message }) => {
-                    let by = message.lines().next().unwrap_or_default().to_string();
+                    let by = short(&message);
                     return Ok(Caught { by, runs: runs + 1, schedule: format!("{order}:") });
                 }
                 Err(error) => return Ok(Caught { by: error.to_string(), runs, schedule: String::new() }),
@@ -89,7 +102,14 @@ mod check {
             return Some(Caught { by, runs: 2, schedule: format!("{one}: and {other}:") });
         }
         let failure = report.failures().first()?;
-        let by = failure.broken.first()?.to_string().lines().next().unwrap_or_default().to_string();
+        let by = short(&failure.broken.first()?.to_string());
         Some(Caught { by, runs, schedule: failure.schedule.to_string() })
+    }
+
+    /// The beginning of the first line.
+    fn short(text: &str) -> String {
+        let line = text.lines().next().unwrap_or_default();
+        let short: String = line.chars().take(SEEN).collect();
+        if short.len() < line.len() { format!("{short}...") } else { short }
     }
 }

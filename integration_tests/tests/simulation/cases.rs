@@ -25,7 +25,7 @@ pub fn ends() -> Vec<(Point, Fault)> {
 
 /// Every fault but the death of the process.
 pub fn all_but_death() -> Vec<(Point, Fault)> {
-    every_fault().into_iter().filter(|(_, fault)| *fault != Fault::Kill).collect()
+    every_fault().into_iter().filter(|(point, fault)| !fault.kills(*point)).collect()
 }
 
 /// A topology and its oracle.

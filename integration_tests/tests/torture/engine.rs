@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cofferdam_testkit::{Backend, Fault, Point, Schedule, Torture, reference};
+use cofferdam_testkit::{Backend, Fault, Outcome, Point, Schedule, Torture, reference};
 
 #[test]
 fn the_reference_topology_is_exactly_once_at_every_fail_point() {
@@ -36,5 +36,33 @@ fn a_schedule_reads_back_from_its_text() {
     assert_eq!(schedule.to_string().parse::<Schedule>().unwrap(), schedule);
     for text in ["", "7", "x:", "7:stash", "7:stash#1", "7:stash#1=nothing", "7:nowhere#1=kill"] {
         assert!(text.parse::<Schedule>().is_err(), "{text}");
+    }
+}
+
+/// The trace of a run under one schedule.
+fn trace(backend: Backend, schedule: &Schedule) -> String {
+    let wanted = |_: &Outcome| Err("its trace is wanted".to_string());
+    let torture = Torture::new(reference).backend(backend).orders(1).until_failure();
+    let report = torture.schedule(schedule.clone()).check("trace", wanted).run().unwrap();
+    report.failures()[0].trace.clone()
+}
+
+#[test]
+fn the_same_schedule_gives_the_same_trace_byte_for_byte_whatever_keeps_the_checkpoints() {
+    let ends =
+        [(Point::CommitDurable, Fault::Kill), (Point::PreCommitAfter, Fault::Delay), (Point::Stash, Fault::Panic)];
+    for order in 0..6 {
+        for (point, fault) in ends {
+            let schedule = Schedule::order(order).at(point, 2, fault);
+            let first = trace(Backend::Memory, &schedule);
+            assert_eq!(first, trace(Backend::Memory, &schedule), "{schedule}");
+            // LMDB passes one point more.
+            let of_lmdb: String = trace(Backend::Lmdb, &schedule)
+                .lines()
+                .filter(|line| !line.contains(Point::CommitNoting.name()))
+                .map(|line| format!("{line}\n"))
+                .collect();
+            assert_eq!(first, of_lmdb, "{schedule}");
+        }
     }
 }

@@ -5,4 +5,5 @@
 mod chapter;
 mod engine;
 mod order;
+mod regressions;
 mod wrong;

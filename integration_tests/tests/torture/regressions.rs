@@ -1,0 +1,49 @@
+//! Mistakes of the engine's that faults at fail points have shown, each with the shortest schedule that shows it.
+
+use cofferdam_engine::{ErrorKind, RestartStrategy, checkpoint::coordinator::JobEnd, topology::Topology};
+use cofferdam_testkit::{Fault, Faults, Io, Point, Schedule, Setup, Simulation, reference};
+
+fn simulation(schedule: &Schedule, change: impl FnOnce(&mut Setup)) -> Simulation {
+    let io = Io::default();
+    let build = move || -> Topology {
+        io.begin();
+        reference(&io)
+    };
+    let mut setup = Setup::drawn(schedule.order);
+    change(&mut setup);
+    Simulation::new(schedule.order, setup, Faults::of(schedule), build)
+}
+
+/// It was taken for a refusal, and ended the job for good.
+#[test]
+fn a_sink_that_cannot_have_its_place_for_a_moment_while_the_job_restarts_is_tried_again() {
+    for point in [Point::OwnerBefore, Point::ClaimBefore] {
+        for fault in [Fault::Error, Fault::Full].into_iter().filter(|fault| fault.fits(point)) {
+            let schedule = Schedule::order(1).at(Point::HandedToStore, 1, Fault::Error).at(point, 2, fault);
+            let mut simulation = simulation(&schedule, |_| {});
+            assert!(matches!(simulation.run(), Ok(JobEnd::Finished)), "{schedule}");
+            assert_eq!(simulation.injected().len(), 2, "{schedule}");
+            assert_eq!(simulation.trace().matches("process starts").count(), 1, "{schedule}: the job was not refused");
+        }
+    }
+}
+
+/// It went past the subtask, which could not say whose it was.
+#[test]
+fn a_panic_in_a_pre_commit_names_the_sink() {
+    let schedule = Schedule::order(1).at(Point::PreCommitBefore, 1, Fault::Panic);
+    let mut simulation = simulation(&schedule, |setup| setup.restart = RestartStrategy::None);
+    let error = simulation.run().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Panic);
+    assert!(error.to_string().contains("operator 'counts'"), "{error}");
+}
+
+/// It closed the coordinator's mailbox, and the job hung.
+#[test]
+fn a_panic_of_the_coordinator_ends_the_attempt_and_says_so() {
+    let schedule = Schedule::order(1).at(Point::Acknowledged, 1, Fault::Panic);
+    let mut simulation = simulation(&schedule, |setup| setup.restart = RestartStrategy::None);
+    let error = simulation.run().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Panic);
+    assert!(error.to_string().contains("coordinator panicked"), "{error}");
+}
