@@ -30,6 +30,10 @@ lint:
 deny:
     cargo deny check
 
+# Every fault at every fail point, written down in docs/crash-matrix.md; a bounded part: just crash-matrix --quick
+crash-matrix *options:
+    cargo run --release --locked -p cofferdam-testkit --bin crash-matrix -- {{ options }}
+
 # The benchmarks: just bench W1 --records 1000000
 bench *options:
     cargo bench -p cofferdam --bench workloads -- {{ options }}

@@ -32,6 +32,7 @@ mod fault_plan;
 mod faults;
 mod io;
 mod judge;
+pub mod matrix;
 mod operator_harness;
 mod order;
 mod outcome;
@@ -77,3 +78,8 @@ pub use sink_harness::{SinkClause, SinkHarness};
 pub use source_harness::{SourceClause, SourceHarness};
 pub use torture::{Torture, TortureError};
 pub use trial::Backend;
+
+/// Runs the programs of the chapter on torture.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/torture.md")]
+struct Chapter;

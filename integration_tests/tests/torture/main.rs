@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod chapter;
 mod engine;
 mod order;
 mod regressions;

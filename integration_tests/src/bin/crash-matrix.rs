@@ -1,0 +1,103 @@
+//! Writes `docs/crash-matrix.md`: runs jobs under every fault at every fail point and under drawn schedules, and tells what came of it.
+//!
+//! The exit status is 1 if a promise was broken, if a fault that fits a point never struck there, or if `--check` finds the page out of date.
+
+// A program: what it prints is its result, and its progress.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use cofferdam_testkit::matrix::{Matrix, Part, SEEDS, parts, quick_parts};
+
+/// Where the page is kept.
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/crash-matrix.md");
+
+/// Runs jobs under every fault at every fail point, and writes docs/crash-matrix.md
+#[derive(Parser)]
+#[command(name = "crash-matrix")]
+struct Options {
+    /// A bounded part, for CI; writes no page unless --out says where
+    #[arg(long)]
+    quick: bool,
+
+    /// Fails at once if the tables of the committed page are not those that would be written, and does not write it
+    #[arg(long, conflicts_with = "out")]
+    check: bool,
+
+    /// Drawn schedules of the reference topology [default: 10000, or 400 with --quick]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: Option<u64>,
+
+    /// Where the page is written
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+impl Options {
+    fn parts(&self) -> Vec<Part> {
+        if self.quick { quick_parts(self.seeds.unwrap_or(400)) } else { parts(self.seeds.unwrap_or(SEEDS)) }
+    }
+
+    fn page(&self) -> Option<&Path> {
+        let committed = (!self.quick && !self.check).then_some(Path::new(PAGE));
+        self.out.as_deref().or(committed)
+    }
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all is well.
+fn run(options: &Options) -> io::Result<bool> {
+    if options.check && !Matrix::is_shape_of(&fs::read_to_string(PAGE)?) {
+        eprintln!("docs/crash-matrix.md is out of date: write it anew with `just crash-matrix`");
+        return Ok(false);
+    }
+    let matrix = run_parts(&options.parts());
+    if let Some(page) = options.page() {
+        fs::write(page, matrix.page())?;
+    }
+    for finding in matrix.total().findings {
+        println!("{finding}");
+    }
+    for (point, fault) in matrix.never_struck() {
+        println!("{fault} at {} never struck", point.name());
+    }
+    Ok(matrix.holds())
+}
+
+fn run_parts(parts: &[Part]) -> Matrix {
+    let mut matrix = Matrix::default();
+    let begun = Instant::now();
+    for (number, part) in (1..).zip(parts) {
+        let part_begun = Instant::now();
+        let tally = part.run(|runs| eprintln!("{number}/{}: {}: {runs} runs", parts.len(), part.variant));
+        if part.seeds > 0 && number == parts.len() {
+            println!("{}, drawn: {}", part.variant, pace(tally.runs, part_begun.elapsed()));
+        }
+        matrix.parts.push((*part, tally));
+    }
+    let total = matrix.total();
+    println!("{} failures; {}", total.failures, pace(total.runs, begun.elapsed()));
+    matrix
+}
+
+fn pace(runs: u32, time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    format!("{runs} schedules in {seconds:.1} s, {:.0} a minute", f64::from(runs) / seconds * 60.0)
+}

@@ -1,0 +1,117 @@
+//! The topologies of the matrix besides the [reference](crate::reference): those of the examples, in short, over a few records.
+
+use cofferdam_engine::topology::Topology;
+use serde::{Deserialize, Serialize};
+
+use crate::io::Io;
+
+const LINES: [&str; 16] = [
+    "To be, or not to be, that is the question:",
+    "Whether 'tis nobler in the mind to suffer",
+    "The slings and arrows of outrageous fortune,",
+    "Or to take arms against a sea of troubles",
+    "And by opposing end them. To die, to sleep,",
+    "No more; and by a sleep to say we end",
+    "The heart-ache and the thousand natural shocks",
+    "That flesh is heir to: 'tis a consummation",
+    "Devoutly to be wish'd. To die, to sleep;",
+    "To sleep, perchance to dream. Ay, there's the rub,",
+    "For in that sleep of death what dreams may come,",
+    "When we have shuffled off this mortal coil,",
+    "Must give us pause. There's the respect",
+    "That makes calamity of so long life,",
+    "For who would bear the whips and scorns of time,",
+    "Th' oppressor's wrong, the proud man's contumely,",
+];
+
+/// For each word, how often it has come so far.
+pub(super) fn word_count(io: &Io) -> Topology {
+    let topology = Topology::new("word_count");
+    topology
+        .source("lines", io.source(LINES.to_vec()))
+        .flat_map(words)
+        .key_by(|word| word.clone())
+        .fold("count", 0u64, |count, _word| *count += 1)
+        .sink("counts", io.sink_in_order_of(|(word, _): &(String, u64)| word.clone()));
+    topology
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split(|char: char| !char.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+}
+
+/// Carrier, origin, and the delay in minutes of a departure; none if it was cancelled.
+type Departure = (&'static str, &'static str, Option<i64>);
+
+const DEPARTURES: [Departure; 36] = [
+    ("UA", "EWR", Some(2)),
+    ("UA", "LGA", Some(4)),
+    ("AA", "JFK", Some(2)),
+    ("B6", "JFK", Some(-1)),
+    ("DL", "LGA", Some(-6)),
+    ("UA", "EWR", Some(-4)),
+    ("B6", "EWR", Some(-5)),
+    ("EV", "LGA", Some(-3)),
+    ("B6", "JFK", Some(-3)),
+    ("AA", "LGA", None),
+    ("B6", "JFK", Some(-2)),
+    ("EV", "EWR", Some(101)),
+    ("UA", "EWR", Some(-2)),
+    ("AA", "LGA", Some(-4)),
+    ("EV", "EWR", None),
+    ("DL", "LGA", Some(47)),
+    ("UA", "LGA", Some(-8)),
+    ("B6", "JFK", Some(144)),
+    ("AA", "JFK", Some(0)),
+    ("EV", "LGA", Some(-7)),
+    ("UA", "EWR", Some(11)),
+    ("DL", "LGA", Some(-1)),
+    ("B6", "EWR", Some(-9)),
+    ("AA", "LGA", Some(-2)),
+    ("EV", "EWR", Some(22)),
+    ("UA", "EWR", Some(-3)),
+    ("B6", "JFK", Some(33)),
+    ("AA", "JFK", Some(-5)),
+    ("DL", "LGA", None),
+    ("EV", "EWR", Some(-6)),
+    ("UA", "LGA", Some(0)),
+    ("B6", "JFK", Some(-4)),
+    ("AA", "LGA", Some(59)),
+    ("EV", "LGA", Some(-2)),
+    ("UA", "EWR", Some(75)),
+    ("DL", "LGA", Some(-3)),
+];
+
+/// What is known of one carrier at one origin.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Delays {
+    flights: u64,
+    cancelled: u64,
+    sum: i64,
+    longest: Option<i64>,
+}
+
+impl Delays {
+    fn add(&mut self, delay: Option<i64>) {
+        self.flights += 1;
+        self.cancelled += u64::from(delay.is_none());
+        self.sum += delay.unwrap_or(0);
+        // `None` is below every value.
+        self.longest = self.longest.max(delay);
+    }
+}
+
+type Row = ((String, String), Delays);
+
+/// For each departure, the row of its carrier and origin as it then is.
+pub(super) fn flight_delays(io: &Io) -> Topology {
+    let topology = Topology::new("flight_delays");
+    // One file is one split: read by several, the sums on the way would depend on order.
+    let departures = topology.source("departures", io.source(DEPARTURES.to_vec())).parallelism(1);
+    departures
+        .map(|(carrier, origin, delay)| (carrier.to_string(), origin.to_string(), delay))
+        .key_by(|(carrier, origin, _)| (carrier.clone(), origin.clone()))
+        .fold("delays", Delays::default(), |delays, (_, _, delay)| delays.add(delay))
+        .sink("rows", io.sink_in_order_of(|(key, _): &Row| key.clone()));
+    topology
+}
