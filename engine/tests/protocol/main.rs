@@ -3,6 +3,7 @@
 mod coordinator;
 mod gate;
 mod gate_model;
+mod opening;
 mod participant;
 mod supervisor;
 mod support;
