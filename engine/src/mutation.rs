@@ -1,7 +1,7 @@
 //! Ways to break the engine on purpose, to see whether the harness notices.
 //!
 //! They exist only in a build with `RUSTFLAGS="--cfg mutation"`: no feature and no dependency can turn that on. Everywhere else [`is`] is `false`
-//! at compile time. `crash-matrix --mutations` tries one after the other.
+//! at compile time. The program `mutation-check` tries one after the other.
 
 macro_rules! mutations {
     ($($variant:ident $what:literal,)*) => {

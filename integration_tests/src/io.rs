@@ -58,8 +58,9 @@ impl<T: Record + Clone + Debug> AnyOutput for Collecting<T> {
 
 fn described<T: Serialize + Debug>(row: &T, key_of: &KeyOf<T>) -> Row {
     // A row that cannot be encoded is compared as it is printed.
-    let bytes = postcard::to_stdvec(row).unwrap_or_default();
-    Row { key: key_of(row), bytes, text: format!("{row:?}") }
+    let text = format!("{row:?}");
+    let bytes = postcard::to_stdvec(row).unwrap_or_else(|_| text.clone().into_bytes());
+    Row { key: key_of(row), bytes, text }
 }
 
 /// Where the effects of a sink of one's own are seen: what is pushed counts as published at that moment. It is also a sink by itself, at least once.

@@ -55,9 +55,10 @@ impl Judge {
         &self.expected
     }
 
-    /// Whether every output is compared, or else the user has said what must hold.
+    /// Whether every output and every state asked for is compared, or else the user has said what must hold.
     pub(crate) fn compares(&self) -> bool {
-        self.outputs.len() == self.expected.outputs.len() || !self.checks.is_empty()
+        let all = self.outputs.len() == self.expected.outputs.len() && self.states.len() == self.expected.states.len();
+        all || !self.checks.is_empty()
     }
 
     pub(crate) fn judge(&self, run: &Run) -> Vec<Broken> {
@@ -77,11 +78,14 @@ impl Judge {
                 broken.push(Broken::State { step: self.steps[*state].clone(), entries });
             }
         }
-        for (name, check) in &self.checks {
-            if let Err(message) = check(&run.outcome) {
-                broken.push(Broken::Check { name: name.clone(), message });
-            }
-        }
+        broken.extend(broken_checks(&self.checks, &run.outcome));
         broken
     }
+}
+
+/// The checks that do not hold.
+pub(crate) fn broken_checks(checks: &[Check], outcome: &Outcome) -> Vec<Broken> {
+    let broken =
+        |(name, check): &Check| check(outcome).err().map(|message| Broken::Check { name: name.clone(), message });
+    checks.iter().filter_map(broken).collect()
 }

@@ -13,7 +13,7 @@ use std::{
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::outcome::{Outcome, compare_output};
+use crate::outcome::{Outcome, compare_output, differing};
 
 /// A sum over the records that passed, and how many they were: the same for the same records in any order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,19 +66,22 @@ pub struct OrderDependence {
     pub steps: Vec<String>,
     /// The outputs that differ, as they were asked for.
     pub outputs: BTreeSet<usize>,
+    /// The steps whose state in the end differs, of those asked for.
+    pub states: BTreeSet<String>,
     /// Seeds of two orders that show it.
     pub orders: (u64, u64),
 }
 
 impl fmt::Display for OrderDependence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let outputs: Vec<_> = self.outputs.iter().map(usize::to_string).collect();
+        let outputs = self.outputs.iter().map(|output| format!("output {output}"));
+        let seen: Vec<_> = outputs.chain(self.states.iter().map(|step| format!("the state of '{step}'"))).collect();
         let (one, other) = self.orders;
         write!(
             f,
-            "step {} makes something else of the same records in another order (seen in output {}; orders {one} and {other})",
+            "step {} makes something else of the same records in another order (seen in {}; orders {one} and {other})",
             self.steps.iter().map(|step| format!("'{step}'")).collect::<Vec<_>>().join(" or "),
-            outputs.join(", "),
+            seen.join(", "),
         )
     }
 }
@@ -87,11 +90,16 @@ impl fmt::Display for OrderDependence {
 pub(crate) fn depends_on_order(
     (one, one_edges, one_order): (&Outcome, &Edges, u64),
     (other, other_edges, other_order): (&Outcome, &Edges, u64),
+    names_of_states: &[String],
 ) -> Option<OrderDependence> {
     let outputs: BTreeSet<_> = (0..one.outputs.len())
         .filter(|output| !compare_output(*output, &one.outputs[*output], &other.outputs[*output]).is_empty())
         .collect();
-    if outputs.is_empty() {
+    let states: BTreeSet<_> = (0..one.states.len())
+        .filter(|state| differing(&one.states[*state], &other.states[*state]) > 0)
+        .map(|state| names_of_states[state].clone())
+        .collect();
+    if outputs.is_empty() && states.is_empty() {
         return None;
     }
     let (bags, other_bags) = (one_edges.bags(), other_edges.bags());
@@ -107,6 +115,9 @@ pub(crate) fn depends_on_order(
     // Nothing that passes an edge differs: then it is a chain that ends in a sink.
     let last = || names.keys().copied().filter(|chain| inputs_agree(*chain) && !feeds(*chain)).collect();
     let blamed = if first.is_empty() { last() } else { first };
-    let steps = blamed.iter().filter_map(|chain| names.get(chain).cloned()).collect();
-    Some(OrderDependence { steps, outputs, orders: (one_order, other_order) })
+    let mut steps: Vec<_> = blamed.iter().filter_map(|chain| names.get(chain).cloned()).collect();
+    if outputs.is_empty() {
+        steps = states.iter().cloned().collect();
+    }
+    Some(OrderDependence { steps, outputs, states, orders: (one_order, other_order) })
 }

@@ -50,6 +50,8 @@ pub enum Broken {
     Ended(String),
     /// The engine broke a promise of its own: a checkpoint announced before it is durable, no progress, and the like.
     Mechanism(String),
+    /// A fault of a schedule that was asked for never struck: the run proves nothing.
+    NeverStruck(String),
     /// A check of the user's.
     Check {
         /// Its name.
@@ -88,7 +90,12 @@ impl fmt::Display for Broken {
             Self::Reordered { output, row } => write!(f, "output {output} has row {row} out of the order of its key"),
             Self::State { step, entries } => write!(f, "the state of '{step}' differs in {entries} entries"),
             Self::Ended(error) => write!(f, "the job ended: {error}"),
-            Self::Mechanism(message) => write!(f, "the engine broke a promise of its own: {message}"),
+            Self::Mechanism(message) => {
+                write!(f, "the job did not go on, or the engine broke a promise of its own: {message}")
+            }
+            Self::NeverStruck(fault) => {
+                write!(f, "{fault} never struck: the point is not reached that often, and the run proves nothing")
+            }
             Self::Check { name, message } => write!(f, "{name}: {message}"),
         }
     }

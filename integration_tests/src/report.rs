@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use cofferdam_engine::{Key, Record, fail_point::Point};
+use cofferdam_engine::{Key, Record, checkpoint::config::CheckpointMode, fail_point::Point};
 
 use crate::{
     order::OrderDependence,
@@ -37,6 +37,8 @@ pub struct Failure {
     pub broken: Vec<Broken>,
     /// Everything that happened in the run, a line each.
     pub trace: String,
+    /// The settings of the runs and the assertion, as they would be written.
+    pub(crate) line: (String, &'static str),
 }
 
 impl fmt::Display for Failure {
@@ -48,7 +50,8 @@ impl fmt::Display for Failure {
             self.shrunk.as_ref().map_or((&self.schedule, None), |shrunk| (&shrunk.schedule, shrunk.records));
         let records = records.map_or_else(String::new, |records| format!(".records({records})"));
         let rust = schedule.to_rust();
-        writeln!(f, "    Torture::new(topology){records}.schedule({rust}).run().unwrap().assert_exactly_once();")?;
+        let (settings, assertion) = &self.line;
+        writeln!(f, "    Torture::new(topology){settings}{records}.schedule({rust}).run().unwrap().{assertion}();")?;
         write!(f, "    found as {}", self.schedule)?;
         self.seed.map_or(Ok(()), |seed| write!(f, ", seed {seed}"))
     }
@@ -65,6 +68,8 @@ pub struct Report {
     cells: BTreeMap<(Point, Fault), Cell>,
     reached: BTreeSet<Point>,
     failures: Vec<Failure>,
+    pub(crate) settings: String,
+    pub(crate) mode: CheckpointMode,
 }
 
 impl Report {
@@ -83,10 +88,12 @@ impl Report {
             cells: BTreeMap::new(),
             reached: BTreeSet::new(),
             failures: Vec::new(),
+            settings: String::new(),
+            mode: CheckpointMode::ExactlyOnce,
         }
     }
 
-    pub(crate) fn add(&mut self, _schedule: &Schedule, run: &Run, held: bool) {
+    pub(crate) fn add(&mut self, run: &Run, held: bool) {
         self.runs += 1;
         self.reached.extend(run.reached.keys());
         let cells: BTreeSet<_> = run.injected.iter().map(|injection| (injection.point, injection.fault)).collect();
@@ -95,6 +102,20 @@ impl Report {
             cell.runs += 1;
             cell.failures += u32::from(!held);
         }
+    }
+
+    pub(crate) fn line(&self) -> (String, &'static str) {
+        let assertion = match self.mode {
+            CheckpointMode::ExactlyOnce => "assert_exactly_once",
+            CheckpointMode::AtLeastOnce => "assert_at_least_once",
+        };
+        (self.settings.clone(), assertion)
+    }
+
+    /// An order was found in which a run without faults comes to something else.
+    pub(crate) fn depends_on_order(&mut self, found: Option<OrderDependence>) {
+        self.compares = false;
+        self.order_dependence = self.order_dependence.take().or(found);
     }
 
     pub(crate) fn fail(&mut self, failure: Failure) {
@@ -132,7 +153,7 @@ impl Report {
     }
 
     /// # Panics
-    /// If a run lost a row, published one twice, or broke any other promise; or if an output depends on order, so that it was compared with nothing, and there is no
+    /// If a run lost a row, published one twice, or broke any other promise; or if an output depends on order, or a state does, so that it was compared with nothing, and there is no
     /// [`check`](crate::Torture::check) either.
     pub fn assert_exactly_once(&self) {
         self.assert_none(|_| true);
@@ -147,7 +168,9 @@ impl Report {
     fn assert_none(&self, counts: impl Fn(&Broken) -> bool) {
         if !self.compares {
             let order = self.order_dependence.as_ref().map_or_else(String::new, |order| format!(": {order}"));
-            panic!("an output was compared with nothing{order}; give a `check` of what must hold in any order");
+            panic!(
+                "an output or a state was compared with nothing{order}; give a `check` of what must hold in any order"
+            );
         }
         let failures: Vec<_> = self.failures.iter().filter(|failure| failure.broken.iter().any(&counts)).collect();
         if failures.is_empty() {

@@ -145,6 +145,11 @@ impl Schedule {
         self
     }
 
+    /// A fault that can never strike: it does not fit its point, or comes at its point's time 0.
+    pub(crate) fn senseless(&self) -> Option<&Injection> {
+        self.injections.iter().find(|injection| injection.occurrence == 0 || !injection.fault.fits(injection.point))
+    }
+
     /// The schedule as an expression of Rust, to be pasted into a test.
     pub fn to_rust(&self) -> String {
         let at = |injection: &Injection| {
@@ -174,7 +179,11 @@ pub struct NotASchedule(pub(crate) String);
 
 impl fmt::Display for NotASchedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "'{}' is no schedule: it must read like 3:commit.durable#2=kill,restart#1=error", self.0)
+        write!(
+            f,
+            "'{}' is no schedule: it must read like 3:commit.durable#2=kill,restart#1=error, with faults that make sense at their points, the first time being #1",
+            self.0
+        )
     }
 }
 
@@ -190,8 +199,12 @@ impl FromStr for Schedule {
 
 fn parse(text: &str) -> Option<Schedule> {
     let (order, injections) = text.split_once(':')?;
-    let injections = injections.split(',').filter(|text| !text.is_empty()).map(parse_injection);
-    Some(Schedule { order: order.parse().ok()?, injections: injections.collect::<Option<_>>()? })
+    let order = order.parse().ok()?;
+    if injections.is_empty() {
+        return Some(Schedule::order(order));
+    }
+    let schedule = Schedule { order, injections: injections.split(',').map(parse_injection).collect::<Option<_>>()? };
+    schedule.senseless().is_none().then_some(schedule)
 }
 
 fn parse_injection(text: &str) -> Option<Injection> {

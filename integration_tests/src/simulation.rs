@@ -60,6 +60,7 @@ impl Simulation {
             faults,
             plan,
             edges: None,
+            last_error: None,
             died: false,
             late_letters: Vec::new(),
             late_commits: Vec::new(),
@@ -216,7 +217,9 @@ impl Simulation {
         self.world.lines[first..].iter().for_each(|line| {
             let _ = writeln!(state, "{line}");
         });
-        panic!("seed {}, step {}: {why}\n{state}", self.seed, self.world.step);
+        let error = self.world.last_error.as_ref();
+        let error = error.map_or_else(String::new, |error| format!("; the last attempt that failed: {error}"));
+        panic!("seed {}, step {}: {why}{error}\n{state}", self.seed, self.world.step);
     }
 
     /// Everything that happened, a line each. The same for the same topology, setup, faults, requests and seed.

@@ -125,6 +125,8 @@ impl Process {
     }
 
     fn fail(&mut self, error: Error, world: &mut World) {
+        world.note(Event::Failed(error.to_string()));
+        world.last_error = Some(error.to_string());
         let effects = self.supervisor.failed(error);
         self.supervise(effects, world);
     }

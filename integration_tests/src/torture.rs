@@ -1,7 +1,7 @@
 //! Runs a topology under many schedules of faults, and compares each run with one without faults.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     ops::Range,
     sync::{
         Arc,
@@ -15,11 +15,11 @@ use parking_lot::Mutex;
 use crate::{
     exhaustive,
     io::Io,
-    judge::{Check, Judge},
+    judge::{Check, Judge, broken_checks},
     order::{OrderDependence, depends_on_order},
-    outcome::Outcome,
+    outcome::{Broken, Outcome},
     report::{Failure, Report},
-    schedule::Schedule,
+    schedule::{Injection, Schedule},
     setup::Setup,
     shrink::shrink,
     trial::{Backend, Run, StateOf, Trial},
@@ -28,7 +28,7 @@ use crate::{
 /// Failures that are looked into; of further ones only the schedule is told.
 const SHRUNK: usize = 3;
 
-/// Schedules that are run before anybody looks for a failure.
+/// Schedules that are run before their results are looked at, and forgotten.
 const TOGETHER: usize = 64;
 
 /// Proves of a topology that it gives the right output whatever fails; or shows that it does not.
@@ -64,6 +64,8 @@ pub struct Torture {
     checks: Vec<Check>,
     mode: CheckpointMode,
     until_failure: bool,
+    /// What was set, as it would be written.
+    settings: String,
 }
 
 /// Why no verdict was possible.
@@ -77,6 +79,22 @@ pub enum TortureError {
         /// What happened.
         message: String,
     },
+    /// A check does not hold though nothing was made to fail.
+    #[error("a run without any fault (order {order}) breaks a promise: {broken}")]
+    BrokenByItself {
+        /// The order of the run.
+        order: u64,
+        /// What it breaks.
+        broken: Broken,
+    },
+    /// Every run would be compared with nothing.
+    #[error(
+        "a run without faults publishes nothing, and no state was asked for: take the sinks from `io.sink()` or `io.output()`, and give the sources records"
+    )]
+    NothingToCompare,
+    /// A schedule has a fault that can never strike.
+    #[error("{0} can never strike: the fault makes no sense at this point, or its first time is 1")]
+    Senseless(Injection),
     /// There is nothing to do.
     #[error("no schedule to run: ask for `every_fail_point()`, `seeds(...)` or `schedule(...)`")]
     NoSchedule,
@@ -101,6 +119,7 @@ impl Torture {
             checks: Vec::new(),
             mode: CheckpointMode::ExactlyOnce,
             until_failure: false,
+            settings: String::new(),
         }
     }
 
@@ -108,25 +127,33 @@ impl Torture {
     #[must_use]
     pub fn backend(mut self, backend: Backend) -> Self {
         self.trial.backend = backend;
+        self.settings += &format!(".backend(Backend::{backend:?})");
         self
     }
 
     /// The parallelism of chains that have none of their own; 2 if nothing is said.
     #[must_use]
-    pub fn parallelism(self, parallelism: u32) -> Self {
-        self.setup(move |setup| setup.parallelism(parallelism))
+    pub fn parallelism(mut self, parallelism: u32) -> Self {
+        self.settings += &format!(".parallelism({parallelism})");
+        self.adjust(move |setup| setup.parallelism(parallelism))
     }
 
     /// The mode of the checkpoints, and what the runs are judged by: at least once, rows may come again and state may count twice. Exactly once if nothing is said.
     #[must_use]
     pub fn mode(mut self, mode: CheckpointMode) -> Self {
         self.mode = mode;
-        self.setup(move |setup| setup.checkpoints(|checkpoints| checkpoints.mode(mode)))
+        self.settings += &format!(".mode(CheckpointMode::{mode:?})");
+        self.adjust(move |setup| setup.checkpoints(|checkpoints| checkpoints.mode(mode)))
     }
 
     /// Changes the numbers of each run, which are drawn from its order.
     #[must_use]
     pub fn setup(mut self, change: impl Fn(Setup) -> Setup + Send + Sync + 'static) -> Self {
+        self.settings += "/* .setup(..) */";
+        self.adjust(change)
+    }
+
+    fn adjust(mut self, change: impl Fn(Setup) -> Setup + Send + Sync + 'static) -> Self {
         let before = self.trial.setup.clone();
         self.trial.setup = Arc::new(move |setup| change(before(setup)));
         self
@@ -172,6 +199,8 @@ impl Torture {
     #[must_use]
     pub fn state<K: Key, S: Record>(mut self, step: &str) -> Self {
         self.trial.states.push(StateOf::new::<K, S>(step));
+        let [key, value] = [std::any::type_name::<K>(), std::any::type_name::<S>()];
+        self.settings += &format!(".state::<{key}, {value}>({step:?})");
         self
     }
 
@@ -179,6 +208,7 @@ impl Torture {
     #[must_use]
     pub fn check(mut self, name: &str, check: impl Fn(&Outcome) -> Result<(), String> + Send + Sync + 'static) -> Self {
         self.checks.push((name.to_string(), Arc::new(check)));
+        self.settings += &format!("/* .check({name:?}, ..) */");
         self
     }
 
@@ -192,7 +222,11 @@ impl Torture {
     /// Runs everything.
     pub fn run(self) -> Result<Report, TortureError> {
         let probes = self.probe()?;
-        let order_dependence = order_dependence(&probes);
+        if let Some(injection) = self.schedules.iter().find_map(Schedule::senseless) {
+            return Err(TortureError::Senseless(*injection));
+        }
+        let names: Vec<_> = self.trial.states.iter().map(|state| state.step.clone()).collect();
+        let order_dependence = order_dependence(&probes, &names);
         let judge = Judge::new(&self.trial, self.checks.clone(), &probes, order_dependence.as_ref());
         let (base, reached) = most_eventful(&probes);
         let mut schedules = self.schedules.clone();
@@ -204,16 +238,26 @@ impl Torture {
             return Err(TortureError::NoSchedule);
         }
         let mut report = Report::new(&self.trial, judge.expected().clone(), order_dependence, judge.compares());
-        let mut chunks = schedules.chunks(if self.until_failure { TOGETHER } else { usize::MAX });
+        report.settings = self.settings.clone();
+        report.mode = self.mode;
+        let mut chunks = schedules.chunks(TOGETHER);
         let together = std::iter::from_fn(|| chunks.next().map(|chunk| run_all(&self.trial, chunk)));
         for (schedule, run) in together.flatten() {
             if self.until_failure && !report.failures().is_empty() {
                 break;
             }
             let mut broken = judge.judge(&run);
+            broken.extend(self.never_struck(&schedule, &run));
             broken.retain(|broken| self.mode == CheckpointMode::ExactlyOnce || broken.is_loss());
-            report.add(&schedule, &run, broken.is_empty());
+            report.add(&run, broken.is_empty());
             if broken.is_empty() {
+                continue;
+            }
+            let unharmed = Schedule::order(schedule.order);
+            if !schedule.injections.is_empty() && !judge.judge(&self.trial.run(&unharmed)).is_empty() {
+                // Not the faults: an order that the first runs did not try.
+                let run = self.trial.run(&unharmed);
+                report.depends_on_order(order_dependence_of(&probes[0], &(unharmed.order, run), &names));
                 continue;
             }
             let is_drawn =
@@ -221,9 +265,15 @@ impl Torture {
             let seed = is_drawn.then_some(schedule.order);
             let is_shrunk = !self.until_failure && report.failures().len() < SHRUNK;
             let shrunk = is_shrunk.then(|| shrink(&self.trial, &judge, &schedule, &broken[0]));
-            report.fail(Failure { schedule, seed, shrunk, broken, trace: run.trace });
+            report.fail(Failure { schedule, seed, shrunk, broken, trace: run.trace, line: report.line() });
         }
         Ok(report)
+    }
+
+    /// Of a schedule that was asked for by name: a fault that did not strike proves nothing.
+    fn never_struck(&self, schedule: &Schedule, run: &Run) -> Option<Broken> {
+        let missing = schedule.injections.iter().find(|injection| !run.injected.contains(injection))?;
+        self.schedules.contains(schedule).then(|| Broken::NeverStruck(missing.to_string()))
     }
 
     /// Runs without faults, in several orders.
@@ -235,7 +285,15 @@ impl Torture {
                 None => Ok((schedule.order, run)),
             }
         });
-        probes.collect()
+        let probes: Vec<_> = probes.collect::<Result<_, _>>()?;
+        for (order, run) in &probes {
+            if let Some(broken) = broken_checks(&self.checks, &run.outcome).into_iter().next() {
+                return Err(TortureError::BrokenByItself { order: *order, broken });
+            }
+        }
+        let publishes = probes[0].1.outcome.outputs.iter().any(|rows| !rows.is_empty());
+        let holds = probes[0].1.outcome.states.iter().any(|state| !state.is_empty());
+        if publishes || holds { Ok(probes) } else { Err(TortureError::NothingToCompare) }
     }
 }
 
@@ -246,21 +304,24 @@ fn most_eventful(probes: &[(u64, Run)]) -> (u64, &BTreeMap<Point, u32>) {
     (most.0, &most.1.reached)
 }
 
-fn order_dependence(probes: &[(u64, Run)]) -> Option<OrderDependence> {
-    let (first_order, first) = &probes[0];
+fn order_dependence(probes: &[(u64, Run)], states: &[String]) -> Option<OrderDependence> {
     let mut found: Option<OrderDependence> = None;
-    for (order, run) in &probes[1..] {
-        let here = (&run.outcome, &run.edges, *order);
-        let Some(one) = depends_on_order((&first.outcome, &first.edges, *first_order), here) else { continue };
+    for probe in &probes[1..] {
+        let Some(one) = order_dependence_of(&probes[0], probe, states) else { continue };
         match &mut found {
             None => found = Some(one),
             Some(found) => {
-                let outputs: BTreeSet<_> = found.outputs.union(&one.outputs).copied().collect();
-                found.outputs = outputs;
+                found.outputs.extend(one.outputs);
+                found.states.extend(one.states);
             }
         }
     }
     found
+}
+
+fn order_dependence_of(first: &(u64, Run), other: &(u64, Run), states: &[String]) -> Option<OrderDependence> {
+    let [first, other] = [first, other].map(|(order, run)| (&run.outcome, &run.edges, *order));
+    depends_on_order(first, other, states)
 }
 
 /// Runs all schedules, on as many threads as there are cores; the results are in the order of the schedules.

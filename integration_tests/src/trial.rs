@@ -51,6 +51,10 @@ impl StateOf {
         let read = move |backend: &dyn StateBackend| {
             let mut store = backend.open().map_err(|error| error.to_string())?;
             let Some(newest) = store.newest().map_err(|error| error.to_string())? else { return Ok(BTreeMap::new()) };
+            if !newest.operators.iter().any(|operator| operator.uid == address.operator && !operator.states.is_empty())
+            {
+                return Err("the topology has no step of this name that keeps state".to_string());
+            }
             let reader = store.reader().map_err(|error| error.to_string())?;
             let entries = read_keyed_state::<K, S>(reader.as_ref(), address.clone(), newest.max_parallelism);
             let entries = entries.map_err(|error| error.to_string())?;

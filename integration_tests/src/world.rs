@@ -26,6 +26,8 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     /// The faults at work: fail points ask it.
     pub(crate) plan: Arc<ScheduledFaults>,
+    /// What the newest attempt that failed failed with.
+    pub(crate) last_error: Option<String>,
     /// The process has died in the step under way.
     pub(crate) died: bool,
     /// Letters of dead attempts that come a second time when the next one runs.

@@ -26,7 +26,7 @@ struct Options {
     #[arg(long)]
     quick: bool,
 
-    /// Fails at once if the tables of the committed page are not those that would be written, and does not write it
+    /// Fails at once if the committed page tells of failures, or its tables have other rows and columns than they would have now; writes nothing
     #[arg(long, conflicts_with = "out")]
     check: bool,
 
@@ -68,15 +68,23 @@ fn run(options: &Options) -> io::Result<bool> {
         eprintln!("docs/crash-matrix.md is out of date: write it anew with `just crash-matrix`");
         return Ok(false);
     }
-    let matrix = run_parts(&options.parts());
-    if let Some(page) = options.page() {
-        fs::write(page, matrix.page())?;
+    let named = |page: &Path, error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", page.display()));
+    let mut page = None;
+    if let Some(path) = options.page() {
+        // Now and not after everything was run: a page that cannot be written is known at once.
+        let file = fs::File::options().create(true).append(true).open(path).map_err(|error| named(path, error))?;
+        page = Some((path, file));
     }
+    let matrix = run_parts(&options.parts());
     for finding in matrix.total().findings {
         println!("{finding}");
     }
     for (point, fault) in matrix.never_struck() {
         println!("{fault} at {} never struck", point.name());
+    }
+    if let Some((path, file)) = page {
+        drop(file);
+        fs::write(path, matrix.page()).map_err(|error| named(path, error))?;
     }
     Ok(matrix.holds())
 }

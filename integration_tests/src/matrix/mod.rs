@@ -23,7 +23,7 @@ use crate::{
     faults::every_fault,
     report::{Cell, Report},
     schedule::Fault,
-    torture::{Torture, TortureError},
+    torture::Torture,
     trial::Backend,
 };
 
@@ -109,9 +109,7 @@ impl Part {
         for batch in self.batches() {
             match batch.run() {
                 Ok(report) => tally.add_report(&report),
-                Err(error @ (TortureError::FailsByItself { .. } | TortureError::NoSchedule)) => {
-                    tally.findings.push(error.to_string());
-                }
+                Err(error) => tally.findings.push(error.to_string()),
             }
             progress(tally.runs);
         }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use cofferdam_testkit::{Backend, Fault, Outcome, Point, Schedule, Torture, reference};
+use cofferdam_engine::checkpoint::store::StateBackend;
+use cofferdam_storage::{Lmdb, Memory};
+use cofferdam_testkit::{Backend, Fault, Faults, Io, Point, Schedule, Setup, Simulation, Torture, reference};
 
 #[test]
 fn the_reference_topology_is_exactly_once_at_every_fail_point() {
@@ -34,17 +36,33 @@ fn the_reference_topology_is_exactly_once_under_drawn_schedules() {
 fn a_schedule_reads_back_from_its_text() {
     let schedule = Schedule::order(7).at(Point::Stash, 2, Fault::Delay).at(Point::CommitNoting, 1, Fault::Tear);
     assert_eq!(schedule.to_string().parse::<Schedule>().unwrap(), schedule);
-    for text in ["", "7", "x:", "7:stash", "7:stash#1", "7:stash#1=nothing", "7:nowhere#1=kill"] {
+    for text in [
+        "",
+        "7",
+        "x:",
+        "7:stash",
+        "7:stash#1",
+        "7:stash#1=nothing",
+        "7:nowhere#1=kill",
+        "7:,",
+        "7:stash#0=kill",
+        "7:trigger#1=lose",
+    ] {
         assert!(text.parse::<Schedule>().is_err(), "{text}");
     }
 }
 
 /// The trace of a run under one schedule.
-fn trace(backend: Backend, schedule: &Schedule) -> String {
-    let wanted = |_: &Outcome| Err("its trace is wanted".to_string());
-    let torture = Torture::new(reference).backend(backend).orders(1).until_failure();
-    let report = torture.schedule(schedule.clone()).check("trace", wanted).run().unwrap();
-    report.failures()[0].trace.clone()
+fn trace(backend: impl StateBackend, schedule: &Schedule) -> String {
+    let io = Io::default();
+    let build = move || {
+        io.begin();
+        reference(&io)
+    };
+    let setup = Setup::drawn(schedule.order).parallelism(2);
+    let mut simulation = Simulation::new(schedule.order, setup, Faults::of(schedule), build).backend(backend);
+    let end = simulation.run();
+    format!("{}{end:?}", simulation.trace())
 }
 
 #[test]
@@ -54,15 +72,13 @@ fn the_same_schedule_gives_the_same_trace_byte_for_byte_whatever_keeps_the_check
     for order in 0..6 {
         for (point, fault) in ends {
             let schedule = Schedule::order(order).at(point, 2, fault);
-            let first = trace(Backend::Memory, &schedule);
-            assert_eq!(first, trace(Backend::Memory, &schedule), "{schedule}");
+            let first = trace(Memory::new(), &schedule);
+            assert_eq!(first, trace(Memory::new(), &schedule), "{schedule}");
             // LMDB passes one point more.
-            let of_lmdb: String = trace(Backend::Lmdb, &schedule)
-                .lines()
-                .filter(|line| !line.contains(Point::CommitNoting.name()))
-                .map(|line| format!("{line}\n"))
-                .collect();
-            assert_eq!(first, of_lmdb, "{schedule}");
+            let directory = tempfile::tempdir().unwrap();
+            let of_lmdb = trace(Lmdb::at(directory.path()), &schedule);
+            let of_lmdb: Vec<_> = of_lmdb.lines().filter(|line| !line.contains(Point::CommitNoting.name())).collect();
+            assert_eq!(first.lines().collect::<Vec<_>>(), of_lmdb, "{schedule}");
         }
     }
 }

@@ -6,4 +6,5 @@ mod chapter;
 mod engine;
 mod order;
 mod regressions;
+mod verdict;
 mod wrong;

@@ -28,7 +28,7 @@ fn the_step_that_depends_on_order_is_named() {
 }
 
 #[test]
-#[should_panic(expected = "an output was compared with nothing: step 'sum -> key_by-6'")]
+#[should_panic(expected = "an output or a state was compared with nothing: step 'sum -> key_by-6'")]
 fn a_verdict_on_what_depends_on_order_is_refused() {
     Torture::new(running_sums).seeds(0..5).run().unwrap().assert_exactly_once();
 }
