@@ -87,6 +87,14 @@ pub enum TortureError {
         /// What it breaks.
         broken: Broken,
     },
+    /// The same run came to something else the second time.
+    #[error(
+        "the same run without faults (order {order}) comes to something else the second time: the topology keeps something outside of its state that outlives a run, as a counter shared through an `Arc` does"
+    )]
+    NotDeterministic {
+        /// The order of both runs.
+        order: u64,
+    },
     /// Every run would be compared with nothing.
     #[error(
         "a run without faults publishes nothing, and no state was asked for: take the sinks from `io.sink()` or `io.output()`, and give the sources records"
@@ -290,6 +298,10 @@ impl Torture {
             if let Some(broken) = broken_checks(&self.checks, &run.outcome).into_iter().next() {
                 return Err(TortureError::BrokenByItself { order: *order, broken });
             }
+        }
+        let again = self.trial.run(&Schedule::order(probes[0].0));
+        if !Judge::new(&self.trial, Vec::new(), &probes[..1], None).judge(&again).is_empty() {
+            return Err(TortureError::NotDeterministic { order: probes[0].0 });
         }
         let publishes = probes[0].1.outcome.outputs.iter().any(|rows| !rows.is_empty());
         let holds = probes[0].1.outcome.states.iter().any(|state| !state.is_empty());

@@ -28,6 +28,13 @@ fn the_step_that_depends_on_order_is_named() {
 }
 
 #[test]
+fn an_order_that_the_first_runs_did_not_try_is_not_blamed_on_faults() {
+    let report = Torture::new(running_sums).orders(1).seeds(1..20).run().unwrap();
+    assert_eq!(report.order_dependence().unwrap().steps, ["sum -> key_by-6"]);
+    assert!(report.failures().is_empty(), "{}", report.failures()[0]);
+}
+
+#[test]
 #[should_panic(expected = "an output or a state was compared with nothing: step 'sum -> key_by-6'")]
 fn a_verdict_on_what_depends_on_order_is_refused() {
     Torture::new(running_sums).seeds(0..5).run().unwrap().assert_exactly_once();

@@ -121,3 +121,17 @@ fn a_step_that_always_fails_is_quoted() {
     let first = error.lines().next().unwrap_or_default();
     assert!(first.contains("seven is bad"), "{first}");
 }
+
+#[test]
+fn what_outlives_a_run_is_told_apart_from_what_depends_on_order() {
+    let given = Arc::new(AtomicU64::new(0));
+    let topology = move |io: &Io| {
+        let topology = Topology::new("counted outside");
+        let given = given.clone();
+        let numbers = topology.source("numbers", io.source((0..20u64).collect())).parallelism(1);
+        numbers.map(move |n| (n, given.fetch_add(1, Ordering::Relaxed))).sink("out", io.sink());
+        topology
+    };
+    let error = Torture::new(topology).seeds(0..5).run().unwrap_err();
+    assert!(matches!(error, TortureError::NotDeterministic { .. }), "{error}");
+}
