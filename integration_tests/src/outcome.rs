@@ -67,6 +67,11 @@ impl Broken {
         !matches!(self, Self::Extra { .. } | Self::Reordered { .. } | Self::State { .. })
     }
 
+    /// Whether it is a difference to a run without faults.
+    pub(crate) fn is_difference(&self) -> bool {
+        matches!(self, Self::Lost { .. } | Self::Extra { .. } | Self::Reordered { .. } | Self::State { .. })
+    }
+
     /// Whether two runs broke the same promise.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)

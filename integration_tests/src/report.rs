@@ -113,9 +113,9 @@ impl Report {
     }
 
     /// An order was found in which a run without faults comes to something else.
-    pub(crate) fn depends_on_order(&mut self, found: Option<OrderDependence>) {
-        self.compares = false;
-        self.order_dependence = self.order_dependence.take().or(found);
+    pub(crate) fn depends_on_order(&mut self, found: OrderDependence, has_check: bool) {
+        self.compares &= has_check;
+        self.order_dependence.get_or_insert(found);
     }
 
     pub(crate) fn fail(&mut self, failure: Failure) {

@@ -28,6 +28,17 @@ fn the_step_that_depends_on_order_is_named() {
 }
 
 #[test]
+fn a_check_counts_also_where_only_a_later_order_shows_the_dependence() {
+    let rows = |outcome: &cofferdam_testkit::Outcome| match outcome.outputs[0].len() {
+        60 => Ok(()),
+        rows => Err(format!("{rows} rows instead of 60")),
+    };
+    let report = Torture::new(running_sums).orders(1).seeds(1..20).check("a row for each record", rows).run().unwrap();
+    assert!(report.order_dependence().is_some());
+    report.assert_exactly_once();
+}
+
+#[test]
 fn an_order_that_the_first_runs_did_not_try_is_not_blamed_on_faults() {
     let report = Torture::new(running_sums).orders(1).seeds(1..20).run().unwrap();
     assert_eq!(report.order_dependence().unwrap().steps, ["sum -> key_by-6"]);
