@@ -42,7 +42,7 @@ pub mod prelude {
         Attempt, BoxError, CheckpointId, Collector, Error, ErrorKind, Key, Ownership, ProcessingTime, Read, Record,
         RestartStrategy, Sink, SinkContext, SinkWriter, Source, SplitReader, SubtaskIndex, TwoPhaseSink, ValueState,
         checkpoint::{
-            config::{CheckpointConfig, CheckpointMode},
+            config::{CheckpointConfig, CheckpointMode, Retention},
             coordinator::JobEnd,
             stats::{CheckpointHistory, CheckpointStats},
         },

@@ -42,6 +42,7 @@ impl Setup {
                 max_parallelism: 8,
                 batch_size: random.usize(1..5),
                 checkpoints,
+                is_durable: true,
             },
             restart: RestartStrategy::FixedDelay { attempts: u32::MAX, delay: Duration::from_millis(1) },
             channel_capacity: random.usize(1..5),

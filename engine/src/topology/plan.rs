@@ -35,6 +35,8 @@ pub struct Settings {
     pub batch_size: usize,
     /// When checkpoints are taken.
     pub checkpoints: CheckpointConfig,
+    /// Whether checkpoints outlive the process.
+    pub is_durable: bool,
     /// Where a harness makes it fail.
     pub fail_points: FailPoints,
 }
@@ -400,7 +402,7 @@ fn steps(graph: &Graph) -> impl Iterator<Item = (StepIndex, &crate::topology::gr
 
 /// Everything that is wrong with a topology.
 fn faults(graph: &Graph, settings: &Settings, parallelism: &[u32]) -> Vec<TopologyFault> {
-    let mut faults = settings.checkpoints.faults();
+    let mut faults = settings.checkpoints.faults(settings.is_durable);
     if !(1..=BATCH_MAX).contains(&settings.batch_size) {
         let message = format!("the batch size is {}: it must be from 1 to {BATCH_MAX}", settings.batch_size);
         faults.push(TopologyFault::Setting { message });

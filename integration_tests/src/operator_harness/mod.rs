@@ -271,7 +271,13 @@ fn plan(topology: &Rc<dyn Fn() -> Topology>, shape: Shape) -> Result<Plan, Error
     let Shape { parallelism, max_parallelism, .. } = shape;
     // Small batches, so that outputs fill up within a turn.
     let checkpoints = Default::default();
-    let settings =
-        Settings { parallelism, max_parallelism, batch_size: 2, checkpoints, fail_points: Default::default() };
+    let settings = Settings {
+        parallelism,
+        max_parallelism,
+        batch_size: 2,
+        checkpoints,
+        is_durable: false,
+        fail_points: Default::default(),
+    };
     Ok(Plan::new(topology(), settings)?)
 }
