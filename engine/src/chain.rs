@@ -44,8 +44,14 @@ impl<O: Operator, T: Tail<O::Out>> Chain for FusedChain<O, T> {
     }
 
     fn snapshot(&mut self, checkpoint: CheckpointId, last: bool) -> Result<SnapshotBuilder, BoxError> {
-        let mut snapshot =
-            SnapshotBuilder { checkpoint, last, deltas: Vec::new(), operators: Vec::new(), pre_commit: None };
+        let mut snapshot = SnapshotBuilder {
+            checkpoint,
+            last,
+            deltas: Vec::new(),
+            bytes_full: 0,
+            operators: Vec::new(),
+            pre_commit: None,
+        };
         each_step(&mut self.operator, |step| step.snapshot(&mut snapshot))?;
         self.tail.snapshot(&mut snapshot)?;
         Ok(snapshot)

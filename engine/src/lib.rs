@@ -29,7 +29,7 @@ pub mod subtask;
 pub mod supervisor;
 pub mod topology;
 
-pub use element::{CheckpointBarrier, StreamElement};
+pub use element::{CheckpointBarrier, InFlight, StreamElement, has_line, overtake, overtakes_at};
 pub use error::{BoxError, Error, ErrorKind, Location};
 pub use id::{Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime, SubtaskIndex};
 pub use key::Key;

@@ -4,6 +4,8 @@ use std::any::Any;
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::{error::BoxError, operator::encode};
+
 /// A record that can leave its thread and be stored in flight. A blanket trait: nobody implements it.
 pub trait Record: Send + Serialize + DeserializeOwned + 'static {}
 
@@ -13,6 +15,8 @@ impl<T: Send + Serialize + DeserializeOwned + 'static> Record for T {}
 pub trait Batch: Any + Send {
     /// How many records.
     fn len(&self) -> usize;
+    /// Their encoding, as of a `Vec` of them.
+    fn encode(&self) -> Result<Vec<u8>, BoxError>;
     /// Calls `visit` with each record's encoding: for harnesses, which compare what passes an edge.
     #[cfg(feature = "failpoints")]
     fn encode_each(&self, visit: &mut dyn FnMut(&[u8]));
@@ -25,6 +29,10 @@ pub trait Batch: Any + Send {
 impl<T: Record> Batch for Vec<T> {
     fn len(&self) -> usize {
         Vec::len(self)
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, BoxError> {
+        encode(self)
     }
 
     #[cfg(feature = "failpoints")]

@@ -42,6 +42,8 @@ pub struct Slice<'a> {
     stride: &'a mut u32,
     /// Records that may be handled after that look, whatever the clock says.
     left: u64,
+    /// Heads give nothing.
+    only_rest: bool,
 }
 
 impl<'a> Slice<'a> {
@@ -49,7 +51,8 @@ impl<'a> Slice<'a> {
     pub fn new(clock: &'a dyn Clock, length: Duration, records: u64, stride: &'a mut u32) -> Self {
         let now = clock.now();
         *stride = (*stride).clamp(1, STRIDE_MAX);
-        let mut slice = Self { clock, now, end: now.after(length), countdown: 0, stride, left: records };
+        let mut slice =
+            Self { clock, now, end: now.after(length), countdown: 0, stride, left: records, only_rest: false };
         slice.grant();
         slice
     }
@@ -86,10 +89,15 @@ impl<'a> Slice<'a> {
         Ok(())
     }
 
+    /// Whether only what is left over of a record may be handed out: heads give no other one.
+    pub(crate) fn only_rest(&mut self, only_rest: bool) {
+        self.only_rest = only_rest;
+    }
+
     /// [`tick`](Self::tick) for up to `most` records at once: how many, at least one.
     #[inline]
     pub fn take(&mut self, most: usize) -> Result<usize, Stop> {
-        if self.countdown == 0 {
+        if self.countdown == 0 || self.only_rest {
             self.look()?;
         }
         let taken = (self.countdown as usize).min(most);
@@ -113,7 +121,7 @@ impl<'a> Slice<'a> {
         } else if took > Duration::from_micros(300) {
             *self.stride = (*self.stride / 4).max(1);
         }
-        if self.is_over() {
+        if self.is_over() || self.only_rest {
             return Err(Stop::Yield);
         }
         self.grant();

@@ -3,15 +3,16 @@
 //! The driver asks what the subtask [needs](Subtask::need) and gives it that:
 //!
 //! ```text
-//! Need::Room     take what is ready off the outputs (take_ready), as the channels have room
+//! Need::Room     take what is ready off the outputs (take_ready), as the channels have room; a barrier that overtakes (take_overtaking) needs none
 //! Need::Turn     step(Resume): more records are at hand
 //! Need::Input    step(Element) from any channel that can_read; if there is none, flush(), and wait
 //! ```
-//! [`Control`] and [`Completion`] inputs are welcome at any time. Effects are for the driver to carry out.
+//! [`Control`], [`Completion`] and [`Overtaken`](SubtaskInput::Overtaken) inputs are welcome at any time. Effects are for the driver to carry out.
 //!
 //! # Invariants
-//! - A barrier leaves on every output directly behind the last record of its checkpoint.
-//! - A trigger, a barrier and the end of input are handled only when nothing is left over from the records before.
+//! - A barrier is put on every output directly behind the last record of its checkpoint; if it overtakes, it takes copies of what it leaves behind along.
+//! - A trigger, a barrier and the end of input are handled only when nothing is left over from the records before; a barrier that overtakes, between any two
+//!   records.
 //!
 //! What is due between records, acknowledged and published is for the [`Participant`] to know.
 
@@ -21,12 +22,12 @@ use crate::{
     chain::Chain,
     checkpoint::{
         config::CheckpointConfig,
-        coordinator::SubtaskReport,
-        gate::{Aligned, GateEvent, InputGate},
+        coordinator::{EdgeLayout, SubtaskReport},
+        gate::{Aligned, GateEvent, InputGate, Recorded},
         participant::{Boundary, Participant, ParticipantEffect},
-        snapshot::{SnapshotStats, SubtaskId, SubtaskSnapshot},
+        snapshot::{InFlightBatch, SnapshotStats, SubtaskId, SubtaskSnapshot},
     },
-    element::StreamElement,
+    element::{CheckpointBarrier, StreamElement},
     error::{BoxError, Error, Location},
     fail_point::{FailPoints, Passage, Point},
     id::{ChannelIndex, CheckpointId, ProcessingTime},
@@ -42,6 +43,8 @@ use crate::{
 pub enum SubtaskInput {
     /// An element came off a channel.
     Element(ChannelIndex, StreamElement),
+    /// A barrier has [overtaken](crate::element::overtake) what is in its channel, with copies of it.
+    Overtaken(ChannelIndex, CheckpointBarrier, Vec<Vec<u8>>),
     /// The subtask may go on with what it has.
     Resume,
     /// A message of the coordinator's.
@@ -53,15 +56,12 @@ pub enum SubtaskInput {
 /// What the coordinator tells subtasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Control {
-    /// Sources: begin a checkpoint. If `halt` is set, send no record behind its barrier.
-    Trigger {
-        /// The checkpoint.
-        checkpoint: CheckpointId,
-        /// Send nothing behind the barrier.
-        halt: bool,
-    },
+    /// Sources: begin a checkpoint.
+    Trigger(CheckpointBarrier),
     /// Sources: the input ends here.
     EndInput,
+    /// Heads of loops: nothing will come round any more.
+    EndLoop,
     /// The checkpoint is durable.
     Completed(CheckpointId),
     /// The checkpoint will not be.
@@ -93,8 +93,8 @@ pub enum Completion {
 pub enum SubtaskEffect {
     /// Run this where it may block; report with [`Completion::PreCommitted`].
     PreCommit(CheckpointId, PreCommit),
-    /// Run this where it may block; report with [`Completion::Published`].
-    Publish(CheckpointId, Commit),
+    /// Run this where it may block, after this pause; report with [`Completion::Published`].
+    Publish(CheckpointId, Commit, Duration),
     /// Tell the coordinator.
     Report(SubtaskReport),
 }
@@ -129,10 +129,38 @@ pub struct Subtask {
     participant: Participant<PreCommit>,
     fail_points: FailPoints,
     restored: CheckpointId,
+    /// Where its input channels come from.
+    inputs: Vec<InputEdge>,
+    /// The channel of the batch under way.
+    feeding: ChannelIndex,
+    /// What the gate made of the last input, while it is being handled.
+    events: Vec<GateEvent>,
+    /// Elements that wait on feedback channels.
+    backlog: usize,
+    /// Turns spent on the rest of a record for the sake of a barrier that overtakes.
+    rest_turns: u32,
     /// A source has read its first record of this attempt, or tried.
     has_begun: bool,
     clock_stride: u32,
 }
+
+/// An edge that leads to a subtask's chain.
+#[derive(Clone, Debug)]
+pub(crate) struct InputEdge {
+    pub(crate) layout: EdgeLayout,
+    /// Records find their subtask by key.
+    pub(crate) by_key: bool,
+    /// Records go to the subtask of the same number, if there are as many.
+    pub(crate) is_forward: bool,
+    /// It comes round: the chain is the head of a loop.
+    pub(crate) is_feedback: bool,
+}
+
+/// Elements that wait on feedback channels when the head of a loop stops taking ordinary input.
+const BACKLOG: usize = 8;
+
+/// The most turns that are spent on the rest of one record, whether there is room for it or not, so that a barrier may overtake.
+const REST_TURNS: u32 = 64;
 
 impl Subtask {
     pub(crate) fn new(
@@ -140,19 +168,29 @@ impl Subtask {
         context: &OpenContext,
         steps: Arc<[(crate::topology::graph::StepIndex, String)]>,
         mut chain: Box<dyn Chain>,
-        channels: usize,
+        inputs: Vec<InputEdge>,
         config: &CheckpointConfig,
     ) -> Self {
         let sink = chain.tail().two_phase_sink().map(str::to_string);
+        let channels = inputs.iter().map(|edge| edge.layout.channels as usize).sum();
+        let mut gate = InputGate::new(channels, config.mode, config.alignment_buffer, context.restored.checkpoint);
+        for edge in inputs.iter().filter(|edge| edge.is_feedback) {
+            edge.layout.all().for_each(|channel| gate.set_feedback(channel));
+        }
         Self {
             id,
             job: context.job_name.clone(),
             steps,
             chain,
-            gate: InputGate::new(channels, config.mode, config.alignment_buffer, context.restored.checkpoint),
-            participant: Participant::new(context.attempt, sink),
+            gate,
+            participant: Participant::new(sink),
             fail_points: context.fail_points.clone(),
             restored: context.restored.checkpoint,
+            inputs,
+            feeding: ChannelIndex(0),
+            events: Vec::new(),
+            backlog: 0,
+            rest_turns: 0,
             has_begun: false,
             clock_stride: 1,
         }
@@ -189,13 +227,36 @@ impl Subtask {
         let restored = context.restored.checkpoint;
         let opened = panic_site::catch(|| {
             self.chain.open(context)?;
+            self.put_back(context)?;
             self.reach(Point::RestoreApplied, restored).map(drop).map_err(|cause| self.failed(cause))
         });
         opened.unwrap_or_else(|panic| Err(self.panicked(panic)))
     }
 
+    /// Puts back what was in flight when the restored checkpoint was taken. Where a key decides, each subtask picks its own records; else whole channels are
+    /// shared out. All of it comes before what is new, on the first channel: should it be in flight once more, it still does.
+    fn put_back(&mut self, context: &OpenContext) -> Result<(), Error> {
+        let (owned, parallelism) = (context.key_groups(), context.parallelism);
+        for edge in &self.inputs {
+            let stored = context.restored.in_flight.iter().filter(|stored| stored.edge == edge.layout.name);
+            for stored in stored.filter(|stored| edge.by_key || stored.subtask.0 % parallelism == context.subtask.0) {
+                for bytes in &stored.batches {
+                    let batch = self.chain.head().decode_batch(bytes, owned, context.max_parallelism);
+                    let batch = batch.map_err(|error| not_in_flight(&edge.layout.name, context, &error))?;
+                    if !batch.is_empty() {
+                        self.gate.put_back(edge.layout.first, batch);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What the subtask can use next.
     pub fn need(&mut self) -> Need {
+        if self.is_early_boundary() {
+            return Need::Turn;
+        }
         if self.chain.tail().is_blocked() {
             return Need::Room;
         }
@@ -212,9 +273,32 @@ impl Subtask {
         }
     }
 
-    /// Whether an element of `channel` may be given to the next step.
-    pub fn can_read(&self, channel: ChannelIndex) -> bool {
-        self.gate.can_read(channel)
+    /// Whether a snapshot can be taken between two records, or as soon as the rest of one has been handed out.
+    fn is_early_boundary(&mut self) -> bool {
+        self.participant.has_boundary()
+            && !self.participant.waits_for_batch()
+            && (self.rest_turns < REST_TURNS || !self.chain.head().is_within_record())
+    }
+
+    /// From when on a turn is needed, whatever else is: a barrier stops waiting.
+    pub fn overtakes_at(&mut self) -> Option<ProcessingTime> {
+        self.gate.overtakes_at().into_iter().chain(self.chain.tail().overtakes_at()).min()
+    }
+
+    /// Whether an element of `channel` may be given to the next step. At the head of a loop in which much is about ordinary records wait; not so a barrier
+    /// or an end, and what is in front of it: say whether there `is_line` in the channel.
+    pub fn can_read(&self, channel: ChannelIndex, is_line: bool) -> bool {
+        self.gate.can_read(channel) && (self.backlog < BACKLOG || is_line || self.is_feedback(channel))
+    }
+
+    /// Whether a channel comes round from this very subtask's chain: then it has no bound.
+    pub fn is_feedback(&self, channel: ChannelIndex) -> bool {
+        self.inputs.iter().any(|edge| edge.is_feedback && edge.layout.all().any(|one| one == channel))
+    }
+
+    /// Tells how many elements wait on all feedback channels together: above a mark no other channel is read.
+    pub fn set_backlog(&mut self, elements: usize) {
+        self.backlog = elements;
     }
 
     /// Whether an element is ready for an output channel.
@@ -225,6 +309,23 @@ impl Subtask {
     /// Takes the next element that is ready for an output channel.
     pub fn take_ready(&mut self, channel: ChannelIndex) -> Option<StreamElement> {
         self.chain.tail().take_ready(channel)
+    }
+
+    /// What the failure to copy a record in flight to this subtask ends its attempt with.
+    pub fn fault(&self, cause: BoxError) -> Error {
+        self.failed(cause)
+    }
+
+    /// Takes a barrier for an output channel that leaves before what is ready there, with copies of that.
+    pub fn take_overtaking(
+        &mut self,
+        channel: ChannelIndex,
+        now: ProcessingTime,
+    ) -> Result<Option<StreamElement>, Error> {
+        match self.chain.tail().take_overtaking(channel, now) {
+            Ok(taken) => Ok(taken.map(|(barrier, copies)| StreamElement::Barrier(barrier, copies))),
+            Err(error) => Err(self.failed(error)),
+        }
     }
 
     /// Makes batches that are not full ready: there is nothing else to do. Whether there were any.
@@ -262,8 +363,12 @@ impl Subtask {
     ) -> Result<(), BoxError> {
         match input {
             SubtaskInput::Element(channel, element) => {
-                let event = self.gate.receive(channel, element, slice.now());
-                self.gate_event(event, effects)?;
+                self.gate.receive(channel, element, slice.now(), &mut self.events)?;
+                self.gate_events(effects)?;
+            }
+            SubtaskInput::Overtaken(channel, barrier, copies) => {
+                self.gate.overtaken(channel, barrier, copies, slice.now(), &mut self.events)?;
+                self.gate_events(effects)?;
             }
             SubtaskInput::Resume => {}
             SubtaskInput::Control(control) => return self.control(control, slice, effects),
@@ -282,10 +387,16 @@ impl Subtask {
             return Ok(());
         }
         match control {
-            Control::Trigger { checkpoint, halt } => self.participant.trigger(checkpoint, halt),
+            Control::Trigger(barrier) => self.participant.trigger(barrier, slice.now()),
             Control::EndInput => self.chain.head().end_source(),
+            Control::EndLoop => {
+                self.gate.end_loop(&mut self.events);
+                self.gate_events(effects)?;
+            }
             Control::Aborted(checkpoint) => {
                 self.gate.cancel(checkpoint);
+                let wanted = self.participant.give_up(checkpoint);
+                self.pass_on(wanted, effects)?;
                 self.mutate_abort(checkpoint);
             }
             Control::Completed(checkpoint) => {
@@ -315,10 +426,10 @@ impl Subtask {
 
     fn is_lost(&self, control: Control) -> Result<bool, BoxError> {
         let passage = match control {
-            Control::Trigger { checkpoint, .. } => self.reach(Point::TriggerHeard, checkpoint)?,
+            Control::Trigger(barrier) => self.reach(Point::TriggerHeard, barrier.checkpoint)?,
             Control::Aborted(checkpoint) => self.reach(Point::AbortHeard, checkpoint)?,
             Control::Completed(checkpoint) => self.reach(Point::CompletionHeard, checkpoint)?,
-            Control::EndInput => Passage::On,
+            Control::EndInput | Control::EndLoop => Passage::On,
         };
         Ok(passage == Passage::Lost)
     }
@@ -328,9 +439,15 @@ impl Subtask {
             Completion::PreCommitted { checkpoint, result, took } => {
                 self.participant.pre_committed(checkpoint, result?, took)
             }
-            Completion::Published { checkpoint, result } => {
-                result?;
-                self.participant.published(checkpoint)
+            Completion::Published { checkpoint, result: Ok(()) } => self.participant.published(checkpoint),
+            Completion::Published { checkpoint, result: Err(error) } => {
+                if error.is::<StepPanic>() {
+                    return Err(error);
+                }
+                match self.participant.publication_failed(checkpoint) {
+                    Some(again) => vec![again],
+                    None => return Err(error),
+                }
             }
         };
         self.pass_on(wanted, effects)
@@ -346,8 +463,8 @@ impl Subtask {
                 ParticipantEffect::PreCommit(checkpoint, call) => {
                     effects.push(SubtaskEffect::PreCommit(checkpoint, call));
                 }
-                ParticipantEffect::Publish(checkpoint, due) => {
-                    effects.push(SubtaskEffect::Publish(checkpoint, self.chain.tail().publication(due)));
+                ParticipantEffect::Publish(checkpoint, due, pause) => {
+                    effects.push(SubtaskEffect::Publish(checkpoint, self.chain.tail().publication(due), pause));
                 }
                 ParticipantEffect::Acknowledge(checkpoint, snapshot) => {
                     let report = SubtaskReport::Acknowledged(checkpoint, snapshot);
@@ -374,15 +491,32 @@ impl Subtask {
         Ok(())
     }
 
+    fn gate_events(&mut self, effects: &mut Vec<SubtaskEffect>) -> Result<(), BoxError> {
+        let mut events = std::mem::take(&mut self.events);
+        let handled = events.drain(..).try_for_each(|event| self.gate_event(event, effects));
+        self.events = events;
+        handled
+    }
+
     fn gate_event(&mut self, event: GateEvent, effects: &mut Vec<SubtaskEffect>) -> Result<(), BoxError> {
         match event {
-            GateEvent::Deliver(batch) => self.chain.feed(batch),
+            GateEvent::Deliver(channel, batch) => {
+                self.feeding = channel;
+                self.chain.feed(batch);
+            }
             GateEvent::Aligned(aligned) => {
                 self.reach(Point::Aligned, aligned.barrier.checkpoint)?;
                 self.participant.aligned(aligned);
             }
-            GateEvent::EndOfInput { all: true } => self.participant.end_of_input(),
+            GateEvent::Recorded(checkpoint, Recorded { batches, is_quiet }) => {
+                let batches = batches.into_iter().map(|(channel, bytes)| InFlightBatch { channel, bytes }).collect();
+                let wanted = self.participant.recorded(checkpoint, batches, is_quiet);
+                self.pass_on(wanted, effects)?;
+            }
+            GateEvent::EndOfInput => self.participant.end_of_input(),
             GateEvent::Declined(checkpoint) => {
+                let wanted = self.participant.give_up(checkpoint);
+                self.pass_on(wanted, effects)?;
                 let reason = "a newer barrier came before the last one of this checkpoint".to_string();
                 effects.push(SubtaskEffect::Report(SubtaskReport::Declined(checkpoint, reason)));
             }
@@ -392,7 +526,6 @@ impl Subtask {
             GateEvent::Stashed(checkpoint) => {
                 self.reach(Point::Stash, checkpoint)?;
             }
-            GateEvent::EndOfInput { all: false } | GateEvent::Nothing => {}
         }
         Ok(())
     }
@@ -407,7 +540,10 @@ impl Subtask {
     /// Goes on with what is at hand: first what is left over, then what waited for that, then what was stashed, then the source.
     fn work(&mut self, slice: &mut Slice<'_>, effects: &mut Vec<SubtaskEffect>) -> Result<(), BoxError> {
         self.begin()?;
+        self.gate.time_passed(slice.now(), &mut self.events)?;
+        self.gate_events(effects)?;
         loop {
+            self.boundary(slice, effects)?;
             if self.chain.tail().is_blocked() {
                 return Ok(());
             }
@@ -423,10 +559,10 @@ impl Subtask {
                 }
             }
             self.boundary(slice, effects)?;
-            match self.gate.replay(slice.now()) {
-                Some(event) => self.gate_event(event, effects)?,
-                None => break,
+            if !self.gate.replay(slice.now(), &mut self.events)? {
+                break;
             }
+            self.gate_events(effects)?;
         }
         if !self.participant.is_halted() && self.chain.head().source_status() == Some(SourceStatus::Ended) {
             self.participant.end_of_input();
@@ -437,10 +573,9 @@ impl Subtask {
 
     /// Handles what waits for a place between two records, if this is one.
     fn boundary(&mut self, slice: &mut Slice<'_>, effects: &mut Vec<SubtaskEffect>) -> Result<(), BoxError> {
-        if self.chain.head().has_leftover() {
-            return Ok(());
-        }
-        while let Some(boundary) = self.participant.next_boundary() {
+        while self.is_place(slice)? {
+            let Some(boundary) = self.participant.next_boundary() else { break };
+            self.rest_turns = 0;
             match boundary {
                 Boundary::Checkpoint(aligned) => self.checkpoint(aligned, slice, effects)?,
                 Boundary::Finish => {
@@ -451,6 +586,37 @@ impl Subtask {
                     }
                     effects.push(SubtaskEffect::Report(SubtaskReport::Finished));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this is a place for what is due. For a barrier that overtakes, the rest of a record goes out whether there is room or not.
+    fn is_place(&mut self, slice: &mut Slice<'_>) -> Result<bool, BoxError> {
+        if !self.participant.has_boundary() {
+            return Ok(false);
+        }
+        if self.participant.waits_for_batch() {
+            return Ok(!self.chain.head().has_leftover());
+        }
+        if self.chain.head().is_within_record() && self.rest_turns < REST_TURNS {
+            self.rest_turns += 1;
+            slice.only_rest(true);
+            let flow = self.hand_out_rest(slice);
+            slice.only_rest(false);
+            flow?;
+        }
+        Ok(!self.chain.head().is_within_record())
+    }
+
+    fn hand_out_rest(&mut self, slice: &mut Slice<'_>) -> Result<(), BoxError> {
+        while self.chain.head().is_within_record() {
+            if let Err(Stop::Failed(error)) = self.chain.run(slice) {
+                return Err(error);
+            }
+            slice.refresh();
+            if slice.is_over() {
+                break;
             }
         }
         Ok(())
@@ -479,24 +645,29 @@ impl Subtask {
             let _ = self.chain.run(slice);
         }
         self.reach(Point::Frozen, checkpoint)?;
-        self.chain.tail().send_all(&|| StreamElement::Barrier(aligned.barrier));
+        self.chain.tail().send_all(&|| StreamElement::barrier(aligned.barrier));
         self.reach(if is_source { Point::BarrierSent } else { Point::BarrierForwarded }, checkpoint)?;
-        let SnapshotBuilder { deltas, operators, pre_commit, .. } = builder;
+        let SnapshotBuilder { deltas, operators, pre_commit, bytes_full, .. } = builder;
         let newest = deltas.iter().filter(|delta| delta.checkpoint == checkpoint);
         let bytes = newest.flat_map(|delta| &delta.blocks).map(|block| block.bytes.len() as u64).sum();
         let stats = SnapshotStats {
+            start_delay: aligned.start_delay,
             alignment: aligned.alignment,
             stashed: aligned.stashed,
             sync,
-            r#async: Duration::ZERO,
             bytes,
+            bytes_full,
+            is_unaligned: aligned.is_early && !is_source,
+            ..SnapshotStats::default()
         };
-        let snapshot = SubtaskSnapshot { deltas, operators, finished, stats };
+        let rest = if aligned.is_early { self.chain.head().rest_of_batch()? } else { None };
+        let in_flight = rest.map(|bytes| InFlightBatch { channel: self.feeding, bytes }).into_iter().collect();
+        let snapshot = SubtaskSnapshot { deltas, operators, in_flight, finished, is_quiet: false, stats };
         self.reach(Point::Encoded, checkpoint)?;
         if mutation::is(Mutation::SubsumedTooEarly) {
             self.chain.completed(checkpoint);
         }
-        let wanted = self.participant.frozen(checkpoint, snapshot, pre_commit);
+        let wanted = self.participant.frozen(checkpoint, snapshot, pre_commit, aligned.is_recording);
         self.pass_on(wanted, effects)
     }
 
@@ -520,4 +691,12 @@ impl Subtask {
     fn panicked(&self, (step, message): (Option<crate::topology::graph::StepIndex>, String)) -> Error {
         Error::panic(&self.location(step), &message)
     }
+}
+
+fn not_in_flight(edge: &str, context: &OpenContext, error: &BoxError) -> Error {
+    Error::refused(format!(
+        "checkpoint {} in {} holds records in flight on '{edge}' of job '{}' that cannot be read ({error}): they were written by another type of record; \
+         start the topology that they belong to and stop it, which leaves none in flight, or delete the state to start over",
+        context.restored.checkpoint, context.state_place, context.job_name
+    ))
 }

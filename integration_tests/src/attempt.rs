@@ -82,9 +82,13 @@ impl Process {
         let mut done = None;
         for effect in effects {
             match effect {
-                CoordinatorEffect::Trigger { checkpoint, halt } => {
-                    running.check_number(checkpoint, world);
-                    tell(running.sources(), Control::Trigger { checkpoint, halt });
+                CoordinatorEffect::Trigger(barrier) => {
+                    running.check_number(barrier.checkpoint, world);
+                    tell(running.sources(), Control::Trigger(barrier));
+                }
+                CoordinatorEffect::EndLoop(chain) => {
+                    let heads = running.all().into_iter().filter(|id| id.chain == chain);
+                    tell(heads.collect(), Control::EndLoop);
                 }
                 CoordinatorEffect::EndInput => tell(running.sources(), Control::EndInput),
                 CoordinatorEffect::Completed(checkpoint) => {
@@ -141,6 +145,11 @@ impl Process {
             }
             Message::Stop => {
                 part.state = State::Stopping;
+                // What only waits to be tried again is not tried any more.
+                let now = world.clock.now();
+                let before = self.calls.len();
+                self.calls.retain(|call| call.party != Party::Subtask(id) || !call.is_paused(now));
+                part.calls -= before - self.calls.len();
                 self.if_subtask_stopped(id);
             }
             _ => {}
@@ -191,9 +200,10 @@ impl Process {
                             part.calls += 1;
                             calls.push(Call::new(from, attempt, Work::PreCommit(checkpoint, call), world));
                         }
-                        SubtaskEffect::Publish(checkpoint, call) => {
+                        SubtaskEffect::Publish(checkpoint, call, pause) => {
                             part.calls += 1;
-                            calls.push(Call::new(from, attempt, Work::Publish(checkpoint, call), world));
+                            let call = Call::new(from, attempt, Work::Publish(checkpoint, call), world);
+                            calls.push(Call { not_before: world.clock.now().after(pause), ..call });
                         }
                         SubtaskEffect::Report(report) => {
                             post.send(from, Party::Coordinator, attempt, Message::Report(report));

@@ -46,6 +46,13 @@ impl Call {
     }
 }
 
+impl Call {
+    /// Whether it is a publication that failed and waits to be tried again.
+    pub(crate) fn is_paused(&self, now: ProcessingTime) -> bool {
+        matches!(self.stage, Stage::Waiting(Work::Publish(..))) && self.not_before > now
+    }
+}
+
 impl Stage {
     pub(crate) fn name(&self) -> &'static str {
         match self {

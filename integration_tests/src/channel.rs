@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use cofferdam_engine::{CheckpointId, StreamElement};
+use cofferdam_engine::{
+    BoxError, CheckpointBarrier, CheckpointId, ProcessingTime, StreamElement, has_line, overtake, overtakes_at,
+};
 
 use crate::order::EdgeDigest;
 
@@ -37,13 +39,31 @@ impl Channel {
                     batch.encode_each(&mut |record| digest.add(record));
                 }
             }
-            StreamElement::Barrier(barrier) => {
+            StreamElement::Barrier(barrier, _) => {
                 assert!(barrier.checkpoint > self.last_barrier, "barriers grow");
                 self.last_barrier = barrier.checkpoint;
             }
             StreamElement::EndOfInput => assert!(!std::mem::replace(&mut self.ended, true), "the input ends once"),
         }
         self.queue.push_back(element);
+    }
+
+    /// Takes a barrier that may overtake now, with copies of what is in front of it.
+    pub(crate) fn overtake(
+        &mut self,
+        now: ProcessingTime,
+    ) -> Result<Option<(CheckpointBarrier, Vec<Vec<u8>>)>, BoxError> {
+        overtake(&mut self.queue, now)
+    }
+
+    /// Whether a barrier or an end waits.
+    pub(crate) fn has_line(&self) -> bool {
+        has_line(&self.queue)
+    }
+
+    /// When the first barrier that waits may overtake.
+    pub(crate) fn overtakes_at(&self) -> Option<ProcessingTime> {
+        overtakes_at(&self.queue)
     }
 
     pub(crate) fn pop(&mut self) -> Option<StreamElement> {

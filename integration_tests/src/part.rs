@@ -21,6 +21,8 @@ pub(crate) enum Move {
     Read(ChannelIndex),
     Resume,
     Flush,
+    /// Lets barriers pass that may overtake now: those that come in, and those that go out.
+    Overtake,
 }
 
 impl fmt::Display for Move {
@@ -30,6 +32,7 @@ impl fmt::Display for Move {
             Self::Read(channel) => write!(f, "reads {channel}"),
             Self::Resume => f.write_str("goes on"),
             Self::Flush => f.write_str("flushes"),
+            Self::Overtake => f.write_str("lets barriers overtake"),
         }
     }
 }
@@ -69,6 +72,11 @@ impl Part {
         if self.state != State::Running {
             return;
         }
+        if self.overtakes_at(channels).is_some_and(|time| time <= now) {
+            found.push(Move::Overtake);
+        }
+        let id = self.subtask.id();
+        self.subtask.set_backlog(self.feedback().map(|channel| channels[&channel].len()).sum());
         match self.subtask.need() {
             Need::Room => {
                 for (channel, output) in (0u32..).map(ChannelIndex).zip(&self.outputs) {
@@ -80,9 +88,9 @@ impl Part {
             Need::Turn => found.push(Move::Resume),
             Need::Input(until) => {
                 let before = found.len();
-                let id = self.subtask.id();
                 for channel in (0..self.inputs as u32).map(ChannelIndex) {
-                    if channels[&(id, channel)].len() > 0 && self.subtask.can_read(channel) {
+                    let queue = &channels[&(id, channel)];
+                    if queue.len() > 0 && self.subtask.can_read(channel, queue.has_line()) {
                         found.push(Move::Read(channel));
                     }
                 }
@@ -97,12 +105,61 @@ impl Part {
         }
     }
 
-    /// When a source may be asked again.
-    pub(crate) fn deadline(&mut self) -> Option<ProcessingTime> {
-        match self.subtask.need() {
-            Need::Input(until) if self.state == State::Running => until,
-            _ => None,
+    /// Its input channels that come round from its own chain.
+    pub(crate) fn feedback(&self) -> impl Iterator<Item = (SubtaskId, ChannelIndex)> + '_ {
+        let channels = (0..self.inputs as u32).map(ChannelIndex).filter(|channel| self.subtask.is_feedback(*channel));
+        channels.map(|channel| (self.subtask.id(), channel))
+    }
+
+    /// When a barrier that waits for its turn stops doing so.
+    fn overtakes_at(&mut self, channels: &Channels) -> Option<ProcessingTime> {
+        let id = self.subtask.id();
+        let inputs =
+            (0..self.inputs as u32).filter_map(|channel| channels[&(id, ChannelIndex(channel))].overtakes_at());
+        inputs.chain(self.subtask.overtakes_at()).min()
+    }
+
+    /// When a source may be asked again, or a barrier may overtake.
+    pub(crate) fn deadline(&mut self, channels: &Channels) -> Option<ProcessingTime> {
+        if self.state != State::Running {
+            return None;
         }
+        let until = if let Need::Input(until) = self.subtask.need() { until } else { None };
+        until.into_iter().chain(self.overtakes_at(channels)).min()
+    }
+
+    fn overtake(
+        &mut self,
+        channels: &mut Channels,
+        clock: &VirtualClock,
+        records: u64,
+    ) -> Result<Vec<SubtaskEffect>, Error> {
+        let (id, mut effects) = (self.subtask.id(), Vec::new());
+        for channel in (0..self.inputs as u32).map(ChannelIndex) {
+            let Some(queue) = channels.get_mut(&(id, channel)) else { continue };
+            while let Some((barrier, copies)) =
+                queue.overtake(clock.now()).map_err(|error| self.subtask.fault(error))?
+            {
+                effects.extend(self.step(SubtaskInput::Overtaken(channel, barrier, copies), clock, records)?);
+            }
+        }
+        self.send_overtaking(channels, clock)?;
+        if self.subtask.overtakes_at().is_some_and(|time| time <= clock.now()) {
+            effects.extend(self.step(SubtaskInput::Resume, clock, records)?);
+            self.send_overtaking(channels, clock)?;
+        }
+        Ok(effects)
+    }
+
+    fn send_overtaking(&mut self, channels: &mut Channels, clock: &VirtualClock) -> Result<(), Error> {
+        for (channel, output) in (0u32..).map(ChannelIndex).zip(&self.outputs) {
+            while let Some(barrier) = self.subtask.take_overtaking(channel, clock.now())? {
+                if let Some(to) = channels.get_mut(output) {
+                    to.push(barrier);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Makes a move.
@@ -129,6 +186,7 @@ impl Part {
                 }
             }
             Move::Resume => self.step(SubtaskInput::Resume, clock, records),
+            Move::Overtake => self.overtake(channels, clock, records),
             Move::Flush => {
                 self.may_flush = self.subtask.flush();
                 Ok(Vec::new())
@@ -161,7 +219,7 @@ impl Part {
             .map(ChannelIndex)
             .map(|channel| {
                 let queued = channels[&(id, channel)].len();
-                format!("{queued}{}", if self.subtask.can_read(channel) { "" } else { " unread" })
+                format!("{queued}{}", if self.subtask.can_read(channel, true) { "" } else { " unread" })
             })
             .collect();
         let ready: Vec<_> =

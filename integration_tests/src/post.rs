@@ -60,8 +60,9 @@ impl Message {
     /// In a word, and the checkpoint that it is about.
     pub(crate) fn summary(&self) -> (&'static str, Option<CheckpointId>) {
         match self {
-            Self::Control(Control::Trigger { checkpoint, halt: false }) => ("trigger", Some(*checkpoint)),
-            Self::Control(Control::Trigger { checkpoint, halt: true }) => ("trigger and halt", Some(*checkpoint)),
+            Self::Control(Control::Trigger(barrier)) if barrier.halt => ("trigger and halt", Some(barrier.checkpoint)),
+            Self::Control(Control::Trigger(barrier)) => ("trigger", Some(barrier.checkpoint)),
+            Self::Control(Control::EndLoop) => ("end loop", None),
             Self::Control(Control::EndInput) => ("end input", None),
             Self::Control(Control::Completed(checkpoint)) => ("completed", Some(*checkpoint)),
             Self::Control(Control::Aborted(checkpoint)) => ("aborted", Some(*checkpoint)),

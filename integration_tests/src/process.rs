@@ -24,7 +24,7 @@ use crate::{
     attempt::Running,
     call::{Call, Stage, Work},
     fault_plan::Harm,
-    part::{Move, Part},
+    part::Move,
     post::{Party, Post, Request},
     trace::Event,
     world::World,
@@ -162,7 +162,7 @@ impl Process {
         let mut all: Vec<_> = calls.chain(self.wait_until).chain(self.stalled.values().copied()).collect();
         if let Some(running) = &mut self.running {
             all.extend(running.coordinator_deadline());
-            all.extend(running.parts.values_mut().filter_map(Part::deadline));
+            all.extend(running.parts.values_mut().filter_map(|part| part.deadline(&running.channels)));
         }
         all.into_iter().min()
     }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use cofferdam_engine::{RestartStrategy, checkpoint::config::CheckpointConfig, topology::plan::Settings};
+use cofferdam_engine::{
+    RestartStrategy,
+    checkpoint::config::{CheckpointConfig, CheckpointMode},
+    topology::plan::Settings,
+};
 
 /// How a job is run. All small, so that few records meet many interleavings.
 #[derive(Clone, Debug)]
@@ -32,6 +36,15 @@ impl Setup {
             alignment_buffer: random.usize(0..5),
             ..CheckpointConfig::every(step_time * random.u32(5..80))
         };
+        let checkpoints = match random.u32(0..4) {
+            0 => checkpoints.min_pause(Duration::ZERO).max_concurrent(random.u32(2..4)),
+            _ => checkpoints,
+        };
+        let checkpoints = match random.u32(0..6) {
+            0 => checkpoints.unaligned(Duration::ZERO),
+            1 => checkpoints.unaligned(step_time * random.u32(1..40)),
+            _ => checkpoints,
+        };
         // Now and then none but the last.
         let checkpoints =
             if random.u32(0..10) == 0 { CheckpointConfig { interval: None, ..checkpoints } } else { checkpoints };
@@ -53,12 +66,16 @@ impl Setup {
 
     /// The same, so that much happens in a short run: checkpoints follow each other closely, and there is something to align and to stash.
     pub(crate) fn eventful(self) -> Self {
-        let (interval, min_pause) = (Some(self.step_time * 20), self.step_time);
+        let interval = Some(self.step_time * 20);
+        let is_alone = self.settings.checkpoints.max_concurrent.get() == 1;
+        let min_pause = if is_alone { self.step_time } else { Duration::ZERO };
         let settings = Settings { batch_size: self.settings.batch_size.max(3), ..self.settings };
         Self { settings, ..self }.parallelism(2).checkpoints(|checkpoints| CheckpointConfig {
             interval,
             min_pause,
             alignment_buffer: checkpoints.alignment_buffer.max(2),
+            unaligned: false,
+            aligned_timeout: Duration::ZERO,
             ..checkpoints
         })
     }
@@ -67,6 +84,16 @@ impl Setup {
     pub fn parallelism(mut self, parallelism: u32) -> Self {
         self.settings.parallelism = parallelism;
         self
+    }
+
+    /// Another mode; barriers overtake in none but exactly-once mode.
+    pub fn mode(self, mode: CheckpointMode) -> Self {
+        self.checkpoints(|checkpoints| match mode {
+            CheckpointMode::ExactlyOnce => checkpoints.mode(mode),
+            CheckpointMode::AtLeastOnce => {
+                CheckpointConfig { unaligned: false, aligned_timeout: Duration::ZERO, ..checkpoints }.mode(mode)
+            }
+        })
     }
 
     /// Another checkpoint configuration.

@@ -72,9 +72,15 @@ impl Simulation {
             triggered: BTreeSet::new(),
             aborted: BTreeSet::new(),
             attempts: Vec::new(),
+            restored_in_flight: 0,
             paused: BTreeSet::new(),
         };
         Self { seed, world, topology: Box::new(topology), process: None }
+    }
+
+    /// Batches that were in flight in the checkpoints from which attempts went on.
+    pub fn restored_in_flight(&self) -> usize {
+        self.world.restored_in_flight
     }
 
     /// Keeps checkpoints in another place than memory.

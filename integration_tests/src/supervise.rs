@@ -1,6 +1,9 @@
 //! What the supervisor's actor does: opens attempts, connects their subtasks, and stops them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use cofferdam_engine::{
     Attempt, CheckpointId, Clock as _, Error,
@@ -67,6 +70,8 @@ impl Process {
         assert_eq!(Some(opened.restored), world.backend.newest(), "a run goes on from the newest checkpoint");
         assert!(world.attempts.iter().all(|(attempt, _)| *attempt < opened.attempt), "attempts are never used twice");
         world.attempts.push((opened.attempt, opened.restored));
+        let in_flight = world.backend.metadata().map_or_else(Vec::new, |restored| restored.in_flight);
+        world.restored_in_flight += in_flight.iter().map(|channel| channel.batches.len()).sum::<usize>();
         if opened.finished {
             let effects = self.supervisor.done(JobEnd::Finished);
             return self.supervise(effects, world);
@@ -99,13 +104,16 @@ impl Process {
         let parts: BTreeMap<SubtaskId, Part> =
             subtasks.into_iter().map(|deployed| (deployed.subtask.id(), Part::new(deployed))).collect();
         let mut channels = Channels::new();
+        let feedback: BTreeSet<_> = parts.values().flat_map(Part::feedback).collect();
         for (id, part) in &parts {
             if let Some(edges) = &world.edges {
                 edges.name(id.chain, part.subtask.name());
             }
             for (to, channel) in &part.outputs {
                 let digest = world.edges.as_ref().map(|edges| edges.digest(id.chain, to.chain));
-                channels.insert((*to, *channel), Channel::new(world.setup.channel_capacity, digest));
+                let is_feedback = feedback.contains(&(*to, *channel));
+                let capacity = if is_feedback { usize::MAX } else { world.setup.channel_capacity };
+                channels.insert((*to, *channel), Channel::new(capacity, digest));
             }
         }
         let left = parts.len() + 1;

@@ -151,7 +151,7 @@ impl Torture {
     pub fn mode(mut self, mode: CheckpointMode) -> Self {
         self.mode = mode;
         self.settings += &format!(".mode(CheckpointMode::{mode:?})");
-        self.adjust(move |setup| setup.checkpoints(|checkpoints| checkpoints.mode(mode)))
+        self.adjust(move |setup| setup.mode(mode))
     }
 
     /// Changes the numbers of each run, which are drawn from its order.

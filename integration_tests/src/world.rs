@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) aborted: BTreeSet<CheckpointId>,
     /// Every attempt that ran, and the checkpoint it went on from.
     pub(crate) attempts: Vec<(Attempt, CheckpointId)>,
+    /// Batches in flight in the checkpoints that they went on from.
+    pub(crate) restored_in_flight: usize,
     /// Steps whose subtasks are not given a turn.
     pub(crate) paused: BTreeSet<String>,
 }

@@ -145,7 +145,7 @@ fn run(schedule: &Schedule) {
 /// opened. The first time that the store is called it is for the empty checkpoint 0.
 fn first_and_later(point: Point, fault: Fault) -> [Schedule; 2] {
     let later = if is_of_opening(point) {
-        Schedule::default().at(Point::CommitBefore, 2, Fault::Error).at(point, in_an_attempt(point) + 1, fault)
+        Schedule::default().at(Point::CommitBefore, 2, Fault::Panic).at(point, in_an_attempt(point) + 1, fault)
     } else {
         reaching(point).at(point, 2, fault)
     };

@@ -114,6 +114,7 @@ fn checkpoint(attempt: Attempt, round: u64, size: Size, kind: Kind) -> Checkpoin
             max_parallelism: GROUPS,
             finished: false,
             draining: false,
+            in_flight: Vec::new(),
             operators: vec![],
         },
         deltas: vec![Arc::new(StateDelta { checkpoint, address: address(), blocks })],

@@ -8,6 +8,7 @@ use cofferdam_engine::{
     checkpoint::{
         coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput, SubtaskReport},
         snapshot::{CheckpointCommit, SubtaskId},
+        stats::CheckpointStats,
     },
     opening::StoreSlot,
     subtask::Control,
@@ -77,28 +78,50 @@ impl CoordinatorActor {
     fn carry_out(&mut self, effects: Vec<CoordinatorEffect>, ctx: &mut actix::Context<Self>) {
         for effect in effects {
             match effect {
-                CoordinatorEffect::Trigger { checkpoint, halt } => {
-                    log::debug!("checkpoint {checkpoint} triggered");
-                    self.tell_sources(Control::Trigger { checkpoint, halt });
+                CoordinatorEffect::Trigger(barrier) => {
+                    log::debug!("checkpoint {} triggered", barrier.checkpoint);
+                    self.tell_sources(Control::Trigger(barrier));
+                }
+                CoordinatorEffect::EndLoop(chain) => {
+                    let heads = self.subtasks.iter().filter(|(id, _)| id.chain == chain);
+                    heads.for_each(|(_, subtask)| self.tell(subtask, Control::EndLoop));
                 }
                 CoordinatorEffect::EndInput => self.tell_sources(Control::EndInput),
                 CoordinatorEffect::Completed(checkpoint) => self.tell_all(Control::Completed(checkpoint)),
                 CoordinatorEffect::Aborted(checkpoint) => self.tell_all(Control::Aborted(checkpoint)),
                 CoordinatorEffect::Commit(commit) => self.commit(commit, ctx),
                 CoordinatorEffect::Record(stats) => {
-                    match &stats.aborted {
-                        Some(reason) => log::warn!(
-                            "checkpoint {} aborted: {reason}; the next one carries its changes",
-                            stats.checkpoint
-                        ),
-                        None => log::debug!("checkpoint {} completed in {:?}", stats.checkpoint, stats.end_to_end),
-                    }
-                    self.board.history.lock().push(*stats);
+                    self.record(*stats);
                 }
                 CoordinatorEffect::Done(end) => self.supervisor.do_send(AttemptDone { attempt: self.attempt, end }),
             }
         }
         self.set_timer(ctx);
+    }
+
+    fn record(&self, stats: CheckpointStats) {
+        let (checkpoint, parts) = (stats.checkpoint, stats.parts);
+        match &stats.aborted {
+            Some(reason) if reason.is_failure() => {
+                log::warn!("checkpoint {checkpoint} aborted: {reason}; the next one carries its changes");
+            }
+            Some(reason) => log::debug!("checkpoint {checkpoint} aborted: {reason}"),
+            None => log::debug!(
+                "checkpoint {checkpoint} completed in {:?} ({:?}): start delay {:?}, alignment {:?} with {} records stashed, synchronous part {:?}, \
+                 asynchronous part {:?}, commit {:?}, {} bytes new of {}",
+                stats.end_to_end,
+                stats.kind,
+                parts.start_delay,
+                parts.alignment,
+                parts.stashed,
+                parts.sync,
+                parts.r#async,
+                stats.commit,
+                parts.bytes,
+                parts.bytes_full
+            ),
+        }
+        self.board.history.lock().push(stats);
     }
 
     fn tell(&self, subtask: &Addr<SubtaskActor>, control: Control) {
@@ -149,6 +172,8 @@ impl CoordinatorActor {
 
     fn if_stopped(&mut self, ctx: &mut actix::Context<Self>) {
         if self.is_stopping && !self.is_committing {
+            let abandoned = self.coordinator.abandon(self.clock.now());
+            abandoned.into_iter().for_each(|stats| self.record(stats));
             self.supervisor.do_send(PartStopped {
                 attempt: self.attempt,
                 next_checkpoint: Some(self.coordinator.next_checkpoint()),

@@ -1,11 +1,11 @@
 //! The thread that a job lives on: an actix `System` of its own, so that the host's runtime, if it has one, is never blocked and never needed.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{num::NonZeroUsize, sync::Arc, time::SystemTime};
 
 use actix::{Actor, Addr, Arbiter, System};
 use cofferdam_engine::{
     CheckpointId, Error, ErrorKind, JobId, RestartStrategy,
-    checkpoint::{coordinator::JobEnd, store::StateBackend},
+    checkpoint::{coordinator::JobEnd, stats::CheckpointHistory, store::StateBackend},
     opening::StoreSlot,
     supervisor::Supervisor,
     topology::plan::Plan,
@@ -60,6 +60,7 @@ fn live(
     let result = system.block_on(async {
         let (ended_sender, ended) = oneshot::channel();
         let clock = Arc::new(MonotonicClock::new());
+        *board.history.lock() = CheckpointHistory::new(SystemTime::now());
         let (supervisor, effects) = Supervisor::new(job.restart, clock.now());
         let store = StoreSlot::new(job.backend);
         if !store.is_durable() {

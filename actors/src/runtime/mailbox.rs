@@ -4,6 +4,7 @@
 //! - One sender, one receiver. What the sender saw room for, it can push.
 //! - A side that finds nothing to do leaves its waker under the same lock, so no wake-up is lost.
 //! - A sender that waits is woken when half of the room is free, not for every element: fewer switches of threads.
+//! - A barrier that may overtake needs no room, and wakes its receiver whatever that is waiting for.
 
 use std::{
     collections::VecDeque,
@@ -11,7 +12,7 @@ use std::{
     task::{Context, Waker},
 };
 
-use cofferdam_engine::StreamElement;
+use cofferdam_engine::{BoxError, CheckpointBarrier, ProcessingTime, StreamElement, has_line, overtake, overtakes_at};
 use parking_lot::Mutex;
 
 struct Shared {
@@ -19,6 +20,8 @@ struct Shared {
     capacity: usize,
     receiver: Option<Waker>,
     sender: Option<Waker>,
+    /// The receiver's task, if barriers may overtake.
+    watcher: Option<Waker>,
 }
 
 /// Puts elements in.
@@ -27,10 +30,11 @@ pub(crate) struct Sender(Arc<Mutex<Shared>>);
 /// Takes elements out.
 pub(crate) struct Receiver(Arc<Mutex<Shared>>);
 
-/// A channel for `capacity` elements.
-pub(crate) fn mailbox(capacity: usize) -> (Sender, Receiver) {
-    let queue = VecDeque::with_capacity(capacity);
-    let shared = Arc::new(Mutex::new(Shared { queue, capacity, receiver: None, sender: None }));
+/// A channel for `capacity` elements; `None` for any number.
+pub(crate) fn mailbox(capacity: Option<usize>) -> (Sender, Receiver) {
+    let queue = VecDeque::with_capacity(capacity.unwrap_or(0));
+    let capacity = capacity.unwrap_or(usize::MAX);
+    let shared = Arc::new(Mutex::new(Shared { queue, capacity, receiver: None, sender: None, watcher: None }));
     (Sender(shared.clone()), Receiver(shared))
 }
 
@@ -56,9 +60,46 @@ impl Sender {
             waker.wake();
         }
     }
+
+    /// Adds a barrier that may overtake, now or later.
+    pub(crate) fn push_overtaking(&self, barrier: StreamElement) {
+        let mut shared = self.0.lock();
+        shared.queue.push_back(barrier);
+        let wakers = [shared.receiver.take(), shared.watcher.clone()];
+        drop(shared);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
 }
 
 impl Receiver {
+    /// From now on the task is woken for each barrier that may overtake.
+    pub(crate) fn watch(&self, task: &Context<'_>) {
+        let mut shared = self.0.lock();
+        if !shared.watcher.as_ref().is_some_and(|watcher| watcher.will_wake(task.waker())) {
+            shared.watcher = Some(task.waker().clone());
+        }
+    }
+
+    /// Takes a barrier that may overtake now, with copies of what is in front of it.
+    pub(crate) fn overtake(&self, now: ProcessingTime) -> Result<Option<(CheckpointBarrier, Vec<Vec<u8>>)>, BoxError> {
+        overtake(&mut self.0.lock().queue, now)
+    }
+
+    /// When the first barrier that waits may overtake.
+    pub(crate) fn overtakes_at(&self) -> Option<ProcessingTime> {
+        overtakes_at(&self.0.lock().queue)
+    }
+
+    /// Whether a barrier or an end waits.
+    pub(crate) fn has_line(&self) -> bool {
+        has_line(&self.0.lock().queue)
+    }
+
+    /// Elements that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().queue.len()
+    }
+
     /// Takes the oldest element; if there is none, the task is woken when one comes.
     pub(crate) fn pop(&self, task: &Context<'_>) -> Option<StreamElement> {
         let mut shared = self.0.lock();
@@ -96,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_full_mailbox_has_no_room_and_wakes_its_sender_once_half_empty() {
-        let (sender, receiver) = mailbox(4);
+        let (sender, receiver) = mailbox(Some(4));
         let (woken, waker) = waker();
         let task = Context::from_waker(&waker);
         for _ in 0..4 {
@@ -112,7 +153,7 @@ mod tests {
 
     #[test]
     fn an_empty_mailbox_wakes_its_receiver_when_an_element_comes() {
-        let (sender, receiver) = mailbox(1);
+        let (sender, receiver) = mailbox(Some(1));
         let (woken, waker) = waker();
         let task = Context::from_waker(&waker);
         assert!(receiver.pop(&task).is_none());

@@ -1,8 +1,11 @@
 //! What a job's host can see of it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
 };
 
 use cofferdam_engine::{
@@ -59,8 +62,10 @@ pub struct JobStatus {
     pub records_read: u64,
     /// Checkpoints completed and aborted in this process.
     pub checkpoints_completed: u64,
-    /// See `checkpoints_completed`.
+    /// See `checkpoints_completed`. Those that failed are among them.
     pub checkpoints_aborted: u64,
+    /// Checkpoints that count against the tolerable failures: see [`CheckpointConfig`](cofferdam_engine::checkpoint::config::CheckpointConfig).
+    pub checkpoints_failed: u64,
     /// The newest completed checkpoint of this process.
     pub last_checkpoint: Option<CheckpointStats>,
 }
@@ -78,6 +83,8 @@ pub struct SubtaskStatus {
     pub records_in: u64,
     /// Records that left it.
     pub records_out: u64,
+    /// How often its sink could not publish. Each time it is tried again, after a pause that grows from 0.1 s; after six times in a row the attempt fails.
+    pub failed_publications: u64,
 }
 
 /// Counts of one subtask, written by its thread alone.
@@ -87,16 +94,28 @@ pub(crate) struct SubtaskMeter {
     pub(crate) is_source: bool,
     records_in: AtomicU64,
     records_out: AtomicU64,
+    failed_publications: AtomicU64,
 }
 
 impl SubtaskMeter {
     pub(crate) fn new(id: SubtaskId, chain: String, is_source: bool) -> Self {
-        Self { id, chain, is_source, records_in: AtomicU64::new(0), records_out: AtomicU64::new(0) }
+        Self {
+            id,
+            chain,
+            is_source,
+            records_in: AtomicU64::new(0),
+            records_out: AtomicU64::new(0),
+            failed_publications: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn add(&self, counts: RecordCounts) {
         self.records_in.fetch_add(counts.records_in, Ordering::Relaxed);
         self.records_out.fetch_add(counts.records_out, Ordering::Relaxed);
+    }
+
+    pub(crate) fn publication_failed(&self) {
+        self.failed_publications.fetch_add(1, Ordering::Relaxed);
     }
 
     fn status(&self) -> SubtaskStatus {
@@ -106,6 +125,7 @@ impl SubtaskMeter {
             is_source: self.is_source,
             records_in: self.records_in.load(Ordering::Relaxed),
             records_out: self.records_out.load(Ordering::Relaxed),
+            failed_publications: self.failed_publications.load(Ordering::Relaxed),
         }
     }
 }
@@ -134,7 +154,11 @@ impl Board {
             restarts: 0,
             meters: Vec::new(),
         };
-        Self { inner: Mutex::new(inner), history: Mutex::default(), end: watch::Sender::new(None) }
+        Self {
+            inner: Mutex::new(inner),
+            history: Mutex::new(CheckpointHistory::new(SystemTime::now())),
+            end: watch::Sender::new(None),
+        }
     }
 
     pub(crate) fn started_from(&self, from: StartedFrom) {
@@ -175,6 +199,7 @@ impl Board {
             subtasks,
             checkpoints_completed: history.completed(),
             checkpoints_aborted: history.aborted(),
+            checkpoints_failed: history.failed(),
             last_checkpoint: history.last_completed().cloned(),
         }
     }

@@ -15,7 +15,7 @@ use actix::{
     Actor, ActorContext, ActorFuture, ActorFutureExt, Addr, AsyncContext, Handler, Message, SpawnHandle, WrapFuture,
 };
 use cofferdam_engine::{
-    Attempt, BoxError, ChannelIndex, Error, ProcessingTime, Slice, StreamElement,
+    Attempt, BoxError, ChannelIndex, CheckpointId, Commit, Error, ProcessingTime, Slice, StreamElement,
     checkpoint::coordinator::SubtaskReport,
     panic_message,
     subtask::{Completion, Control, Need, Subtask, SubtaskEffect, SubtaskInput},
@@ -38,6 +38,8 @@ pub(crate) struct SubtaskParts {
     pub(crate) attempt: Attempt,
     pub(crate) inputs: Vec<Receiver>,
     pub(crate) outputs: Vec<Sender>,
+    /// Whether barriers may overtake.
+    pub(crate) is_unaligned: bool,
     pub(crate) meter: Arc<SubtaskMeter>,
     pub(crate) clock: Arc<MonotonicClock>,
     pub(crate) coordinator: Addr<CoordinatorActor>,
@@ -46,6 +48,8 @@ pub(crate) struct SubtaskParts {
 
 pub(crate) struct SubtaskActor {
     parts: SubtaskParts,
+    /// Input channels that come round from this chain.
+    feedback: Vec<usize>,
     /// Where the search for the next element begins: each channel has its turn.
     next_input: usize,
     effects: Vec<SubtaskEffect>,
@@ -81,7 +85,18 @@ pub(crate) struct StopPart;
 
 impl SubtaskActor {
     pub(crate) fn new(parts: SubtaskParts) -> Self {
-        Self { parts, next_input: 0, effects: Vec::new(), waker: None, timer: None, calls: 0, state: State::Running }
+        let channels = 0..parts.inputs.len();
+        let feedback = channels.filter(|i| parts.subtask.is_feedback(ChannelIndex(*i as u32))).collect();
+        Self {
+            parts,
+            feedback,
+            next_input: 0,
+            effects: Vec::new(),
+            waker: None,
+            timer: None,
+            calls: 0,
+            state: State::Running,
+        }
     }
 
     /// The data plane: works until the turn is over, room is missing, or there is no input.
@@ -90,15 +105,23 @@ impl SubtaskActor {
         let mut stride = self.parts.subtask.clock_stride();
         let mut slice = Slice::new(clock.as_ref(), TURN, u64::MAX, &mut stride);
         loop {
+            if self.parts.is_unaligned {
+                self.overtake(&mut slice, ctx, task)?;
+            }
             let input = match self.parts.subtask.need() {
                 Need::Room if self.send_ready(task) => continue,
-                Need::Room => break,
+                Need::Room => {
+                    let until = self.overtakes_at();
+                    self.set_timer(until, ctx);
+                    break;
+                }
                 Need::Turn => SubtaskInput::Resume,
                 Need::Input(until) => match self.next_element(task) {
                     Some((channel, element)) => SubtaskInput::Element(channel, element),
                     None if until.is_some_and(|time| time <= slice.now()) => SubtaskInput::Resume,
                     None if self.parts.subtask.flush() => continue,
                     None => {
+                        let until = until.into_iter().chain(self.overtakes_at()).min();
                         self.set_timer(until, ctx);
                         break;
                     }
@@ -118,6 +141,50 @@ impl SubtaskActor {
         Ok(())
     }
 
+    /// Lets barriers pass that may overtake: those that come in, and those that go out.
+    fn overtake(
+        &mut self,
+        slice: &mut Slice<'_>,
+        ctx: &mut actix::Context<Self>,
+        task: &Context<'_>,
+    ) -> Result<(), Error> {
+        for index in 0..self.parts.inputs.len() {
+            self.parts.inputs[index].watch(task);
+            loop {
+                let taken = self.parts.inputs[index].overtake(slice.now());
+                let Some((barrier, copies)) = taken.map_err(|cause| self.parts.subtask.fault(cause))? else { break };
+                let input = SubtaskInput::Overtaken(ChannelIndex(index as u32), barrier, copies);
+                self.parts.subtask.step(input, slice, &mut self.effects)?;
+                self.carry_out(ctx);
+            }
+        }
+        self.send_overtaking(slice.now())?;
+        if self.parts.subtask.overtakes_at().is_some_and(|time| time <= slice.now()) {
+            self.parts.subtask.step(SubtaskInput::Resume, slice, &mut self.effects)?;
+            self.carry_out(ctx);
+            self.send_overtaking(slice.now())?;
+        }
+        Ok(())
+    }
+
+    fn send_overtaking(&mut self, now: ProcessingTime) -> Result<(), Error> {
+        for (channel, output) in (0u32..).map(ChannelIndex).zip(&self.parts.outputs) {
+            while let Some(barrier) = self.parts.subtask.take_overtaking(channel, now)? {
+                output.push_overtaking(barrier);
+            }
+        }
+        Ok(())
+    }
+
+    /// When a barrier that waits for its turn stops doing so.
+    fn overtakes_at(&mut self) -> Option<ProcessingTime> {
+        if !self.parts.is_unaligned {
+            return None;
+        }
+        let inputs = self.parts.inputs.iter().filter_map(Receiver::overtakes_at);
+        inputs.chain(self.parts.subtask.overtakes_at()).min()
+    }
+
     /// Sends what is ready as far as there is room; whether all of it went.
     fn send_ready(&mut self, task: &Context<'_>) -> bool {
         let mut all = true;
@@ -127,8 +194,12 @@ impl SubtaskActor {
                     all = false;
                     break;
                 }
-                if let Some(element) = self.parts.subtask.take_ready(channel) {
-                    output.push(element);
+                match self.parts.subtask.take_ready(channel) {
+                    Some(element @ StreamElement::Barrier(barrier, _)) if barrier.overtakes.is_some() => {
+                        output.push_overtaking(element);
+                    }
+                    Some(element) => output.push(element),
+                    None => {}
                 }
             }
         }
@@ -137,10 +208,14 @@ impl SubtaskActor {
 
     fn next_element(&mut self, task: &Context<'_>) -> Option<(ChannelIndex, StreamElement)> {
         let count = self.parts.inputs.len();
+        if !self.feedback.is_empty() {
+            self.parts.subtask.set_backlog(self.feedback.iter().map(|index| self.parts.inputs[*index].len()).sum());
+        }
         for i in 0..count {
             let index = (self.next_input + i) % count;
             let channel = ChannelIndex(index as u32);
-            if !self.parts.subtask.can_read(channel) {
+            let is_line = !self.feedback.is_empty() && self.parts.inputs[index].has_line();
+            if !self.parts.subtask.can_read(channel, is_line) {
                 continue;
             }
             if let Some(element) = self.parts.inputs[index].pop(task) {
@@ -203,12 +278,30 @@ impl SubtaskActor {
                         took: began.elapsed(),
                     });
                 }
-                SubtaskEffect::Publish(checkpoint, call) => {
-                    self.call(ctx, call, move |result| Completion::Published { checkpoint, result });
+                SubtaskEffect::Publish(checkpoint, call, pause) if pause.is_zero() => {
+                    self.publish(checkpoint, call, ctx);
+                }
+                SubtaskEffect::Publish(checkpoint, call, pause) => {
+                    ctx.run_later(pause, move |actor, ctx| {
+                        if actor.state == State::Running {
+                            actor.publish(checkpoint, call, ctx);
+                        }
+                    });
                 }
                 SubtaskEffect::Report(report) => self.report(report),
             }
         }
+    }
+
+    fn publish(&mut self, checkpoint: CheckpointId, call: Commit, ctx: &mut actix::Context<Self>) {
+        let (meter, name) = (self.parts.meter.clone(), self.parts.subtask.name());
+        self.call(ctx, call, move |result| {
+            if let Err(error) = &result {
+                meter.publication_failed();
+                log::warn!("'{name}' could not publish what is owed up to checkpoint {checkpoint}: {error}");
+            }
+            Completion::Published { checkpoint, result }
+        });
     }
 
     fn report(&self, report: SubtaskReport) {

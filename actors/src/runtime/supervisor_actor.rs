@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use actix::{Actor, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Handler, Message, WrapFuture};
 use cofferdam_engine::{
-    Attempt, CheckpointId, Clock, Error, ErrorKind, JobId,
+    Attempt, ChannelIndex, CheckpointId, Clock, Error, ErrorKind, JobId,
     checkpoint::{
         coordinator::{Coordinator, JobEnd},
         snapshot::SubtaskId,
@@ -162,6 +162,7 @@ impl SupervisorActor {
         let sources = opened.subtasks.iter().filter(|one| one.is_source).map(|one| one.subtask.id()).collect();
         let mut meters = Vec::new();
         let mut subtasks = BTreeMap::new();
+        let is_unaligned = self.plan.lock().settings().checkpoints.unaligned;
         for (one, inputs, outputs) in connect(opened.subtasks) {
             let id = one.subtask.id();
             let meter = Arc::new(SubtaskMeter::new(id, one.subtask.name(), one.is_source));
@@ -171,6 +172,7 @@ impl SupervisorActor {
                 attempt,
                 inputs,
                 outputs,
+                is_unaligned,
                 meter,
                 clock: self.clock.clone(),
                 coordinator: coordinator.clone(),
@@ -310,7 +312,8 @@ fn connect(deployed: Vec<Deployed>) -> Vec<(Deployed, Vec<Receiver>, Vec<Sender>
     for one in &deployed {
         let id = one.subtask.id();
         for channel in 0..one.inputs {
-            let (sender, receiver) = mailbox(MAILBOX);
+            let is_feedback = one.subtask.is_feedback(ChannelIndex(channel as u32));
+            let (sender, receiver) = mailbox((!is_feedback).then_some(MAILBOX));
             senders.insert((id, channel), sender);
             receivers.entry(id).or_default().push(receiver);
         }

@@ -1,8 +1,8 @@
 //! The coordinator: decides when a checkpoint is triggered, complete, aborted, and when the job is done. One for each attempt.
 //!
 //! # Invariants
-//! - At most one checkpoint is *pending* (triggered, not all acknowledged) or *committing* (handed to the store); a committing one is never aborted.
-//! - Numbers grow with every trigger, aborted ones included.
+//! - At most `max_concurrent` checkpoints are *pending* (triggered, not handed to the store) or *committing* (one at most); a committing one is never aborted.
+//! - Numbers grow with every trigger, aborted ones included. Checkpoints are committed in the order of their numbers.
 //! - A checkpoint completes only with an acknowledgement of every subtask, all of this attempt.
 //! - *Completed* is announced after the store reported the commit durable, never before.
 //! - The job is done only when the final checkpoint is durable and every two-phase sink reported its transactions up to it published.
@@ -17,15 +17,16 @@ use crate::{
     checkpoint::{
         config::CheckpointConfig,
         snapshot::{
-            CheckpointCommit, CheckpointMetadata, OperatorKind, OperatorRecord, OperatorSnapshot, SnapshotStats,
-            SubtaskId, SubtaskSnapshot,
+            CheckpointCommit, CheckpointMetadata, InFlightRecord, OperatorKind, OperatorRecord, OperatorSnapshot,
+            SnapshotStats, SubtaskId, SubtaskSnapshot,
         },
-        stats::{CheckpointFailureReason, CheckpointStats},
+        stats::{CheckpointFailureReason, CheckpointKind, CheckpointStats, SubtaskStats},
         store::CommitStats,
     },
+    element::CheckpointBarrier,
     error::{BoxError, Error, ErrorKind},
     fail_point::{FailPoints, Point},
-    id::{Attempt, CheckpointId, JobId, ProcessingTime},
+    id::{Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime},
     mutation::{self, Mutation},
     panic_site,
 };
@@ -43,6 +44,26 @@ pub struct OperatorLayout {
     pub chain: u32,
 }
 
+/// An edge between two chains, as the coordinator knows it: where records may be in flight.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EdgeLayout {
+    /// Its address in checkpoints.
+    pub name: String,
+    /// The chain at its end.
+    pub chain: u32,
+    /// Its first input channel at each subtask there.
+    pub first: ChannelIndex,
+    /// How many it has there.
+    pub channels: u32,
+}
+
+impl EdgeLayout {
+    /// Its input channels at each subtask that it leads to.
+    pub fn all(&self) -> impl Iterator<Item = ChannelIndex> + use<> {
+        (self.first.0..self.first.0 + self.channels).map(ChannelIndex)
+    }
+}
+
 /// What the coordinator has to know of the job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct JobLayout {
@@ -53,9 +74,15 @@ pub struct JobLayout {
     /// Key groups.
     pub max_parallelism: u16,
     /// Every subtask, and its name for messages.
-    pub subtasks: BTreeMap<SubtaskId, String>,
+    pub subtasks: BTreeMap<SubtaskId, Arc<str>>,
     /// Every operator with something to restore.
     pub operators: Vec<OperatorLayout>,
+    /// Every edge.
+    pub edges: Vec<EdgeLayout>,
+    /// The chains that read sources.
+    pub sources: BTreeSet<u32>,
+    /// The chains at the heads of loops; for each, the chains outside of the loop that lead into it.
+    pub loops: BTreeMap<u32, BTreeSet<u32>>,
     /// Where a harness makes it fail.
     pub fail_points: FailPoints,
 }
@@ -102,15 +129,12 @@ pub enum CoordinatorInput {
 /// What the coordinator wants done.
 #[derive(Debug)]
 pub enum CoordinatorEffect {
-    /// Tell every source subtask. If `halt` is set it sends no record behind the barrier.
-    Trigger {
-        /// The checkpoint.
-        checkpoint: CheckpointId,
-        /// Send nothing behind the barrier.
-        halt: bool,
-    },
+    /// Tell every source subtask.
+    Trigger(CheckpointBarrier),
     /// Tell every source subtask to end its input.
     EndInput,
+    /// Tell every subtask of this chain, the head of a loop, that the loop is empty for good.
+    EndLoop(u32),
     /// Hand to the store; report with [`CoordinatorInput::Committed`].
     Commit(Box<CheckpointCommit>),
     /// Tell every subtask.
@@ -126,20 +150,21 @@ pub enum CoordinatorEffect {
 /// Before an ending job's last checkpoint is tried again, and before its completion is announced again.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// Between two checkpoints that look whether a loop is empty.
+const LOOK: Duration = Duration::from_millis(10);
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Pending {
-    checkpoint: CheckpointId,
-    triggered: ProcessingTime,
-    halt: bool,
-    acknowledged: BTreeMap<SubtaskId, SubtaskSnapshot>,
+    barrier: CheckpointBarrier,
+    kind: CheckpointKind,
+    skipped: u64,
+    acknowledged: BTreeMap<SubtaskId, (ProcessingTime, SubtaskSnapshot)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Committing {
     checkpoint: CheckpointId,
-    triggered: ProcessingTime,
     began: ProcessingTime,
-    parts: SnapshotStats,
     end: Option<JobEnd>,
 }
 
@@ -150,10 +175,21 @@ pub struct Coordinator {
     layout: Arc<JobLayout>,
     attempt: Attempt,
     next: CheckpointId,
-    next_trigger: Option<ProcessingTime>,
-    pending: Option<Pending>,
-    committing: Option<Committing>,
+    /// When the interval is over next.
+    beat: Option<ProcessingTime>,
+    /// When to try again what is not bound to the interval.
+    again: Option<ProcessingTime>,
+    /// Nothing is triggered before.
+    not_before: ProcessingTime,
+    /// Oldest first.
+    pending: BTreeMap<CheckpointId, Pending>,
+    committing: Option<(Committing, CheckpointStats)>,
+    failures_in_a_row: u32,
+    /// The checkpoint that was one failure too many.
+    fatal: Option<CheckpointStats>,
     finished: BTreeSet<SubtaskId>,
+    /// Loops that are not empty for good.
+    open_loops: BTreeSet<u32>,
     /// The host wants a last checkpoint, and no record behind it.
     is_stopping: bool,
     /// The host wants the input to end.
@@ -179,16 +215,21 @@ impl Coordinator {
             .flat_map(|sink| layout.subtasks.keys().filter(move |subtask| subtask.chain == sink.chain))
             .map(|subtask| (*subtask, CheckpointId(0)))
             .collect();
-        let next_trigger = config.interval.map(|interval| now.after(interval));
+        let beat = config.interval.map(|interval| now.after(interval));
         Self {
             config,
-            layout,
             attempt,
             next,
-            next_trigger,
-            pending: None,
+            beat,
+            again: None,
+            not_before: now,
+            pending: BTreeMap::new(),
             committing: None,
+            failures_in_a_row: 0,
+            fatal: None,
             finished: BTreeSet::new(),
+            open_loops: layout.loops.keys().copied().collect(),
+            layout,
             is_stopping: false,
             is_draining: false,
             last: None,
@@ -204,11 +245,22 @@ impl Coordinator {
 
     /// When to [`Tick`](CoordinatorInput::Tick), if nothing else happens before.
     pub fn deadline(&self) -> Option<ProcessingTime> {
-        match &self.pending {
-            Some(pending) => Some(pending.triggered.after(self.config.timeout)),
-            None if self.committing.is_some() || self.done => None,
-            None => self.next_trigger,
+        let expiry = self.pending.values().map(|pending| pending.barrier.triggered.after(self.config.timeout));
+        expiry.chain(self.next_trigger()).min()
+    }
+
+    /// When something is triggered, or announced again.
+    fn next_trigger(&self) -> Option<ProcessingTime> {
+        if self.last.is_some() {
+            return self.again.filter(|_| !self.done);
         }
+        let time = self.beat.into_iter().chain(self.again).min()?;
+        self.has_room().then(|| time.max(self.not_before))
+    }
+
+    fn has_room(&self) -> bool {
+        let under_way = self.pending.len() + usize::from(self.committing.is_some());
+        under_way < self.config.max_concurrent.get() as usize
     }
 
     /// Takes one input. An error ends the attempt.
@@ -277,24 +329,25 @@ impl Coordinator {
     }
 
     fn tick(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) -> Result<(), BoxError> {
-        if self.pending.as_ref().is_some_and(|pending| now >= pending.triggered.after(self.config.timeout)) {
-            let reason = CheckpointFailureReason::Timeout(self.config.timeout);
-            self.abort(reason, now, effects)?;
+        let is_late = |pending: &Pending| now >= pending.barrier.triggered.after(self.config.timeout);
+        let late: Vec<_> = self.pending.values().filter(|pending| is_late(pending)).map(Pending::checkpoint).collect();
+        for checkpoint in late {
+            self.abort(checkpoint, CheckpointFailureReason::Timeout(self.config.timeout), now, effects)?;
         }
-        if self.next_trigger.is_some_and(|time| now >= time) {
-            match self.last {
-                None => self.trigger_if_possible(now, effects)?,
-                Some((last, _)) if !self.done => self.announce_again(last, now, effects),
-                Some(_) => {}
-            }
-        }
-        Ok(())
+        self.trigger_if_due(now, effects)
     }
 
-    /// The last checkpoint has no successor that would heal a lost message: so it is announced until every sink has answered.
-    fn announce_again(&mut self, last: CheckpointId, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) {
-        self.next_trigger = Some(now.after(RETRY));
-        effects.push(CoordinatorEffect::Completed(last));
+    /// Triggers what is due. The last checkpoint has no successor that would heal a lost message: so it is announced until every sink has answered.
+    fn trigger_if_due(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) -> Result<(), BoxError> {
+        if self.next_trigger().is_none_or(|time| now < time) {
+            return Ok(());
+        }
+        if let Some((last, _)) = self.last {
+            self.again = Some(now.after(RETRY));
+            effects.push(CoordinatorEffect::Completed(last));
+            return Ok(());
+        }
+        self.trigger(now, effects)
     }
 
     fn acknowledged(
@@ -305,21 +358,48 @@ impl Coordinator {
         now: ProcessingTime,
         effects: &mut Vec<CoordinatorEffect>,
     ) -> Result<(), BoxError> {
-        let Some(pending) = self.pending.as_mut().filter(|pending| pending.checkpoint == checkpoint) else {
-            return Ok(());
-        };
-        pending.acknowledged.insert(subtask, snapshot);
+        let Some(pending) = self.pending.get_mut(&checkpoint) else { return Ok(()) };
+        pending.acknowledged.insert(subtask, (now, snapshot));
+        let is_whole = pending.acknowledged.len() == self.layout.subtasks.len();
         self.layout.fail_points.reach(Point::Acknowledged, Some(subtask), checkpoint)?;
-        if let Some(pending) = self.pending.take_if(|pending| pending.acknowledged.len() == self.layout.subtasks.len())
-        {
-            self.layout.fail_points.reach(Point::LastAcknowledgement, Some(subtask), checkpoint)?;
-            effects.push(self.commit(pending, now));
-            if mutation::is(Mutation::CompletionAnnouncedEarly) {
-                effects.push(CoordinatorEffect::Completed(checkpoint));
-            }
-            self.layout.fail_points.reach(Point::HandedToStore, None, checkpoint)?;
+        if !is_whole {
+            return Ok(());
         }
-        Ok(())
+        self.layout.fail_points.reach(Point::LastAcknowledgement, Some(subtask), checkpoint)?;
+        self.end_loops(checkpoint, effects);
+        let older = self.pending.range(..checkpoint).filter(|(_, older)| !self.is_whole(older));
+        let lost: Vec<_> = older.map(|(older, _)| *older).collect();
+        for older in lost {
+            // Subtasks acknowledge in order: a message was lost.
+            self.abort(older, CheckpointFailureReason::Subsumed(checkpoint), now, effects)?;
+        }
+        self.commit_next(now, effects)
+    }
+
+    fn is_whole(&self, pending: &Pending) -> bool {
+        pending.acknowledged.len() == self.layout.subtasks.len()
+    }
+
+    /// A checkpoint is a consistent cut: a loop in which nothing circulated, and into which nothing can come, is empty for good. Where barriers overtake,
+    /// records may be in flight elsewhere in the loop.
+    fn end_loops(&mut self, checkpoint: CheckpointId, effects: &mut Vec<CoordinatorEffect>) {
+        let Some(pending) = self.pending.get(&checkpoint) else { return };
+        let all = |chain: &u32, is_so: fn(&SubtaskSnapshot) -> bool| {
+            let mut subtasks = pending.acknowledged.iter().filter(|(subtask, _)| subtask.chain == *chain);
+            subtasks.all(|(_, (_, snapshot))| is_so(snapshot))
+        };
+        if pending.barrier.overtakes.is_some() {
+            return;
+        }
+        let is_quiet = |head: &u32| {
+            let mut outside = self.layout.loops[head].iter();
+            all(head, |head| head.is_quiet) && outside.all(|chain| all(chain, |subtask| subtask.finished))
+        };
+        let empty: Vec<_> = self.open_loops.iter().copied().filter(is_quiet).collect();
+        for chain in empty {
+            self.open_loops.remove(&chain);
+            effects.push(CoordinatorEffect::EndLoop(chain));
+        }
     }
 
     fn declined(
@@ -330,11 +410,9 @@ impl Coordinator {
         now: ProcessingTime,
         effects: &mut Vec<CoordinatorEffect>,
     ) -> Result<(), BoxError> {
-        if self.pending.as_ref().is_some_and(|pending| pending.checkpoint == checkpoint) {
-            let subtask = self.layout.subtasks[&subtask].clone();
-            self.abort(CheckpointFailureReason::Declined { subtask, reason }, now, effects)?;
-        }
-        Ok(())
+        let subtask = self.layout.subtasks[&subtask].to_string();
+        self.abort(checkpoint, CheckpointFailureReason::Declined { subtask, reason }, now, effects)?;
+        self.trigger_if_due(now, effects)
     }
 
     fn committed(
@@ -344,30 +422,33 @@ impl Coordinator {
         now: ProcessingTime,
         effects: &mut Vec<CoordinatorEffect>,
     ) -> Result<(), BoxError> {
-        let Some(committed) = self.committing.take_if(|committing| committing.checkpoint == checkpoint) else {
+        let Some((committed, mut record)) = self.committing.take_if(|(one, _)| one.checkpoint == checkpoint) else {
             return Ok(());
         };
-        effects.push(CoordinatorEffect::Record(Box::new(CheckpointStats {
-            checkpoint,
-            attempt: self.attempt,
-            end_to_end: now.since(committed.triggered),
-            commit: now.since(committed.began),
-            parts: committed.parts,
-            bytes_written: stats.bytes,
-            aborted: None,
-        })));
+        record.end_to_end = now.since(record.triggered);
+        record.commit = now.since(committed.began);
+        record.bytes_written = stats.bytes;
+        effects.push(CoordinatorEffect::Record(Box::new(record)));
+        self.failures_in_a_row = 0;
         self.layout.fail_points.reach(Point::CompletionAnnounced, None, checkpoint)?;
         effects.push(CoordinatorEffect::Completed(checkpoint));
         if let Some(end) = committed.end {
             self.last = Some((checkpoint, end));
-            self.next_trigger = Some(now.after(RETRY));
+            self.again = Some(now.after(RETRY));
+            let rest: Vec<_> = self.pending.keys().copied().collect();
+            for pending in rest {
+                self.abort(pending, CheckpointFailureReason::AttemptEnded, now, effects)?;
+            }
             self.if_done(effects);
-            Ok(())
-        } else {
-            let after_pause = now.after(self.config.min_pause);
-            self.next_trigger = self.next_trigger.map(|time| time.max(after_pause));
-            self.tick_after_commit(now, effects)
+            return Ok(());
         }
+        self.not_before = now.after(self.config.min_pause);
+        if self.is_ending() {
+            let pause = if self.is_over() { Duration::ZERO } else { LOOK };
+            self.again = Some(now.after(pause));
+        }
+        self.commit_next(now, effects)?;
+        self.trigger_if_due(now, effects)
     }
 
     fn published(&mut self, subtask: SubtaskId, checkpoint: CheckpointId, effects: &mut Vec<CoordinatorEffect>) {
@@ -377,87 +458,171 @@ impl Coordinator {
         self.if_done(effects);
     }
 
+    /// Nothing but a last checkpoint is left to do, or to find out that this is so.
     fn is_ending(&self) -> bool {
+        let sources = || self.layout.subtasks.keys().filter(|subtask| self.layout.sources.contains(&subtask.chain));
+        let is_circling = !self.open_loops.is_empty() && sources().all(|source| self.finished.contains(source));
+        self.is_over() || is_circling
+    }
+
+    fn is_over(&self) -> bool {
         self.is_stopping || self.finished.len() == self.layout.subtasks.len()
     }
 
     fn trigger_if_ending(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) -> Result<(), BoxError> {
-        if self.is_ending() { self.trigger_if_possible(now, effects) } else { Ok(()) }
-    }
-
-    fn tick_after_commit(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) -> Result<(), BoxError> {
-        let is_due = self.is_ending() || self.next_trigger.is_some_and(|time| now >= time);
-        if is_due { self.trigger_if_possible(now, effects) } else { Ok(()) }
-    }
-
-    fn trigger_if_possible(
-        &mut self,
-        now: ProcessingTime,
-        effects: &mut Vec<CoordinatorEffect>,
-    ) -> Result<(), BoxError> {
-        if self.pending.is_some() || self.committing.is_some() || self.last.is_some() {
-            return Ok(());
+        if self.is_ending() && self.last.is_none() {
+            self.again = Some(now);
         }
-        let checkpoint = self.next;
-        let halt = self.is_stopping;
+        self.trigger_if_due(now, effects)
+    }
+
+    fn trigger(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) -> Result<(), BoxError> {
+        let (checkpoint, halt) = (self.next, self.is_stopping);
         self.next = self.next.next();
-        self.next_trigger = self.config.interval.map(|interval| now.after(interval));
-        self.pending = Some(Pending { checkpoint, triggered: now, halt, acknowledged: BTreeMap::new() });
+        self.again = None;
+        let skipped = self.keep_beat(now);
+        // What is stopped is to be published whole, and a loop to be found empty: nothing may stay in flight.
+        let may_overtake = self.config.unaligned && !self.is_ending();
+        let overtakes = may_overtake.then(|| now.after(self.config.aligned_timeout));
+        let barrier = CheckpointBarrier { checkpoint, attempt: self.attempt, triggered: now, overtakes, halt };
+        let kind = match (halt, self.is_ending()) {
+            (true, _) => CheckpointKind::Stop,
+            (false, true) => CheckpointKind::EndOfInput,
+            (false, false) => CheckpointKind::Periodic,
+        };
+        self.pending.insert(checkpoint, Pending { barrier, kind, skipped, acknowledged: BTreeMap::new() });
         self.layout.fail_points.reach(Point::Trigger, None, checkpoint)?;
-        effects.push(CoordinatorEffect::Trigger { checkpoint, halt });
+        effects.push(CoordinatorEffect::Trigger(barrier));
         Ok(())
+    }
+
+    /// Moves on to the beat after `now`. How many went by unused.
+    fn keep_beat(&mut self, now: ProcessingTime) -> u64 {
+        let (Some(interval), Some(beat)) = (self.config.interval, self.beat) else { return 0 };
+        if now < beat {
+            // Off the beat: it begins anew.
+            self.beat = Some(now.after(interval));
+            return 0;
+        }
+        let missed = u64::try_from(now.since(beat).as_nanos() / interval.as_nanos().max(1)).unwrap_or(u64::MAX);
+        let on = Duration::from_nanos((interval.as_nanos() as u64).saturating_mul(missed.saturating_add(1)));
+        self.beat = Some(beat.after(on));
+        missed
     }
 
     fn abort(
         &mut self,
+        checkpoint: CheckpointId,
         reason: CheckpointFailureReason,
         now: ProcessingTime,
         effects: &mut Vec<CoordinatorEffect>,
     ) -> Result<(), BoxError> {
-        let Some(pending) = self.pending.take() else { return Ok(()) };
-        effects.push(CoordinatorEffect::Record(Box::new(CheckpointStats {
-            checkpoint: pending.checkpoint,
-            attempt: self.attempt,
-            end_to_end: now.since(pending.triggered),
-            commit: Duration::ZERO,
-            parts: maximum(pending.acknowledged.values()),
-            bytes_written: 0,
-            aborted: Some(reason),
-        })));
-        self.layout.fail_points.reach(Point::Abort, None, pending.checkpoint)?;
-        effects.push(CoordinatorEffect::Aborted(pending.checkpoint));
-        if self.is_ending() {
-            self.next_trigger = Some(now.after(RETRY.max(self.config.min_pause)));
+        let Some(pending) = self.pending.remove(&checkpoint) else { return Ok(()) };
+        self.failures_in_a_row += u32::from(reason.is_failure());
+        let too_many = self.config.tolerable_failures.filter(|tolerable| self.failures_in_a_row > *tolerable);
+        let cause = too_many.map(|tolerable| {
+            format!("checkpoint {checkpoint} was {reason}, and {tolerable} failed checkpoints in a row are tolerable")
+        });
+        let stats = self.stats(&pending, now, Some(reason));
+        if let Some(cause) = cause {
+            self.fatal = Some(stats);
+            return Err(cause.into());
+        }
+        effects.push(CoordinatorEffect::Record(Box::new(stats)));
+        self.layout.fail_points.reach(Point::Abort, None, checkpoint)?;
+        effects.push(CoordinatorEffect::Aborted(checkpoint));
+        if self.is_ending() && self.last.is_none() {
+            self.not_before = now.after(RETRY.max(self.config.min_pause));
+            self.again = Some(self.not_before);
         }
         Ok(())
     }
 
+    /// The attempt is over: what has become of the checkpoints that were under way.
+    pub fn abandon(&mut self, now: ProcessingTime) -> Vec<CheckpointStats> {
+        let committing = self.committing.take().map(|(_, mut record)| {
+            record.aborted = Some(CheckpointFailureReason::AttemptEnded);
+            record.end_to_end = now.since(record.triggered);
+            record
+        });
+        let pending = std::mem::take(&mut self.pending);
+        let pending: Vec<_> = pending
+            .values()
+            .map(|pending| self.stats(pending, now, Some(CheckpointFailureReason::AttemptEnded)))
+            .collect();
+        self.fatal.take().into_iter().chain(committing).chain(pending).collect()
+    }
+
+    fn stats(
+        &self,
+        pending: &Pending,
+        now: ProcessingTime,
+        aborted: Option<CheckpointFailureReason>,
+    ) -> CheckpointStats {
+        let triggered = pending.barrier.triggered;
+        let subtasks = pending.acknowledged.iter().map(|(subtask, (acknowledged, snapshot))| SubtaskStats {
+            subtask: *subtask,
+            name: self.layout.subtasks[subtask].clone(),
+            end_to_end: acknowledged.since(triggered),
+            parts: snapshot.stats,
+        });
+        CheckpointStats {
+            checkpoint: pending.checkpoint(),
+            attempt: self.attempt,
+            kind: pending.kind,
+            triggered,
+            skipped: pending.skipped,
+            end_to_end: now.since(triggered),
+            commit: Duration::ZERO,
+            parts: total(pending.acknowledged.values().map(|(_, snapshot)| &snapshot.stats)),
+            bytes_written: 0,
+            subtasks: subtasks.collect(),
+            aborted,
+        }
+    }
+
+    /// Hands the oldest checkpoint to the store, if it is whole and the store is free.
+    fn commit_next(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) -> Result<(), BoxError> {
+        if self.committing.is_some() || self.last.is_some() {
+            return Ok(());
+        }
+        let whole = self.layout.subtasks.len();
+        let oldest = self.pending.first_entry().filter(|oldest| oldest.get().acknowledged.len() == whole);
+        let Some(pending) = oldest.map(std::collections::btree_map::OccupiedEntry::remove) else { return Ok(()) };
+        let checkpoint = pending.checkpoint();
+        effects.push(self.commit(pending, now));
+        if mutation::is(Mutation::CompletionAnnouncedEarly) {
+            effects.push(CoordinatorEffect::Completed(checkpoint));
+        }
+        self.layout.fail_points.reach(Point::HandedToStore, None, checkpoint)?;
+        Ok(())
+    }
+
     fn commit(&mut self, pending: Pending, now: ProcessingTime) -> CoordinatorEffect {
-        let finished = pending.acknowledged.values().all(|snapshot| snapshot.finished);
-        let end = match (finished, pending.halt) {
+        let stats = self.stats(&pending, now, None);
+        let checkpoint = pending.checkpoint();
+        let mut snapshots = pending.acknowledged;
+        let finished = snapshots.values().all(|(_, snapshot)| snapshot.finished && snapshot.in_flight.is_empty());
+        let end = match (finished, pending.barrier.halt) {
             (true, _) => Some(JobEnd::Finished),
             (false, true) => Some(JobEnd::Stopped),
             (false, false) => None,
         };
-        self.committing = Some(Committing {
-            checkpoint: pending.checkpoint,
-            triggered: pending.triggered,
-            began: now,
-            parts: maximum(pending.acknowledged.values()),
-            end,
-        });
-        let operators = self.layout.operators.iter().map(|operator| record(operator, &pending.acknowledged)).collect();
+        self.committing = Some((Committing { checkpoint, began: now, end }, stats));
+        let operators = self.layout.operators.iter().map(|operator| record(operator, &snapshots)).collect();
+        let in_flight = self.layout.edges.iter().flat_map(|edge| take_in_flight(edge, &mut snapshots)).collect();
         let metadata = CheckpointMetadata {
             job: self.layout.job,
             job_name: self.layout.job_name.clone(),
-            checkpoint: pending.checkpoint,
+            checkpoint,
             attempt: self.attempt,
             max_parallelism: self.layout.max_parallelism,
             finished,
             draining: self.is_draining,
             operators,
+            in_flight,
         };
-        let deltas = pending.acknowledged.into_values().flat_map(|snapshot| snapshot.deltas).collect();
+        let deltas = snapshots.into_values().flat_map(|(_, snapshot)| snapshot.deltas).collect();
         CoordinatorEffect::Commit(Box::new(CheckpointCommit {
             metadata,
             deltas,
@@ -476,19 +641,31 @@ impl Coordinator {
     }
 }
 
-fn maximum<'a>(snapshots: impl Iterator<Item = &'a SubtaskSnapshot>) -> SnapshotStats {
-    snapshots.fold(SnapshotStats::default(), |max, snapshot| SnapshotStats {
-        alignment: max.alignment.max(snapshot.stats.alignment),
-        stashed: max.stashed + snapshot.stats.stashed,
-        sync: max.sync.max(snapshot.stats.sync),
-        r#async: max.r#async.max(snapshot.stats.r#async),
-        bytes: max.bytes + snapshot.stats.bytes,
+impl Pending {
+    fn checkpoint(&self) -> CheckpointId {
+        self.barrier.checkpoint
+    }
+}
+
+fn total<'a>(parts: impl Iterator<Item = &'a SnapshotStats>) -> SnapshotStats {
+    parts.fold(SnapshotStats::default(), |total, part| SnapshotStats {
+        start_delay: total.start_delay.max(part.start_delay),
+        alignment: total.alignment.max(part.alignment),
+        stashed: total.stashed + part.stashed,
+        sync: total.sync.max(part.sync),
+        r#async: total.r#async.max(part.r#async),
+        bytes: total.bytes + part.bytes,
+        bytes_full: total.bytes_full + part.bytes_full,
+        bytes_in_flight: total.bytes_in_flight + part.bytes_in_flight,
+        is_unaligned: total.is_unaligned || part.is_unaligned,
     })
 }
 
-fn record(operator: &OperatorLayout, acknowledged: &BTreeMap<SubtaskId, SubtaskSnapshot>) -> OperatorRecord {
+type Acknowledged = BTreeMap<SubtaskId, (ProcessingTime, SubtaskSnapshot)>;
+
+fn record(operator: &OperatorLayout, acknowledged: &Acknowledged) -> OperatorRecord {
     let of_chain = acknowledged.iter().filter(|(subtask, _)| subtask.chain == operator.chain);
-    let subtasks = of_chain.map(|(_, snapshot)| {
+    let subtasks = of_chain.map(|(_, (_, snapshot))| {
         let own = snapshot.operators.iter().find(|(uid, _)| *uid == operator.uid);
         own.map_or_else(OperatorSnapshot::default, |(_, own)| own.clone())
     });
@@ -498,4 +675,25 @@ fn record(operator: &OperatorLayout, acknowledged: &BTreeMap<SubtaskId, SubtaskS
         states: operator.states.clone(),
         subtasks: subtasks.collect(),
     }
+}
+
+/// What was in flight on an edge, channel by channel.
+fn take_in_flight(edge: &EdgeLayout, acknowledged: &mut Acknowledged) -> Vec<InFlightRecord> {
+    let mut records = Vec::new();
+    let parallelism = acknowledged.keys().filter(|subtask| subtask.chain == edge.chain).count() as u32;
+    let channels = edge.first.0..edge.first.0 + edge.channels;
+    for (subtask, (_, snapshot)) in acknowledged.iter_mut().filter(|(subtask, _)| subtask.chain == edge.chain) {
+        let mut by_channel: BTreeMap<u32, Vec<Vec<u8>>> = BTreeMap::new();
+        for batch in snapshot.in_flight.iter_mut().filter(|batch| channels.contains(&batch.channel.0)) {
+            by_channel.entry(batch.channel.0 - edge.first.0).or_default().push(std::mem::take(&mut batch.bytes));
+        }
+        records.extend(by_channel.into_iter().map(|(channel, batches)| InFlightRecord {
+            edge: edge.name.clone(),
+            subtask: subtask.index,
+            parallelism,
+            channel: ChannelIndex(channel),
+            batches,
+        }));
+    }
+    records
 }

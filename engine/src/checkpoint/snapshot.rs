@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     fail_point::FailPoints,
-    id::{Attempt, CheckpointId, JobId, SubtaskIndex},
+    id::{Attempt, ChannelIndex, CheckpointId, JobId, SubtaskIndex},
     key_group::KeyGroup,
 };
 
@@ -90,8 +90,12 @@ pub struct SubtaskSnapshot {
     pub deltas: Vec<Arc<StateDelta>>,
     /// Operator states, by `uid`.
     pub operators: Vec<(String, OperatorSnapshot)>,
+    /// Batches that were on their way to the subtask, in the order of each channel.
+    pub in_flight: Vec<InFlightBatch>,
     /// Whether the input had ended and everything it led to had been sent before the barrier.
     pub finished: bool,
+    /// The head of a loop: its ordinary input had ended, and nothing came round.
+    pub is_quiet: bool,
     /// What it took.
     pub stats: SnapshotStats,
 }
@@ -99,16 +103,33 @@ pub struct SubtaskSnapshot {
 /// What one subtask's part of a checkpoint took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SnapshotStats {
-    /// First barrier in to last barrier in.
+    /// From the trigger to the first barrier in; at a source, to the trigger's arrival.
+    pub start_delay: Duration,
+    /// First barrier in to last barrier in, or to the moment when they were waited for no longer.
     pub alignment: Duration,
-    /// Elements that waited in the alignment buffer.
+    /// Records that waited in the alignment buffer.
     pub stashed: u64,
     /// On the data path: freezing.
     pub sync: Duration,
-    /// Off the data path: checks, `pre_commit`.
+    /// Off the data path: `pre_commit`.
     pub r#async: Duration,
-    /// Encoded state, in bytes.
+    /// Encoded state that is new in this checkpoint, in bytes.
     pub bytes: u64,
+    /// Encoded state in all, what older checkpoints have stored of it included, in bytes.
+    pub bytes_full: u64,
+    /// Encoded records in flight, in bytes.
+    pub bytes_in_flight: u64,
+    /// Whether the barrier overtook: the snapshot did not wait for every channel's.
+    pub is_unaligned: bool,
+}
+
+/// A batch that was on its way when a snapshot was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InFlightBatch {
+    /// The subtask's input channel.
+    pub channel: ChannelIndex,
+    /// Its records, encoded.
+    pub bytes: Vec<u8>,
 }
 
 /// All of a checkpoint but its blocks: what is stored as its record.
@@ -130,6 +151,23 @@ pub struct CheckpointMetadata {
     pub draining: bool,
     /// What the topology was, and each operator's snapshots.
     pub operators: Vec<OperatorRecord>,
+    /// Records that were on their way.
+    pub in_flight: Vec<InFlightRecord>,
+}
+
+/// What was in flight on one channel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct InFlightRecord {
+    /// The edge's name.
+    pub edge: String,
+    /// The subtask at its end.
+    pub subtask: SubtaskIndex,
+    /// How many subtasks there were.
+    pub parallelism: u32,
+    /// Which of the edge's channels there.
+    pub channel: ChannelIndex,
+    /// Encoded batches, in order.
+    pub batches: Vec<Vec<u8>>,
 }
 
 /// One operator in a checkpoint.

@@ -28,6 +28,10 @@ where
     fn has_leftover(&mut self) -> bool {
         self.rest.is_some() || self.upstream.has_leftover()
     }
+
+    fn is_within_record(&mut self) -> bool {
+        self.rest.is_some() || self.upstream.is_within_record()
+    }
 }
 
 impl<U, F, I> Operator for FlatMap<U, F, I>

@@ -1,7 +1,9 @@
 //! The head of a chain that reads channels.
 
 use crate::{
-    operator::{Operator, Stateful, Step},
+    error::BoxError,
+    key_group::{KeyGroup, KeyGroupRange},
+    operator::{Operator, Stateful, Step, decode, encode},
     record::{Batch, Record},
     slice::{Flow, Slice},
 };
@@ -10,11 +12,16 @@ use crate::{
 pub struct Input<T> {
     batch: std::vec::IntoIter<T>,
     records_in: u64,
+    /// The key group of a record, on an edge that goes by key.
+    group: Option<GroupOf<T>>,
 }
 
+/// Finds a record's key group; given the number of key groups.
+pub(crate) type GroupOf<T> = fn(&T, u16) -> KeyGroup;
+
 impl<T> Input<T> {
-    pub(crate) fn new() -> Self {
-        Self { batch: Vec::new().into_iter(), records_in: 0 }
+    pub(crate) fn new(group: Option<GroupOf<T>>) -> Self {
+        Self { batch: Vec::new().into_iter(), records_in: 0, group }
     }
 }
 
@@ -53,6 +60,28 @@ impl<T: Record> Step for Input<T> {
 
     fn has_leftover(&mut self) -> bool {
         self.batch.len() > 0
+    }
+
+    fn is_within_record(&mut self) -> bool {
+        false
+    }
+
+    fn rest_of_batch(&mut self) -> Result<Option<Vec<u8>>, BoxError> {
+        let rest = self.batch.as_slice();
+        if rest.is_empty() { Ok(None) } else { encode(&rest).map(Some) }
+    }
+
+    fn decode_batch(
+        &mut self,
+        bytes: &[u8],
+        owned: KeyGroupRange,
+        max_parallelism: u16,
+    ) -> Result<Box<dyn Batch>, BoxError> {
+        let mut records: Vec<T> = decode(bytes)?;
+        if let Some(group) = self.group {
+            records.retain(|record| owned.contains(group(record, max_parallelism)));
+        }
+        Ok(Box::new(records))
     }
 
     fn take_records_in(&mut self) -> u64 {

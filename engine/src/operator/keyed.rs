@@ -84,6 +84,7 @@ impl<K: Key, T: Record, S: Record> Stateful for KeyedInput<K, T, S> {
 
     fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError> {
         snapshot.deltas.extend(self.table.freeze(snapshot.checkpoint)?);
+        snapshot.bytes_full += self.table.stored_bytes();
         Ok(())
     }
 

@@ -68,6 +68,30 @@ pub trait Step: Stateful {
         self.upstream().is_some_and(|upstream| upstream.has_leftover())
     }
 
+    /// Whether a record that has left the head is still being handed out. While it is, no snapshot can be taken; between two records one can, with
+    /// [the rest](Self::rest_of_batch) of the batch.
+    fn is_within_record(&mut self) -> bool {
+        self.upstream().is_some_and(|upstream| upstream.is_within_record())
+    }
+
+    /// The head's records that have not left it, encoded; `None` if there is none.
+    fn rest_of_batch(&mut self) -> Result<Option<Vec<u8>>, BoxError> {
+        self.upstream().map_or(Ok(None), |upstream| upstream.rest_of_batch())
+    }
+
+    /// Decodes a batch that was in flight to the head. On an edge that goes by key, only those records whose key group, of `max_parallelism`, is in `owned`.
+    fn decode_batch(
+        &mut self,
+        bytes: &[u8],
+        owned: KeyGroupRange,
+        max_parallelism: u16,
+    ) -> Result<Box<dyn Batch>, BoxError> {
+        match self.upstream() {
+            Some(upstream) => upstream.decode_batch(bytes, owned, max_parallelism),
+            None => Err("this chain reads no channels".into()),
+        }
+    }
+
     /// What the head, if it is a source, can do next.
     fn source_status(&mut self) -> Option<SourceStatus> {
         self.upstream().and_then(|upstream| upstream.source_status())
@@ -158,6 +182,8 @@ pub struct SnapshotBuilder {
     pub last: bool,
     /// Keyed state not known to be stored, oldest first.
     pub deltas: Vec<Arc<StateDelta>>,
+    /// Keyed state in all, encoded, in bytes: what older checkpoints have stored of it included.
+    pub bytes_full: u64,
     /// Other state, by `uid`.
     pub operators: Vec<(String, OperatorSnapshot)>,
     /// A two-phase sink's work before the acknowledgement.

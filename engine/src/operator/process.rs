@@ -42,6 +42,10 @@ impl<K: Key, R: Record, S: Record, T: Send, F: Send> Step for Process<K, R, S, T
     fn has_leftover(&mut self) -> bool {
         !self.out.is_empty() || self.upstream.has_leftover()
     }
+
+    fn is_within_record(&mut self) -> bool {
+        !self.out.is_empty() || self.upstream.is_within_record()
+    }
 }
 
 impl<K, R, S, T, F> Operator for Process<K, R, S, T, F>

@@ -1,8 +1,9 @@
 //! How records travel to the next chain.
 
 use crate::{
-    element::StreamElement,
-    id::ChannelIndex,
+    element::{CheckpointBarrier, StreamElement},
+    error::BoxError,
+    id::{ChannelIndex, ProcessingTime},
     key::Key,
     key_group::{KeyGroup, owners},
     operator::Stateful,
@@ -56,6 +57,18 @@ impl<T: Record, R: Rule<T>> TailControl for Exchange<T, R> {
 
     fn take_ready(&mut self, channel: ChannelIndex) -> Option<StreamElement> {
         self.lanes[channel.index()].take_ready()
+    }
+
+    fn take_overtaking(
+        &mut self,
+        channel: ChannelIndex,
+        now: ProcessingTime,
+    ) -> Result<Option<(CheckpointBarrier, Vec<Vec<u8>>)>, BoxError> {
+        self.lanes[channel.index()].take_overtaking(now)
+    }
+
+    fn overtakes_at(&self) -> Option<ProcessingTime> {
+        self.lanes.iter().filter_map(Lane::overtakes_at).min()
     }
 
     fn is_blocked(&self) -> bool {

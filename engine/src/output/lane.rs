@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::{
-    element::StreamElement,
+    element::{CheckpointBarrier, StreamElement, overtake, overtakes_at},
+    error::BoxError,
+    id::ProcessingTime,
     mutation::{self, Mutation},
     record::Record,
     slice::{Flow, Stop},
@@ -44,7 +46,7 @@ impl<T: Record> Lane<T> {
     }
 
     pub(crate) fn send(&mut self, element: StreamElement) {
-        if mutation::is(Mutation::BarrierBeforeRecords) && matches!(element, StreamElement::Barrier(_)) {
+        if mutation::is(Mutation::BarrierBeforeRecords) && matches!(element, StreamElement::Barrier(..)) {
             return self.ready.push_back(element);
         }
         self.flush();
@@ -53,6 +55,19 @@ impl<T: Record> Lane<T> {
 
     pub(crate) fn take_ready(&mut self) -> Option<StreamElement> {
         self.ready.pop_front()
+    }
+
+    /// Takes a barrier that may leave before the batches in front of it, with copies of them.
+    pub(crate) fn take_overtaking(
+        &mut self,
+        now: ProcessingTime,
+    ) -> Result<Option<(CheckpointBarrier, Vec<Vec<u8>>)>, BoxError> {
+        overtake(&mut self.ready, now)
+    }
+
+    /// When the first barrier that waits here may overtake.
+    pub(crate) fn overtakes_at(&self) -> Option<ProcessingTime> {
+        overtakes_at(&self.ready)
     }
 
     /// Records in batches made ready since the last call.

@@ -9,8 +9,12 @@ pub(crate) mod lane;
 pub(crate) mod sink;
 
 use crate::{
-    checkpoint::snapshot::PreparedTransaction, element::StreamElement, error::BoxError, id::ChannelIndex,
-    operator::Stateful, slice::Flow,
+    checkpoint::snapshot::PreparedTransaction,
+    element::{CheckpointBarrier, StreamElement},
+    error::BoxError,
+    id::{ChannelIndex, ProcessingTime},
+    operator::Stateful,
+    slice::Flow,
 };
 
 /// Where a chain's records end up.
@@ -41,6 +45,20 @@ pub(crate) trait TailControl: Stateful {
 
     /// Takes the next element that is ready for `channel`.
     fn take_ready(&mut self, _channel: ChannelIndex) -> Option<StreamElement> {
+        None
+    }
+
+    /// Takes a barrier for `channel` that leaves before what is ready in front of it, with copies of that.
+    fn take_overtaking(
+        &mut self,
+        _channel: ChannelIndex,
+        _now: ProcessingTime,
+    ) -> Result<Option<(CheckpointBarrier, Vec<Vec<u8>>)>, BoxError> {
+        Ok(None)
+    }
+
+    /// When a barrier that waits may overtake.
+    fn overtakes_at(&self) -> Option<ProcessingTime> {
         None
     }
 

@@ -38,6 +38,8 @@ struct Rest<K> {
     stored_changes: usize,
     /// Size of the last full block: what to reserve for the next.
     full_bytes: usize,
+    /// Of the blocks of changes since.
+    changes_bytes: usize,
     /// The last full block's memory, once it is stored: fresh memory costs a page fault per 4 KiB.
     spare: Vec<u8>,
 }
@@ -49,8 +51,14 @@ struct Entry<K, S> {
 
 impl<K: Key, S> Group<K, S> {
     pub(super) fn new() -> Self {
-        let rest =
-            Rest { removed: Vec::new(), must_be_full: false, stored_changes: 0, full_bytes: 0, spare: Vec::new() };
+        let rest = Rest {
+            removed: Vec::new(),
+            must_be_full: false,
+            stored_changes: 0,
+            full_bytes: 0,
+            changes_bytes: 0,
+            spare: Vec::new(),
+        };
         Self { table: HashTable::new(), changed: Box::default(), changes: 0, rest: Box::new(rest) }
     }
 
@@ -77,6 +85,11 @@ impl<K: Key, S> Group<K, S> {
     /// Whether changes, stored and new, outnumber the entries.
     pub(super) fn is_due_for_folding(&self) -> bool {
         self.rest.stored_changes + self.changes() >= self.live()
+    }
+
+    /// Size of all blocks that hold it: stored, or on their way there.
+    pub(super) fn stored_bytes(&self) -> usize {
+        self.rest.full_bytes + self.rest.changes_bytes
     }
 
     #[inline]
@@ -207,7 +220,7 @@ impl<K: Key, S: Serialize> Group<K, S> {
         for entry in self.table.iter() {
             block::push(&mut bytes, &entry.key, &entry.value)?;
         }
-        self.rest.full_bytes = bytes.len();
+        (self.rest.full_bytes, self.rest.changes_bytes) = (bytes.len(), 0);
         self.rest.stored_changes = 0;
         self.forget_changes();
         Ok(StateBlock { group, kind: BlockKind::Full, entries: self.table.len() as u32, bytes })
@@ -227,6 +240,7 @@ impl<K: Key, S: Serialize> Group<K, S> {
         }
         let entries = buckets.len() + self.rest.removed.len();
         self.rest.stored_changes += entries;
+        self.rest.changes_bytes += bytes.len();
         self.rest.removed.clear();
         Ok(StateBlock { group, kind: BlockKind::Changes, entries: entries as u32, bytes })
     }
@@ -273,9 +287,12 @@ impl<K: Key, S> Group<K, S> {
             BlockKind::Full => {
                 self.table = HashTable::with_capacity(entries);
                 self.rest.stored_changes = 0;
-                self.rest.full_bytes = bytes;
+                (self.rest.full_bytes, self.rest.changes_bytes) = (bytes, 0);
             }
-            BlockKind::Changes => self.rest.stored_changes += entries,
+            BlockKind::Changes => {
+                self.rest.stored_changes += entries;
+                self.rest.changes_bytes += bytes;
+            }
         }
     }
 

@@ -167,6 +167,11 @@ impl<K: Key, S: Serialize> KeyedTable<K, S> {
         Ok(self.unconfirmed.iter().rev().take(owed).rev().cloned().collect())
     }
 
+    /// Size of all blocks that hold the table, once what is frozen is stored.
+    pub fn stored_bytes(&self) -> u64 {
+        self.groups.iter().map(|group| group.stored_bytes() as u64).sum()
+    }
+
     /// Drops what a completed checkpoint holds.
     pub fn completed(&mut self, checkpoint: CheckpointId) {
         let (stored, unconfirmed) = self.unconfirmed.drain(..).partition(|delta| delta.checkpoint <= checkpoint);

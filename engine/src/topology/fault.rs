@@ -39,6 +39,13 @@ pub enum TopologyFault {
         /// The source without an end.
         source: String,
     },
+    /// The heads of two loops, each of which leads to the other.
+    NestedLoop {
+        /// The one.
+        inner: String,
+        /// The other.
+        outer: String,
+    },
     /// A setting that makes no sense.
     Setting {
         /// What, and why.
@@ -70,6 +77,10 @@ impl fmt::Display for TopologyFault {
             Self::UnpublishedSink { sink, source } => write!(
                 f,
                 "two-phase sink '{sink}' is fed by '{source}', which never ends, and without a checkpoint interval nothing would ever be published: set one"
+            ),
+            Self::NestedLoop { inner, outer } => write!(
+                f,
+                "loop '{inner}' stands within loop '{outer}', and neither could tell that it is empty: make one loop of the two, or put one behind the other"
             ),
             Self::Setting { message } => f.write_str(message),
         }

@@ -50,11 +50,14 @@ pub(crate) enum EdgeKind {
     Key,
     /// A copy to each.
     Broadcast,
+    /// As `Forward`, back to a chain before.
+    Feedback,
 }
 
 pub(crate) struct Edge {
     pub(crate) kind: EdgeKind,
-    pub(crate) from: usize,
+    /// Known when the chain that feeds it is complete: for all but a loop's way back that is from the beginning.
+    pub(crate) from: Option<usize>,
     /// Known when the chain that reads it is complete.
     pub(crate) to: Option<usize>,
 }
@@ -140,16 +143,28 @@ impl Graph {
             self.edges[edge.0].to = Some(number);
         }
         let first = self.edges.len();
-        self.edges.extend(outputs.iter().map(|kind| Edge { kind: *kind, from: number, to: None }));
+        self.edges.extend(outputs.iter().map(|kind| Edge { kind: *kind, from: Some(number), to: None }));
         chain.outputs = (first..self.edges.len()).map(EdgeIndex).collect();
         let edges = chain.outputs.clone();
         self.chains.push(chain);
         edges
     }
 
+    /// Adds an edge whose beginning is still open.
+    pub(crate) fn add_feedback(&mut self) -> EdgeIndex {
+        self.edges.push(Edge { kind: EdgeKind::Feedback, from: None, to: None });
+        EdgeIndex(self.edges.len() - 1)
+    }
+
+    /// Lets a feedback edge begin at a chain.
+    pub(crate) fn close_feedback(&mut self, edge: EdgeIndex, from: usize) {
+        self.edges[edge.0].from = Some(from);
+        self.chains[from].outputs.push(edge);
+    }
+
     /// Adds one more edge out of a chain that is used more than once.
     pub(crate) fn add_edge(&mut self, from: usize, kind: EdgeKind) -> EdgeIndex {
-        self.edges.push(Edge { kind, from, to: None });
+        self.edges.push(Edge { kind, from: Some(from), to: None });
         let edge = EdgeIndex(self.edges.len() - 1);
         self.chains[from].outputs.push(edge);
         edge

@@ -1,12 +1,18 @@
 //! A topology with every number settled: what drivers run.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     checkpoint::{
         config::CheckpointConfig,
-        coordinator::{JobLayout, OperatorLayout},
-        snapshot::{CheckpointCommit, CheckpointMetadata, OperatorKind, OperatorRecord, OperatorSnapshot, SubtaskId},
+        coordinator::{EdgeLayout, JobLayout, OperatorLayout},
+        snapshot::{
+            CheckpointCommit, CheckpointMetadata, InFlightRecord, OperatorKind, OperatorRecord, OperatorSnapshot,
+            SubtaskId,
+        },
         store::StateReader,
     },
     error::{BoxError, Error, ErrorKind},
@@ -16,11 +22,11 @@ use crate::{
     operator::{OpenContext, keyed::STATE},
     panic_site,
     sink::{Ownership, SinkContext},
-    subtask::Subtask,
+    subtask::{InputEdge, Subtask},
     topology::{
         Topology,
         fault::{TopologyError, TopologyFault},
-        graph::{BuildContext, EdgeKind, EdgeWidth, Graph, StepIndex},
+        graph::{BuildContext, ChainTemplate, EdgeIndex, EdgeKind, EdgeWidth, Graph, StepIndex},
     },
 };
 
@@ -83,7 +89,9 @@ impl Plan {
         }
         let widths = graph.edges.iter().map(|edge| {
             let to = edge.to.map_or(0, |to| parallelism[to]);
-            EdgeWidth { parallelism: to, one_to_one: edge.kind == EdgeKind::Forward && to == parallelism[edge.from] }
+            let is_forward = matches!(edge.kind, EdgeKind::Forward | EdgeKind::Feedback);
+            let from = edge.from.map_or(0, |from| parallelism[from]);
+            EdgeWidth { parallelism: to, one_to_one: is_forward && to == from }
         });
         let widths = widths.collect();
         let addresses = steps(&graph).map(|(index, step)| step.address(index).into()).collect();
@@ -103,15 +111,64 @@ impl Plan {
     /// What the coordinator has to know.
     pub fn layout(&self, job: JobId) -> JobLayout {
         let subtasks =
-            self.subtask_ids().map(|id| (id, format!("{} [{}]", self.chain_name(id.chain as usize), id.index)));
+            self.subtask_ids().map(|id| (id, format!("{} [{}]", self.chain_name(id.chain as usize), id.index).into()));
         JobLayout {
             job,
             job_name: self.name.to_string(),
             max_parallelism: self.settings.max_parallelism,
             subtasks: subtasks.collect(),
             operators: self.operators().map(|(_, layout)| layout).collect(),
+            edges: (0..self.graph.chains.len()).flat_map(|chain| self.inputs(chain)).map(|edge| edge.layout).collect(),
+            sources: self.chains_with(|chain| chain.splits.is_some()),
+            loops: self.loops(),
             fail_points: self.settings.fail_points.clone(),
         }
+    }
+
+    fn chains_with(&self, is_wanted: impl Fn(&ChainTemplate) -> bool) -> BTreeSet<u32> {
+        let chains = (0u32..).zip(&self.graph.chains).filter(|(_, chain)| is_wanted(chain));
+        chains.map(|(number, _)| number).collect()
+    }
+
+    /// The heads of loops, and which chains outside lead into each loop.
+    fn loops(&self) -> BTreeMap<u32, BTreeSet<u32>> {
+        let feedback = self.graph.edges.iter().filter(|edge| edge.kind == EdgeKind::Feedback);
+        let heads = feedback.filter_map(|edge| Some((edge.to?, edge.from?)));
+        let loops = heads.map(|(head, last)| {
+            let leading = upstream_of(&self.graph, last);
+            let outside = leading.iter().filter(|chain| !upstream_of(&self.graph, **chain).contains(&head));
+            (head as u32, outside.map(|chain| *chain as u32).collect())
+        });
+        loops.collect()
+    }
+
+    /// The edges that lead to a chain.
+    fn inputs(&self, chain: usize) -> Vec<InputEdge> {
+        let mut first = ChannelIndex(0);
+        let inputs = self.graph.chains[chain].inputs.iter().map(|edge| {
+            let layout = EdgeLayout {
+                name: self.edge_name(*edge, chain),
+                chain: chain as u32,
+                first,
+                channels: self.channels_of(edge.0),
+            };
+            first.0 += layout.channels;
+            let kind = self.graph.edges[edge.0].kind;
+            InputEdge {
+                layout,
+                by_key: kind == EdgeKind::Key,
+                is_forward: kind == EdgeKind::Forward,
+                is_feedback: kind == EdgeKind::Feedback,
+            }
+        });
+        inputs.collect()
+    }
+
+    /// An edge's address in checkpoints: good for this very topology.
+    fn edge_name(&self, edge: EdgeIndex, to: usize) -> String {
+        let name = |step: Option<&StepIndex>| step.map_or("", |step| &*self.addresses[step.0 as usize]);
+        let from = self.graph.edges[edge.0].from.and_then(|from| self.graph.chains[from].steps.last());
+        format!("{}: {} -> {}", edge.0, name(from), name(self.graph.chains[to].steps.first()))
     }
 
     fn subtask_ids(&self) -> impl Iterator<Item = SubtaskId> + '_ {
@@ -171,6 +228,7 @@ impl Plan {
             finished: false,
             draining: false,
             operators,
+            in_flight: Vec::new(),
         };
         Ok(CheckpointCommit { metadata, deltas: Vec::new(), fail_points: self.settings.fail_points.clone() })
     }
@@ -212,10 +270,36 @@ impl Plan {
                 Some(_) => {}
             }
         }
+        let edges: BTreeSet<_> =
+            (0..self.graph.chains.len()).flat_map(|chain| self.inputs(chain)).map(|edge| edge.layout.name).collect();
+        if let Some(lost) = checkpoint.in_flight.iter().find(|stored| !edges.contains(&stored.edge)) {
+            return refuse(format!(
+                "it has records in flight on '{}', and the topology has no such edge; stop the job with the topology that it was started with, which leaves none in flight",
+                lost.edge
+            ));
+        }
+        if let Some((stored, edge)) = self.reordered(checkpoint) {
+            return refuse(format!(
+                "it has records in flight on '{}', which goes from each subtask to the one of its number: with {} subtasks instead of {} they could come out of order; \
+                 start with {} subtasks and stop the job, which leaves none in flight, and then change the number",
+                stored.edge, self.parallelism[edge.chain as usize], stored.parallelism, stored.parallelism
+            ));
+        }
         match layouts.iter().find(|layout| !checkpoint.operators.iter().any(|stored| stored.uid == layout.uid)) {
             Some(new) => refuse(format!("the topology has a {} '{}' that it knows nothing of", new.kind, new.uid)),
             None => Ok(()),
         }
+    }
+
+    /// In-flight records of an edge on which order depends on the subtasks' numbers, if those have changed.
+    fn reordered<'a>(&self, checkpoint: &'a CheckpointMetadata) -> Option<(&'a InFlightRecord, EdgeLayout)> {
+        let inputs = (0..self.graph.chains.len()).flat_map(|chain| self.inputs(chain));
+        let mut edges = inputs.filter(|edge| edge.is_forward).map(|edge| edge.layout);
+        edges.find_map(|edge| {
+            let now = self.parallelism[edge.chain as usize];
+            let mut stored = checkpoint.in_flight.iter().filter(|stored| stored.edge == edge.name);
+            stored.find(|stored| stored.parallelism != now).map(|stored| (stored, edge.clone()))
+        })
     }
 
     fn sinks(&self) -> impl Iterator<Item = (String, &dyn crate::output::sink::SinkRecovery)> {
@@ -357,7 +441,8 @@ impl Plan {
             edges: &self.widths,
             outputs: &template.outputs,
         });
-        let inputs = template.inputs.iter().map(|edge| self.channels_of(edge.0)).sum::<u32>() as usize;
+        let edges = self.inputs(chain);
+        let inputs = edges.iter().map(|edge| edge.layout.channels).sum::<u32>() as usize;
         let mut outputs = Vec::new();
         for edge in &template.outputs {
             let Some(to) = self.graph.edges[edge.0].to else { continue };
@@ -367,13 +452,14 @@ impl Plan {
             outputs.extend(targets.map(|index| (SubtaskId { chain: to as u32, index: SubtaskIndex(index) }, channel)));
         }
         let is_source = template.splits.is_some();
-        let subtask = Subtask::new(id, &context, self.step_names(chain), built, inputs, &self.settings.checkpoints);
+        let subtask = Subtask::new(id, &context, self.step_names(chain), built, edges, &self.settings.checkpoints);
         Deployed { subtask, context, inputs, outputs, is_source }
     }
 
     /// Input channels that an edge has at each of its far subtasks.
     fn channels_of(&self, edge: usize) -> u32 {
-        if self.widths[edge].one_to_one { 1 } else { self.parallelism[self.graph.edges[edge].from] }
+        let from = self.graph.edges[edge].from.map_or(0, |from| self.parallelism[from]);
+        if self.widths[edge].one_to_one { 1 } else { from }
     }
 
     /// The first input channel of each edge at its far end.
@@ -419,6 +505,7 @@ fn faults(graph: &Graph, settings: &Settings, parallelism: &[u32]) -> Vec<Topolo
     faults.extend(dangling.map(|(index, step)| TopologyFault::NoSink { step: step.display_name(index) }));
     faults.extend(name_faults(graph));
     faults.extend(parallelism_faults(graph, settings, parallelism));
+    faults.extend(nested_loops(graph));
     if settings.checkpoints.interval.is_none() {
         faults.extend(unpublished(graph));
     }
@@ -466,6 +553,27 @@ fn parallelism_faults(graph: &Graph, settings: &Settings, parallelism: &[u32]) -
     faults
 }
 
+/// Loops whose heads lead to each other.
+fn nested_loops(graph: &Graph) -> Vec<TopologyFault> {
+    let is_head = |chain: usize| {
+        let mut inputs = graph.chains[chain].inputs.iter();
+        inputs.any(|edge| graph.edges[edge.0].kind == EdgeKind::Feedback)
+    };
+    let heads: Vec<_> = (0..graph.chains.len()).filter(|chain| is_head(*chain)).collect();
+    let name = |chain: usize| {
+        let step = graph.chains[chain].steps.first();
+        step.map_or_else(String::new, |step| graph.steps[step.0 as usize].display_name(*step))
+    };
+    let mut faults = Vec::new();
+    for (place, outer) in heads.iter().enumerate() {
+        let within = heads[place + 1..]
+            .iter()
+            .filter(|inner| upstream_of(graph, **inner).contains(outer) && upstream_of(graph, *outer).contains(inner));
+        faults.extend(within.map(|inner| TopologyFault::NestedLoop { inner: name(*inner), outer: name(*outer) }));
+    }
+    faults
+}
+
 /// Two-phase sinks that an unbounded source leads to.
 fn unpublished(graph: &Graph) -> Vec<TopologyFault> {
     let name = |step: &StepIndex| graph.steps[step.0 as usize].display_name(*step);
@@ -489,7 +597,7 @@ fn upstream_of(graph: &Graph, chain: usize) -> Vec<usize> {
     while let Some(current) = found.get(next).copied() {
         next += 1;
         for edge in &graph.chains[current].inputs {
-            let from = graph.edges[edge.0].from;
+            let Some(from) = graph.edges[edge.0].from else { continue };
             if !found.contains(&from) {
                 found.push(from);
             }

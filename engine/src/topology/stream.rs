@@ -7,9 +7,17 @@ use crate::{
     checkpoint::snapshot::OperatorKind,
     error::BoxError,
     key::Key,
+    key_group::KeyGroup,
     operator::{
-        Operator, filter::Filter, flat_map::FlatMap, input::Input, inspect::Inspect, key_by::KeyBy, map::Map,
-        source::SourceStep, try_map::TryMap,
+        Operator,
+        filter::Filter,
+        flat_map::FlatMap,
+        input::{GroupOf, Input},
+        inspect::Inspect,
+        key_by::KeyBy,
+        map::Map,
+        source::SourceStep,
+        try_map::TryMap,
     },
     output::{
         Tail,
@@ -216,7 +224,8 @@ impl<O: Operator> Stream<O> {
         });
         // Nothing follows the key yet.
         graph.lock().step(step).consumed = false;
-        KeyedStream { stream: received(graph, step, edges) }
+        let group: GroupOf<(K, O::Out)> = |(key, _), max_parallelism| KeyGroup::of_hash(key.hash64(), max_parallelism);
+        KeyedStream { stream: received_by(graph, step, edges, Some(group)) }
     }
 
     /// Distributes records evenly, in turn.
@@ -262,6 +271,52 @@ impl<O: Operator> Stream<O> {
         let (graph, mut edges, _) = self.close(&[EdgeKind::Forward], None, in_turn);
         edges.extend(other.close(&[EdgeKind::Forward], None, in_turn).1);
         received(graph, step, edges)
+    }
+
+    /// Lets records go round. `body` is given a stream of this stream's records and of those that come round, and gives back two: the first comes round again,
+    /// the second is the result, whatever it may be (a stream, several, or nothing). Exactly once, as everything else: what circulates is part of each
+    /// checkpoint. The input of what follows ends when this stream has ended and nothing circulates any more.
+    ///
+    /// What circulates is kept in memory, and ordinary records wait while much of it is about: a loop whose body makes more of each record than it lets out
+    /// never ends, and grows. A loop cannot stand within another.
+    ///
+    /// ```
+    /// # use cofferdam_engine::{Source, TwoPhaseSink, topology::Topology};
+    /// # fn example(numbers: impl Source<Record = u64>, sink: impl TwoPhaseSink<(u64, u32)>) {
+    /// // How many steps each number takes to 1 (Collatz).
+    /// let topology = Topology::new("collatz");
+    /// topology
+    ///     .source("numbers", numbers)
+    ///     .map(|n| (n, n, 0u32))
+    ///     .iterate("step", |looped| {
+    ///         let stepped = looped.map(|(first, n, steps)| match n {
+    ///             0 | 1 => (first, 1, steps),
+    ///             n if n % 2 == 0 => (first, n / 2, steps + 1),
+    ///             n => (first, 3 * n + 1, steps + 1),
+    ///         });
+    ///         let stepped = stepped.share();
+    ///         (stepped.stream().filter(|(_, n, _)| *n != 1), stepped.stream().filter(|(_, n, _)| *n == 1))
+    ///     })
+    ///     .map(|(first, _, steps)| (first, steps))
+    ///     .sink("steps", sink);
+    /// # }
+    /// ```
+    pub fn iterate<F, R>(self, name: impl Into<String>, body: impl FnOnce(Stream<Input<O::Out>>) -> (Stream<F>, R)) -> R
+    where
+        O::Out: Record,
+        F: Operator<Out = O::Out>,
+    {
+        let name = name.into();
+        let step = self.graph.lock().add_step("iterate", None, Some(name.clone()));
+        let (graph, mut edges, _) = self.close(&[EdgeKind::Forward], None, in_turn);
+        let back = graph.lock().add_feedback();
+        edges.push(back);
+        let mut looped = received(graph.clone(), step, edges);
+        looped.steps.push(step);
+        let (feedback, result) = body(looped);
+        let (_, _, chain) = feedback.close(&[], None, in_turn);
+        graph.lock().close_feedback(back, chain);
+        result
     }
 
     /// Makes this stream one that can be used more than once: each clone gets every record.
@@ -337,7 +392,17 @@ fn in_turn<T: Record>(context: &BuildContext<'_>, edges: &[EdgeIndex]) -> Exchan
 
 /// A new chain that reads `edges`.
 pub(crate) fn received<T: Record>(graph: SharedGraph, step: StepIndex, edges: Vec<EdgeIndex>) -> Stream<Input<T>> {
-    Stream { graph, head: Head::reading(edges), steps: Vec::new(), last: step, build: Box::new(|_| Input::new()) }
+    received_by(graph, step, edges, None)
+}
+
+fn received_by<T: Record>(
+    graph: SharedGraph,
+    step: StepIndex,
+    edges: Vec<EdgeIndex>,
+    group: Option<GroupOf<T>>,
+) -> Stream<Input<T>> {
+    let build: Build<Input<T>> = Box::new(move |_| Input::new(group));
+    Stream { graph, head: Head::reading(edges), steps: Vec::new(), last: step, build }
 }
 
 /// A stream used more than once; see [`Stream::share`].

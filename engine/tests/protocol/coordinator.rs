@@ -10,6 +10,7 @@ use cofferdam_engine::{
         config::CheckpointConfig,
         coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput, JobLayout, OperatorLayout, SubtaskReport},
         snapshot::{OperatorKind, OperatorSnapshot, SnapshotStats, SubtaskId, SubtaskSnapshot},
+        stats::CheckpointFailureReason,
         store::CommitStats,
     },
 };
@@ -33,8 +34,11 @@ fn layout() -> Arc<JobLayout> {
         job: JobId(1),
         job_name: "job".to_string(),
         max_parallelism: 8,
-        subtasks: ALL.iter().map(|id| (*id, format!("{} [{}]", id.chain, id.index))).collect::<BTreeMap<_, _>>(),
+        subtasks: ALL.iter().map(|id| (*id, format!("{} [{}]", id.chain, id.index).into())).collect::<BTreeMap<_, _>>(),
         operators: vec![operator("in", OperatorKind::Source, 0), operator("out", OperatorKind::TwoPhaseSink, 1)],
+        edges: Vec::new(),
+        sources: [0].into(),
+        loops: Default::default(),
         fail_points: Default::default(),
     })
 }
@@ -51,7 +55,14 @@ fn periodic() -> CheckpointConfig {
 fn snapshot(finished: bool) -> SubtaskSnapshot {
     let state = OperatorSnapshot { state: vec![1], transactions: Vec::new() };
     let operators = vec![("in".to_string(), state)];
-    SubtaskSnapshot { deltas: Vec::new(), operators, finished, stats: SnapshotStats::default() }
+    SubtaskSnapshot {
+        deltas: Vec::new(),
+        operators,
+        in_flight: Vec::new(),
+        finished,
+        is_quiet: false,
+        stats: SnapshotStats::default(),
+    }
 }
 
 fn acknowledged(id: SubtaskId, checkpoint: u64, finished: bool) -> CoordinatorInput {
@@ -66,8 +77,9 @@ fn declined(checkpoint: u64) -> CoordinatorInput {
 /// Effects in short, without the records of statistics.
 fn short(effects: &[CoordinatorEffect]) -> Vec<String> {
     let name = |effect: &CoordinatorEffect| match effect {
-        CoordinatorEffect::Trigger { checkpoint, halt: false } => Some(format!("trigger {checkpoint}")),
-        CoordinatorEffect::Trigger { checkpoint, halt: true } => Some(format!("trigger {checkpoint} and halt")),
+        CoordinatorEffect::Trigger(barrier) if barrier.halt => Some(format!("trigger {} and halt", barrier.checkpoint)),
+        CoordinatorEffect::Trigger(barrier) => Some(format!("trigger {}", barrier.checkpoint)),
+        CoordinatorEffect::EndLoop(chain) => Some(format!("end loop {chain}")),
         CoordinatorEffect::EndInput => Some("end input".to_string()),
         CoordinatorEffect::Commit(commit) => Some(format!("commit {}", commit.metadata.checkpoint)),
         CoordinatorEffect::Completed(checkpoint) => Some(format!("completed {checkpoint}")),
@@ -356,4 +368,111 @@ fn an_aborted_checkpoint_leaves_its_reason() {
         })
         .collect();
     assert_eq!(reasons, ["declined by 1 [0]: because"]);
+}
+
+/// Two at once.
+fn overlapping() -> Coordinator {
+    let mut coordinator = coordinator(CheckpointConfig::every(ms(100)).timeout(ms(1000)).max_concurrent(2));
+    assert_eq!(coordinator.ticks(at(100)), ["trigger 7"]);
+    assert_eq!(coordinator.ticks(at(200)), ["trigger 8"]);
+    assert_eq!(coordinator.ticks(at(300)), NOTHING, "no third one");
+    coordinator
+}
+
+#[test]
+fn overlapping_checkpoints_complete_in_order_and_one_at_a_time() {
+    let mut coordinator = overlapping();
+    assert_eq!(coordinator.all_acknowledge(7, false, at(310)), ["commit 7"]);
+    assert_eq!(coordinator.all_acknowledge(8, false, at(320)), NOTHING, "the store is busy");
+    assert_eq!(coordinator.commits(7, at(330)), ["completed 7", "commit 8", "trigger 9"]);
+    assert_eq!(coordinator.commits(8, at(340)), ["completed 8"]);
+}
+
+#[test]
+fn a_checkpoint_that_lost_an_acknowledgement_is_subsumed_by_the_next_and_is_no_failure() {
+    let mut coordinator = overlapping();
+    coordinator.acknowledges(SINK, 7, false, at(310));
+    let effects: Vec<_> = ALL.iter().flat_map(|id| coordinator.does(acknowledged(*id, 8, false), at(320))).collect();
+    assert_eq!(short(&effects), ["aborted 7", "commit 8"]);
+    let CoordinatorEffect::Record(stats) = &effects[0] else { panic!("{effects:?}") };
+    assert_eq!(stats.aborted, Some(CheckpointFailureReason::Subsumed(CheckpointId(8))));
+    assert!(!stats.aborted.as_ref().unwrap().is_failure());
+}
+
+#[test]
+fn more_failures_in_a_row_than_tolerable_end_the_attempt() {
+    for tolerable in [0, 2] {
+        let config = CheckpointConfig::every(ms(100)).timeout(ms(50)).tolerable_failures(tolerable);
+        let mut coordinator = coordinator(config);
+        let fails = |coordinator: &mut Coordinator, now| {
+            coordinator.step(CoordinatorInput::Tick, at(now)).unwrap();
+            coordinator.step(CoordinatorInput::Tick, at(now + 50))
+        };
+        for failure in 0..u64::from(tolerable) {
+            assert!(fails(&mut coordinator, 100 + failure * 100).is_ok());
+        }
+        // One that completes begins the count anew.
+        coordinator.ticks(at(1000));
+        let next = coordinator.next_checkpoint().0 - 1;
+        coordinator.all_acknowledge(next, false, at(1001));
+        coordinator.commits(next, at(1002));
+        for failure in 0..u64::from(tolerable) {
+            assert!(fails(&mut coordinator, 2000 + failure * 100).is_ok());
+        }
+        let error = fails(&mut coordinator, 3000).unwrap_err().to_string();
+        assert!(error.contains("not complete within 50ms"), "{error}");
+        assert!(error.contains(&format!("{tolerable} failed checkpoints in a row are tolerable")), "{error}");
+        assert_eq!(coordinator.abandon(at(3050)).len(), 1, "it is told of all the same");
+    }
+}
+
+#[test]
+fn beats_that_go_by_unused_are_counted_and_the_beat_is_kept() {
+    let mut coordinator = coordinator(CheckpointConfig::every(ms(100)));
+    coordinator.ticks(at(103));
+    coordinator.all_acknowledge(7, false, at(110));
+    coordinator.commits(7, at(120));
+    assert_eq!(coordinator.deadline(), Some(at(200)), "not 203");
+    coordinator.ticks(at(200));
+    coordinator.all_acknowledge(8, false, at(560));
+    assert_eq!(coordinator.commits(8, at(570)), ["completed 8", "trigger 9"]);
+    let effects: Vec<_> = ALL.iter().flat_map(|id| coordinator.does(acknowledged(*id, 9, false), at(571))).collect();
+    assert_eq!(short(&effects), ["commit 9"]);
+    let effects = coordinator.does(CoordinatorInput::Committed(CheckpointId(9), CommitStats::default()), at(572));
+    let CoordinatorEffect::Record(stats) = &effects[0] else { panic!("{effects:?}") };
+    assert_eq!((stats.skipped, stats.triggered, stats.subtasks.len()), (2, at(570), 3), "400 and 500 went by");
+    assert_eq!(coordinator.deadline(), Some(at(600)));
+}
+
+#[test]
+fn what_was_under_way_when_the_attempt_ended_is_told() {
+    let mut coordinator = pending();
+    let abandoned = coordinator.abandon(at(130));
+    assert_eq!((abandoned[0].checkpoint, abandoned[0].end_to_end), (CheckpointId(7), ms(30)));
+    assert_eq!(abandoned[0].aborted, Some(CheckpointFailureReason::AttemptEnded));
+}
+
+#[test]
+fn a_loop_ends_when_its_heads_are_quiet_in_one_checkpoint_after_every_source_has_finished() {
+    let layout = JobLayout { loops: [(1, [0].into())].into(), ..JobLayout::clone(&layout()) };
+    let config = CheckpointConfig::default();
+    let mut coordinator = Coordinator::new(config, Arc::new(layout), Attempt(3), CheckpointId(7), at(0));
+    let acknowledge = |coordinator: &mut Coordinator, n, is_quiet, now| -> Vec<String> {
+        let one = |id: &SubtaskId| {
+            let finished = SOURCES.contains(id);
+            let snapshot = SubtaskSnapshot { is_quiet: is_quiet && !finished, ..snapshot(finished) };
+            let report = SubtaskReport::Acknowledged(CheckpointId(n), Box::new(snapshot));
+            short(&coordinator.does(CoordinatorInput::Report(*id, report), now))
+        };
+        ALL.iter().flat_map(one).collect()
+    };
+    let finished = |id: SubtaskId| CoordinatorInput::Report(id, SubtaskReport::Finished);
+    assert_eq!(short(&coordinator.does(finished(SOURCES[0]), at(1))), NOTHING);
+    assert_eq!(short(&coordinator.does(finished(SOURCES[1]), at(2))), ["trigger 7"], "to look whether it is empty");
+    assert_eq!(acknowledge(&mut coordinator, 7, false, at(3)), ["commit 7"]);
+    assert_eq!(coordinator.commits(7, at(4)), ["completed 7"]);
+    assert_eq!(coordinator.ticks(at(14)), ["trigger 8"], "after a short pause");
+    assert_eq!(acknowledge(&mut coordinator, 8, true, at(15)), ["end loop 1", "commit 8"]);
+    assert_eq!(coordinator.commits(8, at(16)), ["completed 8"]);
+    assert_eq!(short(&coordinator.does(finished(SINK), at(17))), ["trigger 9"], "the last one");
 }

@@ -1,14 +1,16 @@
-//! The input gate's table, row by row, and what it promises of its alignment buffer.
+//! The input gate's table, row by row, and what it promises of its alignment buffer and of what is in flight.
+
+#![allow(clippy::unwrap_used)]
 
 use cofferdam_engine::{
-    ChannelIndex, CheckpointId,
+    ChannelIndex, CheckpointId, StreamElement,
     checkpoint::{
         config::CheckpointMode::{self, AtLeastOnce, ExactlyOnce},
         gate::{GateEvent, InputGate},
     },
 };
 
-use crate::support::{Gate, Seen, at, barrier, batch, end, ms};
+use crate::support::{Gate, Seen, at, barrier, batch, end, ms, overtaking};
 
 const MODES: [CheckpointMode; 2] = [ExactlyOnce, AtLeastOnce];
 
@@ -92,7 +94,7 @@ fn a_barrier_that_comes_twice_counts_once() {
 fn a_newer_barrier_declines_the_checkpoint_being_collected_and_is_collected() {
     for mode in MODES {
         let mut gate = collecting(mode);
-        assert_eq!(gate.receive(1, barrier(8)), Seen::Declined(5));
+        assert_eq!(gate.receive(1, barrier(8)), [Seen::Declined(5), Seen::Collecting(8)]);
         assert_eq!(gate.collecting(), Some(8));
         assert_eq!(gate.receive(2, barrier(5)), Seen::Nothing, "5 is over");
         assert_eq!(gate.receive(2, barrier(8)), Seen::Nothing);
@@ -105,7 +107,12 @@ fn a_newer_barrier_behind_the_barrier_waits_in_exactly_once_mode_only() {
     let mut gate = collecting(ExactlyOnce);
     assert_eq!(gate.receive(0, barrier(8)), Seen::Stashed(5));
     assert_eq!(gate.collecting(), Some(5));
-    assert_eq!(collecting(AtLeastOnce).receive(0, barrier(8)), Seen::Declined(5));
+    let mut gate = collecting(AtLeastOnce);
+    assert_eq!(gate.receive(0, barrier(8)), Seen::Collecting(8), "two at once");
+    assert_eq!(gate.receive(1, barrier(5)), Seen::Nothing);
+    assert_eq!(gate.receive(2, barrier(5)), Seen::Aligned(5));
+    assert_eq!(gate.receive(2, barrier(8)), Seen::Nothing);
+    assert_eq!(gate.receive(1, barrier(8)), Seen::Aligned(8));
 }
 
 #[test]
@@ -123,8 +130,8 @@ fn a_barrier_between_the_last_handled_and_the_one_collected_is_dropped() {
 fn the_last_channel_to_end_ends_the_input() {
     for mode in MODES {
         let mut gate = Gate::new(2, mode, 4);
-        assert_eq!(gate.receive(1, end()), Seen::Ended { all: false });
-        assert_eq!(gate.receive(0, end()), Seen::Ended { all: true });
+        assert_eq!(gate.receive(1, end()), Seen::Nothing);
+        assert_eq!(gate.receive(0, end()), Seen::Ended);
     }
 }
 
@@ -132,18 +139,18 @@ fn the_last_channel_to_end_ends_the_input() {
 fn an_end_behind_the_barrier_waits_in_exactly_once_mode_only() {
     let mut gate = collecting(ExactlyOnce);
     assert_eq!(gate.receive(0, end()), Seen::Stashed(5));
-    assert_eq!(gate.receive(1, end()), Seen::Ended { all: false }, "an open channel ends at once");
-    assert_eq!(collecting(AtLeastOnce).receive(0, end()), Seen::Ended { all: false });
+    assert_eq!(gate.receive(1, end()), Seen::Nothing, "an open channel ends at once");
+    assert_eq!(collecting(AtLeastOnce).receive(0, end()), Seen::Nothing);
 }
 
 #[test]
 fn ended_channels_still_align() {
     for mode in MODES {
         let mut gate = Gate::new(2, mode, 4);
-        assert_eq!(gate.receive(0, end()), Seen::Ended { all: false });
+        assert_eq!(gate.receive(0, end()), Seen::Nothing);
         assert_eq!(gate.receive(1, barrier(1)), Seen::Collecting(1), "not without the ended channel");
         assert_eq!(gate.receive(0, barrier(1)), Seen::Aligned(1));
-        assert_eq!(gate.receive(1, end()), Seen::Ended { all: true });
+        assert_eq!(gate.receive(1, end()), Seen::Ended);
         assert_eq!(gate.receive(0, barrier(2)), Seen::Collecting(2));
         assert_eq!(gate.receive(1, barrier(2)), Seen::Aligned(2));
     }
@@ -152,29 +159,28 @@ fn ended_channels_still_align() {
 #[test]
 fn a_cancelled_checkpoint_is_over_and_unblocks() {
     for mode in MODES {
-        for cancelled in [5, 9] {
-            let mut gate = collecting(mode);
-            let early = gate.receive(0, batch(7));
-            gate.cancel(cancelled);
-            assert_eq!(gate.collecting(), None);
-            let replayed = gate.replay();
-            match mode {
-                ExactlyOnce => assert_eq!((early, replayed), (Seen::Stashed(5), vec![Seen::Delivered(7)])),
-                AtLeastOnce => assert_eq!((early, replayed), (Seen::Delivered(7), vec![])),
-            }
-            assert_eq!(gate.receive(1, barrier(cancelled)), Seen::Nothing, "it came late");
-            assert_eq!(gate.collecting(), None);
-            gate.receive(1, barrier(10));
-            assert_eq!(gate.collecting(), Some(10));
+        let mut gate = collecting(mode);
+        let early = gate.receive(0, batch(7));
+        gate.cancel(5);
+        assert_eq!(gate.collecting(), None);
+        let replayed = gate.replay();
+        match mode {
+            ExactlyOnce => assert_eq!((early.0, replayed), (vec![Seen::Stashed(5)], vec![Seen::Delivered(7)])),
+            AtLeastOnce => assert_eq!((early.0, replayed), (vec![Seen::Delivered(7)], vec![])),
         }
+        assert_eq!(gate.receive(1, barrier(5)), Seen::Nothing, "it came late");
+        assert_eq!(gate.collecting(), None);
+        gate.receive(1, barrier(10));
+        assert_eq!(gate.collecting(), Some(10));
     }
 }
 
 #[test]
-fn cancelling_an_older_checkpoint_changes_nothing_for_the_one_being_collected() {
+fn cancelling_another_checkpoint_changes_nothing_for_the_one_being_collected() {
     for mode in MODES {
         let mut gate = collecting(mode);
         gate.cancel(4);
+        gate.cancel(6);
         assert_eq!(gate.collecting(), Some(5));
         gate.cancel(1);
         gate.receive(1, barrier(5));
@@ -186,8 +192,7 @@ fn cancelling_an_older_checkpoint_changes_nothing_for_the_one_being_collected() 
 fn cancelling_while_waiting_drops_the_barriers_that_are_still_to_come() {
     for mode in MODES {
         let mut gate = Gate::new(2, mode, 4);
-        gate.cancel(3);
-        gate.cancel(2);
+        (1..=3).for_each(|n| gate.cancel(n));
         for n in 1..=3 {
             assert_eq!(gate.receive(0, barrier(n)), Seen::Nothing);
             assert_eq!(gate.collecting(), None);
@@ -253,7 +258,7 @@ fn a_newer_barrier_met_in_the_replay_is_aligned_in_its_turn_and_stops_its_channe
     assert!(gate.can_read(1), "the other channel is read meanwhile");
     assert_eq!(gate.receive(1, batch(20)), Seen::Delivered(20));
     assert_eq!(gate.receive(1, barrier(2)), Seen::Aligned(2));
-    assert_eq!(gate.replay(), [Seen::Delivered(2), Seen::Ended { all: false }]);
+    assert_eq!(gate.replay(), [Seen::Delivered(2)]);
 }
 
 #[test]
@@ -263,19 +268,142 @@ fn a_barrier_met_in_the_replay_can_be_the_last_one() {
     gate.receive(0, barrier(2));
     gate.receive(1, barrier(1));
     gate.receive(1, barrier(2));
-    assert_eq!(gate.receive(2, barrier(2)), Seen::Declined(1), "channel 2 never had barrier 1");
-    assert_eq!(gate.replay(), [Seen::Nothing, Seen::Aligned(2)]);
+    assert_eq!(gate.receive(2, barrier(2)), [Seen::Declined(1), Seen::Collecting(2)], "channel 2 never had 1");
+    assert_eq!(gate.replay(), [Seen::Aligned(2)]);
 }
 
 #[test]
 fn the_time_of_the_alignment_is_from_the_first_barrier_to_the_last() {
     for (mode, expected) in [(ExactlyOnce, (ms(20), 1)), (AtLeastOnce, (ms(0), 0))] {
         let mut gate = InputGate::new(2, mode, 4, CheckpointId(0));
-        gate.receive(ChannelIndex(0), barrier(1), at(10));
-        gate.receive(ChannelIndex(0), batch(1), at(20));
-        let GateEvent::Aligned(aligned) = gate.receive(ChannelIndex(1), barrier(1), at(30)) else {
-            panic!("both barriers are in");
-        };
-        assert_eq!((aligned.alignment, aligned.stashed), expected, "{mode:?}");
+        let mut events = Vec::new();
+        for (channel, element, time) in [(0, barrier(1), 10), (0, batch(1), 20), (1, barrier(1), 30)] {
+            gate.receive(ChannelIndex(channel), element, at(time), &mut events).unwrap();
+        }
+        let Some(GateEvent::Aligned(aligned)) = events.last() else { panic!("both barriers are in: {events:?}") };
+        assert_eq!((aligned.alignment, aligned.stashed, aligned.start_delay), (expected.0, expected.1, ms(10)));
     }
+}
+
+/// A gate over two channels whose barriers overtake at once.
+fn unaligned() -> Gate {
+    Gate::new(2, ExactlyOnce, 4)
+}
+
+#[test]
+fn the_first_overtaking_barrier_is_enough_and_what_comes_before_the_others_is_recorded() {
+    let mut gate = unaligned();
+    assert_eq!(gate.receive(1, batch(7)), Seen::Delivered(7));
+    assert_eq!(gate.overtaken(0, 1, &[1, 2]), Seen::Aligned(1));
+    assert_eq!(gate.receive(0, batch(1)), Seen::Delivered(1), "it was recorded as overtaken, and nothing waits");
+    assert_eq!(gate.receive(1, batch(8)), Seen::Delivered(8));
+    assert_eq!(gate.overtaken(1, 1, &[9]), Seen::Recorded(1, vec![1, 2, 8, 9]));
+    assert_eq!(gate.receive(0, batch(2)), Seen::Delivered(2));
+}
+
+#[test]
+fn overlapping_recordings_each_have_their_own() {
+    let mut gate = unaligned();
+    assert_eq!(gate.overtaken(0, 1, &[1]), Seen::Aligned(1));
+    assert_eq!(gate.overtaken(0, 2, &[1, 2]), Seen::Aligned(2));
+    assert_eq!(gate.receive(1, batch(7)), Seen::Delivered(7));
+    assert_eq!(gate.overtaken(1, 1, &[8]), Seen::Recorded(1, vec![1, 7, 8]));
+    assert_eq!(gate.receive(1, batch(8)), Seen::Delivered(8));
+    assert_eq!(gate.overtaken(1, 2, &[9]), Seen::Recorded(2, vec![1, 2, 7, 8, 9]));
+}
+
+#[test]
+fn an_alignment_that_takes_too_long_becomes_a_recording() {
+    let mut gate = unaligned();
+    let soon = |n| overtaking(n, Some(at(50)));
+    assert_eq!(gate.receive(0, soon(1)), Seen::Collecting(1));
+    assert_eq!(gate.receive(0, batch(2)), Seen::Stashed(1));
+    assert_eq!(gate.receive(1, batch(7)), Seen::Delivered(7));
+    assert_eq!(gate.0.overtakes_at(), Some(at(50)));
+    assert_eq!(gate.time_passed(at(49)), Seen::Nothing);
+    assert_eq!(gate.time_passed(at(50)), Seen::Aligned(1));
+    assert_eq!(gate.replay(), [Seen::Delivered(2)], "behind the barrier: no part of it");
+    assert_eq!(gate.receive(1, batch(8)), Seen::Delivered(8));
+    assert_eq!(gate.receive_at(1, soon(1), at(60)), Seen::Recorded(1, vec![8]));
+    assert_eq!(gate.0.overtakes_at(), None);
+}
+
+#[test]
+fn a_barrier_in_the_stash_overtakes_there_when_its_time_has_come() {
+    let mut gate = unaligned();
+    gate.receive(0, overtaking(1, Some(at(10))));
+    for element in [batch(1), overtaking(2, Some(at(20))), batch(2)] {
+        assert_eq!(gate.receive(0, element), Seen::Stashed(1));
+    }
+    assert_eq!(gate.time_passed(at(10)), Seen::Aligned(1));
+    assert_eq!(gate.0.overtakes_at(), Some(at(20)));
+    assert_eq!(gate.time_passed(at(20)), Seen::Aligned(2));
+    assert_eq!(gate.replay(), [Seen::Delivered(1), Seen::Delivered(2)]);
+    assert_eq!(gate.overtaken(1, 1, &[]), Seen::Recorded(1, vec![]));
+    assert_eq!(gate.overtaken(1, 2, &[9]), Seen::Recorded(2, vec![1, 9]));
+}
+
+#[test]
+fn what_was_put_back_and_not_handled_yet_is_in_flight_again() {
+    let mut gate = unaligned();
+    for record in [1, 2] {
+        let StreamElement::Batch(batch) = batch(record) else { continue };
+        gate.0.put_back(ChannelIndex(0), batch);
+    }
+    assert!(!gate.can_read(1), "it comes before anything else");
+    assert_eq!(gate.overtaken(0, 1, &[3]), Seen::Aligned(1));
+    assert_eq!(gate.overtaken(1, 1, &[]), Seen::Recorded(1, vec![1, 2, 3]));
+    assert_eq!(gate.replay(), [Seen::Delivered(1), Seen::Delivered(2)]);
+}
+
+#[test]
+fn a_recording_is_given_up_when_a_newer_barrier_comes_first_or_when_it_is_cancelled() {
+    let mut gate = unaligned();
+    gate.overtaken(0, 1, &[1]);
+    assert_eq!(gate.overtaken(1, 2, &[]), [Seen::Declined(1), Seen::Aligned(2)]);
+    gate.cancel(2);
+    assert_eq!(gate.overtaken(0, 2, &[1]), Seen::Nothing);
+    assert_eq!(gate.overtaken(1, 1, &[]), Seen::Nothing);
+    assert_eq!(gate.overtaken(0, 3, &[]), Seen::Aligned(3));
+}
+
+/// The head of a loop: channel 0 is ordinary, channel 1 comes round.
+fn looped() -> Gate {
+    let mut gate = Gate::new(2, ExactlyOnce, 4);
+    gate.0.set_feedback(ChannelIndex(1));
+    gate
+}
+
+#[test]
+fn a_feedback_channel_is_not_waited_for_and_recorded_until_its_barrier_comes_round() {
+    let mut gate = looped();
+    assert_eq!(gate.receive(1, batch(10)), Seen::Delivered(10));
+    assert_eq!(gate.receive(0, barrier(1)), Seen::Aligned(1));
+    assert_eq!(gate.receive(1, batch(11)), Seen::Delivered(11));
+    assert_eq!(gate.receive(0, batch(2)), Seen::Delivered(2), "nothing is blocked");
+    assert_eq!(gate.receive(1, barrier(1)), Seen::Recorded(1, vec![11]));
+    assert_eq!(gate.receive(1, batch(12)), Seen::Delivered(12));
+}
+
+#[test]
+fn the_head_of_a_loop_is_quiet_only_after_its_input_has_ended_and_with_nothing_in_flight() {
+    let quiet = |gate: &mut Gate, n| {
+        let mut events = Vec::new();
+        gate.0.receive(ChannelIndex(1), barrier(n), at(0), &mut events).unwrap();
+        let Some(GateEvent::Recorded(_, recorded)) = events.last() else { panic!("{events:?}") };
+        recorded.is_quiet
+    };
+    let mut gate = looped();
+    gate.receive(0, barrier(1));
+    assert!(!quiet(&mut gate, 1), "more may come");
+    assert_eq!(gate.receive(0, end()), Seen::Nothing);
+    gate.receive(0, barrier(2));
+    gate.receive(1, batch(11));
+    assert!(!quiet(&mut gate, 2), "a batch came round");
+    gate.receive(0, barrier(3));
+    assert!(quiet(&mut gate, 3));
+    let mut events = Vec::new();
+    gate.0.end_loop(&mut events);
+    assert!(matches!(events[..], [GateEvent::EndOfInput]), "{events:?}");
+    assert_eq!(gate.receive(1, end()), Seen::Nothing, "its own end comes round");
 }

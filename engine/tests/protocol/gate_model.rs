@@ -19,14 +19,16 @@ struct Model {
     mode: CheckpointMode,
     queues: Vec<VecDeque<Item>>,
     ended: usize,
-    collecting: Option<(u64, BTreeSet<usize>)>,
+    /// Oldest first.
+    collecting: Vec<(u64, BTreeSet<usize>)>,
     last: u64,
+    cancelled: BTreeSet<u64>,
     events: Vec<Seen>,
 }
 
 impl Model {
     fn is_blocked(&self, channel: usize) -> bool {
-        let arrived = self.collecting.as_ref().is_some_and(|(_, arrived)| arrived.contains(&channel));
+        let arrived = self.collecting.iter().any(|(_, arrived)| arrived.contains(&channel));
         self.mode == CheckpointMode::ExactlyOnce && arrived
     }
 
@@ -36,7 +38,9 @@ impl Model {
                 Some(Item::Batch(n)) => self.events.push(Seen::Delivered(n)),
                 Some(Item::End) => {
                     self.ended += 1;
-                    self.events.push(Seen::Ended { all: self.ended == self.queues.len() });
+                    if self.ended == self.queues.len() {
+                        self.events.push(Seen::Ended);
+                    }
                 }
                 Some(Item::Barrier(n)) => self.barrier(channel, n),
                 None => {}
@@ -45,32 +49,34 @@ impl Model {
     }
 
     fn barrier(&mut self, channel: usize, n: u64) {
-        let collecting = self.collecting.as_ref().map_or(0, |(collecting, _)| *collecting);
-        if n <= self.last || n < collecting {
+        while let Some(lost) = self.collecting.iter().position(|(m, arrived)| *m < n && !arrived.contains(&channel)) {
+            let (lost, _) = self.collecting.remove(lost);
+            self.events.push(Seen::Declined(lost));
+            self.last = self.last.max(lost);
+        }
+        let is_old = n <= self.last || self.cancelled.contains(&n);
+        let known = self.collecting.iter().position(|(m, _)| *m == n);
+        if is_old || (known.is_none() && self.collecting.iter().any(|(m, _)| *m > n)) {
             return;
         }
-        if n > collecting {
-            if collecting > 0 {
-                self.events.push(Seen::Declined(collecting));
-                self.last = collecting;
-            } else if self.queues.len() > 1 {
+        let place = known.unwrap_or_else(|| {
+            if self.queues.len() > 1 {
                 self.events.push(Seen::Collecting(n));
             }
-            self.collecting = Some((n, BTreeSet::new()));
-        }
-        if let Some((_, arrived)) = &mut self.collecting {
-            arrived.insert(channel);
-            if arrived.len() == self.queues.len() {
-                self.events.push(Seen::Aligned(n));
-                self.last = n;
-                self.collecting = None;
-            }
+            self.collecting.push((n, BTreeSet::new()));
+            self.collecting.len() - 1
+        });
+        self.collecting[place].1.insert(channel);
+        if self.collecting[place].1.len() == self.queues.len() {
+            self.collecting.remove(place);
+            self.events.push(Seen::Aligned(n));
+            self.last = n;
         }
     }
 
     fn cancel(&mut self, n: u64) {
-        self.collecting.take_if(|(collecting, _)| *collecting <= n);
-        self.last = self.last.max(n);
+        self.collecting.retain(|(m, _)| *m != n);
+        self.cancelled.insert(n);
         self.settle();
     }
 }
@@ -142,16 +148,23 @@ fn before(channels: &[Vec<Item>], n: u64) -> BTreeSet<u64> {
 fn check(mode: CheckpointMode, channels: Vec<Vec<Item>>, steps: Vec<Step>, limit: usize) {
     let mut gate = Gate::new(channels.len(), mode, limit);
     let queues = vec![VecDeque::new(); channels.len()];
-    let mut model = Model { mode, queues, ended: 0, collecting: None, last: 0, events: Vec::new() };
+    let mut model = Model {
+        mode,
+        queues,
+        ended: 0,
+        collecting: Vec::new(),
+        last: 0,
+        cancelled: BTreeSet::new(),
+        events: Vec::new(),
+    };
     let mut events = Vec::new();
     let mut unread: Vec<VecDeque<_>> = channels.iter().map(|items| items.iter().copied().collect()).collect();
-    let (mut received, mut last_cancelled) = (0usize, 0);
+    let mut received = 0usize;
     for step in steps {
         match step {
             Step::Cancel(n) => {
                 gate.cancel(n);
                 model.cancel(n);
-                last_cancelled = n.max(last_cancelled);
             }
             Step::Read(index) => {
                 let readable: Vec<_> =
@@ -162,7 +175,7 @@ fn check(mode: CheckpointMode, channels: Vec<Vec<Item>>, steps: Vec<Step>, limit
                 let channel = *index.get(&readable);
                 let Some(item) = unread[channel].pop_front() else { break };
                 received += 1;
-                events.push(gate.receive(channel as u32, element(item)));
+                events.extend(gate.receive(channel as u32, element(item)).0);
                 model.queues[channel].push_back(item);
                 model.settle();
             }

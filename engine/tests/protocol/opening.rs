@@ -80,6 +80,7 @@ fn commit() -> CheckpointCommit {
             finished: false,
             draining: false,
             operators: Vec::new(),
+            in_flight: Vec::new(),
         },
         deltas: Vec::new(),
         fail_points: Default::default(),

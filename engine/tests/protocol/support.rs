@@ -3,7 +3,7 @@
 use std::{any::Any, time::Duration};
 
 use cofferdam_engine::{
-    Attempt, ChannelIndex, CheckpointBarrier, CheckpointId, ProcessingTime, StreamElement,
+    Attempt, BoxError, ChannelIndex, CheckpointBarrier, CheckpointId, ProcessingTime, StreamElement,
     checkpoint::{
         config::CheckpointMode,
         gate::{GateEvent, InputGate},
@@ -24,7 +24,15 @@ pub fn batch(record: u64) -> StreamElement {
 }
 
 pub fn barrier(checkpoint: u64) -> StreamElement {
-    StreamElement::Barrier(CheckpointBarrier { checkpoint: CheckpointId(checkpoint), attempt: Attempt(1), halt: false })
+    overtaking(checkpoint, None)
+}
+
+/// A barrier that overtakes from `time` on.
+pub fn overtaking(checkpoint: u64, time: Option<ProcessingTime>) -> StreamElement {
+    let (attempt, triggered) = (Attempt(1), at(0));
+    let barrier =
+        CheckpointBarrier { checkpoint: CheckpointId(checkpoint), attempt, triggered, overtakes: time, halt: false };
+    StreamElement::barrier(barrier)
 }
 
 pub fn end() -> StreamElement {
@@ -35,28 +43,53 @@ pub fn end() -> StreamElement {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     Delivered(u64),
-    Ended { all: bool },
+    Ended,
     Aligned(u64),
+    /// All that was in flight, by its numbers.
+    Recorded(u64, Vec<u64>),
     Collecting(u64),
     Declined(u64),
     Stashed(u64),
     Nothing,
 }
 
+/// What one call on a gate led to; alone, an event is as good as the list of it, and `Nothing` as the empty one.
+#[derive(Debug)]
+pub struct Events(pub Vec<Seen>);
+
+impl PartialEq<Seen> for Events {
+    fn eq(&self, other: &Seen) -> bool {
+        match (&self.0[..], other) {
+            ([], Seen::Nothing) => true,
+            ([one], other) => one == other,
+            _ => false,
+        }
+    }
+}
+
+impl<const N: usize> PartialEq<[Seen; N]> for Events {
+    fn eq(&self, other: &[Seen; N]) -> bool {
+        self.0 == other
+    }
+}
+
 impl From<GateEvent> for Seen {
     fn from(event: GateEvent) -> Self {
         match event {
-            GateEvent::Deliver(batch) => {
+            GateEvent::Deliver(_, batch) => {
                 let batch: Box<dyn Any> = batch;
                 let records = batch.downcast_ref::<Vec<u64>>();
                 Self::Delivered(records.map_or_else(|| panic!("batches here hold numbers"), |records| records[0]))
             }
-            GateEvent::EndOfInput { all } => Self::Ended { all },
+            GateEvent::EndOfInput => Self::Ended,
+            GateEvent::Recorded(checkpoint, recorded) => {
+                let decode = |bytes: &Vec<u8>| postcard::from_bytes::<Vec<u64>>(bytes).unwrap_or_default();
+                Self::Recorded(checkpoint.0, recorded.batches.iter().flat_map(|(_, bytes)| decode(bytes)).collect())
+            }
             GateEvent::Aligned(aligned) => Self::Aligned(aligned.barrier.checkpoint.0),
             GateEvent::Collecting(checkpoint) => Self::Collecting(checkpoint.0),
             GateEvent::Declined(checkpoint) => Self::Declined(checkpoint.0),
             GateEvent::Stashed(checkpoint) => Self::Stashed(checkpoint.0),
-            GateEvent::Nothing => Self::Nothing,
         }
     }
 }
@@ -69,13 +102,46 @@ impl Gate {
         Self(InputGate::new(channels, mode, limit, CheckpointId(0)))
     }
 
-    pub fn receive(&mut self, channel: u32, element: StreamElement) -> Seen {
-        self.0.receive(ChannelIndex(channel), element, at(0)).into()
+    pub fn receive(&mut self, channel: u32, element: StreamElement) -> Events {
+        self.receive_at(channel, element, at(0))
+    }
+
+    pub fn receive_at(&mut self, channel: u32, element: StreamElement, now: ProcessingTime) -> Events {
+        self.ask(|gate, events| gate.receive(ChannelIndex(channel), element, now, events))
+    }
+
+    /// A barrier has overtaken batches of these numbers, one each.
+    pub fn overtaken(&mut self, channel: u32, checkpoint: u64, batches: &[u64]) -> Events {
+        let StreamElement::Barrier(barrier, _) = overtaking(checkpoint, Some(at(0))) else { return Events(Vec::new()) };
+        let copies = batches.iter().map(|batch| postcard::to_stdvec(&vec![*batch]).unwrap_or_default()).collect();
+        self.ask(|gate, events| gate.overtaken(ChannelIndex(channel), barrier, copies, at(0), events))
+    }
+
+    pub fn time_passed(&mut self, now: ProcessingTime) -> Events {
+        self.ask(|gate, events| gate.time_passed(now, events))
+    }
+
+    fn ask(&mut self, ask: impl FnOnce(&mut InputGate, &mut Vec<GateEvent>) -> Result<(), BoxError>) -> Events {
+        let mut events = Vec::new();
+        let asked = ask(&mut self.0, &mut events);
+        assert!(asked.is_ok(), "{asked:?}");
+        Events(events.into_iter().map(Seen::from).collect())
     }
 
     /// Everything that is replayed now.
     pub fn replay(&mut self) -> Vec<Seen> {
-        std::iter::from_fn(|| self.0.replay(at(0))).map(Seen::from).collect()
+        let mut all = Vec::new();
+        loop {
+            let mut went_on = false;
+            let events = self.ask(|gate, events| {
+                went_on = gate.replay(at(0), events)?;
+                Ok(())
+            });
+            all.extend(events.0);
+            if !went_on {
+                return all;
+            }
+        }
     }
 
     pub fn cancel(&mut self, checkpoint: u64) {

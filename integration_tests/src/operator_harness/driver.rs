@@ -3,7 +3,7 @@
 use std::{any::Any, collections::BTreeMap, sync::Arc};
 
 use cofferdam_engine::{
-    Batch, ChannelIndex, CheckpointId, Clock as _, Error, ErrorKind, Record, StreamElement,
+    Batch, BoxError, ChannelIndex, CheckpointId, Clock as _, Error, ErrorKind, Record, StreamElement,
     checkpoint::{
         config::CheckpointMode,
         coordinator::SubtaskReport,
@@ -125,7 +125,7 @@ impl<O: Record> Driver<O> {
             for number in 0..self.parts.len() {
                 moved |= self.step(number)?;
             }
-            self.read_end();
+            self.read_end()?;
         }
         Ok(())
     }
@@ -149,21 +149,22 @@ impl<O: Record> Driver<O> {
         }
     }
 
-    fn read_end(&mut self) {
+    fn read_end(&mut self) -> Result<(), Error> {
         for channel in (0..self.gate.channels() as u32).map(ChannelIndex) {
             while let Some(element) = self.channels.get_mut(&(self.end, channel)).and_then(Channel::pop) {
-                let event = self.gate.receive(channel, element, self.clock.now());
-                self.take(event);
-                while let Some(event) = self.gate.replay(self.clock.now()) {
-                    self.take(event);
-                }
+                let mut events = Vec::new();
+                let now = self.clock.now();
+                self.gate.receive(channel, element, now, &mut events).map_err(not_encoded)?;
+                while self.gate.replay(now, &mut events).map_err(not_encoded)? {}
+                events.into_iter().for_each(|event| self.take(event));
             }
         }
+        Ok(())
     }
 
     fn take(&mut self, event: GateEvent) {
         match event {
-            GateEvent::Deliver(batch) => {
+            GateEvent::Deliver(_, batch) => {
                 let batch: Box<dyn Any> = batch;
                 match batch.downcast::<Vec<O>>() {
                     Ok(records) => self.output.extend(records.into_iter().map(Emitted::Record)),
@@ -171,10 +172,14 @@ impl<O: Record> Driver<O> {
                 }
             }
             GateEvent::Aligned(aligned) => self.output.push(Emitted::Barrier(aligned.barrier.checkpoint)),
-            GateEvent::EndOfInput { all: true } => self.output.push(Emitted::End),
+            GateEvent::EndOfInput => self.output.push(Emitted::End),
             _ => {}
         }
     }
+}
+
+fn not_encoded(error: BoxError) -> Error {
+    Error::new(ErrorKind::Operator, "a record cannot be encoded", Some(error))
 }
 
 fn part(deployed: Deployed) -> (SubtaskId, Part) {

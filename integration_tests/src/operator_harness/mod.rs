@@ -199,8 +199,14 @@ impl<I: Record, O: Record> OperatorHarness<I, O> {
     /// If there is no such input.
     pub fn barrier_to(&mut self, input: usize) -> Result<CheckpointId, Error> {
         let checkpoint = self.inputs[input].barrier.next();
-        let barrier = CheckpointBarrier { checkpoint, attempt: self.restored.attempt, halt: false };
-        self.run(|driver| driver.send_all(input, || StreamElement::Barrier(barrier)))?;
+        let barrier = CheckpointBarrier {
+            checkpoint,
+            attempt: self.restored.attempt,
+            triggered: Default::default(),
+            overtakes: None,
+            halt: false,
+        };
+        self.run(|driver| driver.send_all(input, || StreamElement::barrier(barrier)))?;
         self.inputs[input].barrier = checkpoint;
         Ok(checkpoint)
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use cofferdam_engine::{
-    JobId, SubtaskIndex,
+    BoxError, InFlight, JobId, SubtaskIndex,
     checkpoint::{
         coordinator::{JobLayout, OperatorLayout},
         snapshot::{OperatorKind, SubtaskId},
@@ -13,6 +13,22 @@ use cofferdam_engine::{
 
 /// A record: the number of its source, and its place there.
 pub type Record = u8;
+
+/// A record in a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Travelling(pub Record);
+
+impl InFlight for Travelling {
+    type Copy = Record;
+
+    fn copy(&self) -> Result<Record, BoxError> {
+        Ok(self.0)
+    }
+
+    fn records(&self) -> u64 {
+        1
+    }
+}
 
 /// A subtask, counted from the first source to the last sink.
 pub type NodeIndex = usize;
@@ -126,13 +142,16 @@ impl Job {
             states: Vec::new(),
             chain: role as u32,
         };
-        let subtasks: BTreeMap<_, _> = (0..self.nodes()).map(|node| (self.id(node), String::new())).collect();
+        let subtasks: BTreeMap<_, _> = (0..self.nodes()).map(|node| (self.id(node), "".into())).collect();
         Arc::new(JobLayout {
             job: JobId(1),
             job_name: String::new(),
             max_parallelism: 2,
             subtasks,
             operators: Role::ALL.into_iter().map(operator).collect(),
+            edges: Vec::new(),
+            sources: [Role::Source as u32].into(),
+            loops: Default::default(),
             fail_points: FailPoints::default(),
         })
     }

@@ -235,9 +235,9 @@ impl ProtocolModel {
         let mut committing = None;
         for effect in effects {
             match effect {
-                CoordinatorEffect::Trigger { checkpoint, halt } => {
+                CoordinatorEffect::Trigger(barrier) => {
                     running.acknowledged = Some(BTreeSet::new());
-                    running.tell(self.job.range(Role::Source), Control::Trigger { checkpoint, halt });
+                    running.tell(self.job.range(Role::Source), Control::Trigger(barrier));
                 }
                 // A gate without channels has nothing to cancel, and who is no sink nothing to publish: they are not told.
                 CoordinatorEffect::Aborted(checkpoint) => {
@@ -255,7 +255,7 @@ impl ProtocolModel {
                     state.calls.push(Call { attempt: state.attempt, work: Work::Commit { stored, whole } });
                 }
                 CoordinatorEffect::Done(_) => state.done = true,
-                CoordinatorEffect::Record(_) | CoordinatorEffect::EndInput => {}
+                CoordinatorEffect::Record(_) | CoordinatorEffect::EndInput | CoordinatorEffect::EndLoop(_) => {}
             }
         }
         if state.done {
@@ -300,7 +300,7 @@ impl ProtocolModel {
                     ParticipantEffect::PreCommit(checkpoint, records) => {
                         call(Work::PreCommit(node, checkpoint, records));
                     }
-                    ParticipantEffect::Publish(checkpoint, due) => call(Work::Publish(node, checkpoint, due)),
+                    ParticipantEffect::Publish(checkpoint, due, _) => call(Work::Publish(node, checkpoint, due)),
                     ParticipantEffect::Acknowledge(checkpoint, snapshot) => {
                         running.reports[node].push_back(SubtaskReport::Acknowledged(checkpoint, snapshot));
                     }

@@ -4,11 +4,11 @@
 use std::{collections::VecDeque, time::Duration};
 
 use cofferdam_engine::{
-    Attempt, ChannelIndex, CheckpointBarrier, CheckpointId, ProcessingTime, StreamElement,
+    ChannelIndex, CheckpointId, ProcessingTime, StreamElement,
     checkpoint::{
         config::CheckpointMode,
         coordinator::SubtaskReport,
-        gate::{GateEvent, InputGate},
+        gate::{Aligned, GateEvent, InputGate},
         participant::{Boundary, Participant, ParticipantEffect},
         snapshot::{OperatorSnapshot, SnapshotStats, SubtaskSnapshot},
     },
@@ -17,10 +17,10 @@ use cofferdam_engine::{
 
 use crate::{
     durable::Stored,
-    job::{Job, NodeIndex, Record, Role},
+    job::{Job, NodeIndex, Record, Role, Travelling},
 };
 
-type Element = StreamElement<Record>;
+type Element = StreamElement<Travelling>;
 
 /// What a step of a subtask leads to.
 pub enum NodeEffect {
@@ -42,14 +42,14 @@ enum Chain {
 pub struct Node {
     node: NodeIndex,
     pub inputs: Vec<VecDeque<Element>>,
-    gate: InputGate<Record>,
+    gate: InputGate<Travelling>,
     participant: Participant<Vec<Record>>,
     chain: Chain,
 }
 
 impl Node {
     /// A subtask that goes on from a checkpoint.
-    pub fn open(job: &Job, node: NodeIndex, mode: CheckpointMode, attempt: Attempt, restored: &Stored) -> Self {
+    pub fn open(job: &Job, node: NodeIndex, mode: CheckpointMode, restored: &Stored) -> Self {
         let (role, index, inputs) = (job.role(node), job.index(node), job.inputs(node));
         let chain = match role {
             Role::Source => Chain::Source { position: restored.positions[index] },
@@ -61,7 +61,7 @@ impl Node {
             node,
             inputs: vec![VecDeque::new(); inputs],
             gate: InputGate::new(inputs, mode, 1, restored.checkpoint),
-            participant: Participant::new(attempt, sink),
+            participant: Participant::new(sink),
             chain,
         }
     }
@@ -80,8 +80,10 @@ impl Node {
     pub fn receive(&mut self, job: &Job, channel: usize) -> Vec<NodeEffect> {
         let mut effects = Vec::new();
         if let Some(element) = self.inputs[channel].pop_front() {
-            let event = self.gate.receive(ChannelIndex(channel as u32), element, ProcessingTime(0));
-            self.gate_event(job, event, &mut effects);
+            let mut events = Vec::new();
+            let received = self.gate.receive(ChannelIndex(channel as u32), element, ProcessingTime(0), &mut events);
+            assert!(received.is_ok(), "a record can always be copied");
+            events.into_iter().for_each(|event| self.gate_event(job, event, &mut effects));
             self.work(job, &mut effects);
         }
         effects
@@ -100,7 +102,7 @@ impl Node {
             Chain::Source { position } if *position < job.records => {
                 let record = job.record(self.node, *position);
                 *position += 1;
-                effects.push(NodeEffect::Send(job.route(self.node, record), StreamElement::Batch(record)));
+                effects.push(NodeEffect::Send(job.route(self.node, record), StreamElement::Batch(Travelling(record))));
             }
             _ => self.participant.end_of_input(),
         }
@@ -111,10 +113,13 @@ impl Node {
     pub fn control(&mut self, job: &Job, control: Control) -> Vec<NodeEffect> {
         let mut effects = Vec::new();
         match control {
-            Control::Trigger { checkpoint, halt } => self.participant.trigger(checkpoint, halt),
-            Control::Aborted(checkpoint) => self.gate.cancel(checkpoint),
+            Control::Trigger(barrier) => self.participant.trigger(barrier, ProcessingTime(0)),
+            Control::Aborted(checkpoint) => {
+                self.gate.cancel(checkpoint);
+                pass_on(self.participant.give_up(checkpoint), &mut effects);
+            }
             Control::Completed(checkpoint) => pass_on(self.participant.completed(checkpoint), &mut effects),
-            Control::EndInput => {}
+            Control::EndInput | Control::EndLoop => {}
         }
         self.work(job, &mut effects);
         effects
@@ -132,12 +137,13 @@ impl Node {
         effects
     }
 
-    fn gate_event(&mut self, job: &Job, event: GateEvent<Record>, effects: &mut Vec<NodeEffect>) {
+    fn gate_event(&mut self, job: &Job, event: GateEvent<Travelling>, effects: &mut Vec<NodeEffect>) {
         match event {
-            GateEvent::Deliver(record) => self.apply(job, record, effects),
+            GateEvent::Deliver(_, Travelling(record)) => self.apply(job, record, effects),
             GateEvent::Aligned(aligned) => self.participant.aligned(aligned),
-            GateEvent::EndOfInput { all: true } => self.participant.end_of_input(),
+            GateEvent::EndOfInput => self.participant.end_of_input(),
             GateEvent::Declined(checkpoint) => {
+                pass_on(self.participant.give_up(checkpoint), effects);
                 effects.push(NodeEffect::Report(SubtaskReport::Declined(checkpoint, String::new())))
             }
             _ => {}
@@ -151,7 +157,7 @@ impl Node {
         };
         seen.insert(seen.partition_point(|other| *other < record), record);
         if !job.downstream(self.node).is_empty() {
-            effects.push(NodeEffect::Send(job.route(self.node, record), StreamElement::Batch(record)));
+            effects.push(NodeEffect::Send(job.route(self.node, record), StreamElement::Batch(Travelling(record))));
         }
     }
 
@@ -159,35 +165,39 @@ impl Node {
         loop {
             while let Some(boundary) = self.participant.next_boundary() {
                 match boundary {
-                    Boundary::Checkpoint(aligned) => self.checkpoint(job, aligned.barrier, effects),
+                    Boundary::Checkpoint(aligned) => self.checkpoint(job, aligned, effects),
                     Boundary::Finish => {
                         self.send_all(job, &Element::EndOfInput, effects);
                         effects.push(NodeEffect::Report(SubtaskReport::Finished));
                     }
                 }
             }
-            match self.gate.replay(ProcessingTime(0)) {
-                Some(event) => self.gate_event(job, event, effects),
-                None => return,
+            let mut events = Vec::new();
+            if !self.gate.replay(ProcessingTime(0), &mut events).unwrap_or(false) {
+                return;
             }
+            events.into_iter().for_each(|event| self.gate_event(job, event, effects));
         }
     }
 
-    fn checkpoint(&mut self, job: &Job, barrier: CheckpointBarrier, effects: &mut Vec<NodeEffect>) {
+    fn checkpoint(&mut self, job: &Job, aligned: Aligned, effects: &mut Vec<NodeEffect>) {
+        let barrier = aligned.barrier;
         let (state, pre_commit) = match &mut self.chain {
             Chain::Source { position } => (vec![*position], None),
             Chain::Operator { applied } => (applied.clone(), None),
             Chain::Sink { written } => (Vec::new(), Some(std::mem::take(written))),
         };
-        self.send_all(job, &StreamElement::Barrier(barrier), effects);
+        self.send_all(job, &StreamElement::barrier(barrier), effects);
         let operator = OperatorSnapshot { state, transactions: Vec::new() };
         let snapshot = SubtaskSnapshot {
             deltas: Vec::new(),
             operators: vec![(job.role(self.node).uid().to_string(), operator)],
+            in_flight: Vec::new(),
             finished: self.participant.is_finished(),
+            is_quiet: false,
             stats: SnapshotStats::default(),
         };
-        pass_on(self.participant.frozen(barrier.checkpoint, snapshot, pre_commit), effects);
+        pass_on(self.participant.frozen(barrier.checkpoint, snapshot, pre_commit, aligned.is_recording), effects);
     }
 
     fn send_all(&self, job: &Job, element: &Element, effects: &mut Vec<NodeEffect>) {

@@ -32,7 +32,7 @@ pub struct Running {
 impl Running {
     pub fn new(model: &ProtocolModel, attempt: Attempt, next: CheckpointId, restored: &Stored) -> Self {
         let job = &model.job;
-        let open = |node| Shared::new(Node::open(job, node, model.mode(), attempt, restored));
+        let open = |node| Shared::new(Node::open(job, node, model.mode(), restored));
         let (config, now) = (model.config(), ProcessingTime(0));
         Self {
             now,

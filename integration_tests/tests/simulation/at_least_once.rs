@@ -26,7 +26,7 @@ fn counts(seed: u64, mode: CheckpointMode) -> BTreeMap<u64, u64> {
             .sink("counts", sink.clone());
         topology
     };
-    let setup = Setup::drawn(seed).checkpoints(|checkpoints| checkpoints.mode(mode));
+    let setup = Setup::drawn(seed).mode(mode);
     let kinds = [&cases::ABORTS[..], &cases::ends()].concat();
     let mut simulation = Simulation::new(seed, setup, Faults::drawn(&kinds, 6, 120), topology);
     assert!(matches!(simulation.run(), Ok(JobEnd::Finished)), "seed {seed}");

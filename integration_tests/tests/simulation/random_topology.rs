@@ -50,7 +50,7 @@ fn add(random: &mut fastrand::Rng, number: usize, nodes: &mut [Node]) -> Node {
     let chosen = random.usize(0..nodes.len());
     nodes[chosen].used = true;
     let (input, rows) = (nodes[chosen].stream.stream().parallelism(random.u32(1..4)), nodes[chosen].rows.clone());
-    let kind = if rows.len() > 150 { 1 } else { random.u32(0..9) };
+    let kind = if rows.len() > 150 { 1 } else { random.u32(0..10) };
     let (stream, rows) = match kind {
         0 => (input.map(|n| n + 1).share(), rows.into_iter().map(|n| n + 1).collect()),
         1 => (input.filter(|n| n % 3 != 0).share(), rows.into_iter().filter(|n| n % 3 != 0).collect()),
@@ -78,6 +78,15 @@ fn add(random: &mut fastrand::Rng, number: usize, nodes: &mut [Node]) -> Node {
             let counted = counted.fold(format!("fold-{number}"), 0u64, |count, _| *count += 1);
             let each = per_key(&rows, 5).into_iter().flat_map(|(key, count)| (1..=count).map(move |n| key * 1000 + n));
             (counted.map(|(key, count)| key * 1000 + count).share(), each.collect())
+        }
+        8 => {
+            // Each number goes round until it is below 20.
+            let looped = input.iterate(format!("loop-{number}"), |looped| {
+                let halved = looped.map(|n| if n < 20 { n } else { n / 2 }).share();
+                let (again, done) = (halved.stream().filter(|n| *n >= 20), halved.stream().filter(|n| *n < 20));
+                (again.rebalance().parallelism(parallelism), done.share())
+            });
+            (looped, rows.into_iter().map(|n| (0..).map(|by| n >> by).find(|n| *n < 20).unwrap_or(0)).collect())
         }
         _ => {
             let third = |key: &u64, _: u64, seen: &mut ValueState<'_, u64>, out: &mut Collector<'_, u64>| {

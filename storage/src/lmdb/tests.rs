@@ -39,6 +39,7 @@ fn commit(store: &mut Store, number: u64) -> Result<(), StoreError> {
         max_parallelism: 8,
         finished: false,
         draining: false,
+        in_flight: Vec::new(),
         operators: vec![],
     };
     let delta = Arc::new(StateDelta { checkpoint, address: address(), blocks: vec![block(1), block(3)] });

@@ -61,6 +61,7 @@ pub fn metadata(attempt: Attempt, checkpoint: u64) -> CheckpointMetadata {
             states: vec![],
             subtasks: vec![snapshot],
         }],
+        in_flight: vec![],
     }
 }
 

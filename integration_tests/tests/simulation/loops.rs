@@ -1,0 +1,108 @@
+//! Loops: what circulates is part of each checkpoint, and the input of what follows ends when nothing circulates any more.
+
+use cofferdam::connector::{CollectSink, Generator};
+use cofferdam_engine::{checkpoint::coordinator::JobEnd, topology::Topology};
+use cofferdam_testkit::{Faults, Request, Setup, Simulation, every_fault};
+
+use crate::cases::same;
+
+const NUMBERS: u64 = 60;
+
+/// A number, where it has come to, and how many steps it took.
+type Walk = (u64, u64, u64);
+
+fn next(n: u64) -> u64 {
+    if n.is_multiple_of(2) { n / 2 } else { 3 * n + 1 }
+}
+
+/// How many steps a number takes to 1 (Collatz), by a plain loop.
+fn steps(first: u64) -> u64 {
+    let (mut n, mut steps) = (first, 0);
+    while n > 1 {
+        (n, steps) = (next(n), steps + 1);
+    }
+    steps
+}
+
+/// Counts the steps in a loop with a keyed state in its body, so that a record that is lost or comes twice shows: the state's count is what is given.
+fn collatz(sink: CollectSink<(u64, u64)>) -> Topology {
+    let topology = Topology::new("collatz");
+    let numbers = topology.source("numbers", Generator::bounded(NUMBERS, |i| i + 1));
+    let walks = numbers.map(|n| -> Walk { (n, n, 0) });
+    let arrived = walks.iterate("walk", |looped| {
+        let stepped = looped
+            .key_by(|(first, _, _)| *first)
+            .fold("seen", (0u64, 0u64), |(at, seen), (_, n, _): Walk| (*at, *seen) = (n, *seen + 1))
+            .map(|(first, (n, seen))| -> Walk { (first, if n > 1 { next(n) } else { n }, seen) })
+            .share();
+        // A walk that has come to 1 goes round once more, and is let out by its count.
+        let again = stepped.stream().filter(|(first, _, seen)| *seen <= steps(*first));
+        (again, stepped.stream().filter(|(first, _, seen)| *seen > steps(*first)))
+    });
+    arrived.map(|(first, _, seen)| (first, seen - 1)).sink("steps", sink);
+    topology
+}
+
+fn expected() -> Vec<(u64, u64)> {
+    (1..=NUMBERS).map(|n| (n, steps(n))).collect()
+}
+
+fn run(seed: u64, faults: Faults, stops: bool) {
+    let (sink, rows) = CollectSink::new();
+    let mut simulation = Simulation::new(seed, Setup::drawn(seed), faults, move || collatz(sink.clone()));
+    if stops {
+        simulation = simulation.request_at(100 + seed % 1_500, Request::Stop);
+    }
+    loop {
+        match simulation.run() {
+            Ok(JobEnd::Finished) => break,
+            Ok(JobEnd::Stopped) => {}
+            Err(error) if stops && error.to_string().contains("injected") => {}
+            other => panic!("seed {seed}: {other:?}"),
+        }
+    }
+    same(rows.snapshot(), expected());
+}
+
+#[test]
+fn a_loop_gives_what_a_plain_loop_does_and_ends() {
+    (0..100).for_each(|seed| run(seed, Faults::none(), false));
+}
+
+#[test]
+fn a_loop_is_exactly_once_whatever_fails() {
+    (1_000..1_300).for_each(|seed| run(seed, Faults::drawn(&every_fault(), 8, 150), false));
+}
+
+#[test]
+fn a_loop_that_is_stopped_goes_on_at_the_next_start() {
+    (2_000..2_200).for_each(|seed| run(seed, Faults::none(), true));
+    (3_000..3_100).for_each(|seed| run(seed, Faults::drawn(&every_fault(), 4, 150), true));
+}
+
+#[test]
+fn two_loops_one_behind_the_other_end_in_turn() {
+    for seed in 0..150 {
+        let (sink, rows) = CollectSink::new();
+        let topology = move || {
+            let topology = Topology::new("two loops");
+            let numbers = topology.source("numbers", Generator::bounded(40, |i| (i, i % 7)));
+            let round = |n: (u64, u64)| (n.0, n.1.saturating_sub(1));
+            let first = numbers.iterate("first", |looped| {
+                let stepped = looped.map(round).share();
+                (stepped.stream().filter(|n| n.1 > 0), stepped.stream().filter(|n| n.1 == 0))
+            });
+            let second = first.map(|(n, _)| (n, n % 5)).iterate("second", |looped| {
+                let stepped = looped.map(round).share();
+                (stepped.stream().filter(|n| n.1 > 0), stepped.stream().filter(|n| n.1 == 0))
+            });
+            second.map(|(n, _)| n).sink("out", sink.clone());
+            topology
+        };
+        let faults = if seed % 2 == 0 { Faults::none() } else { Faults::drawn(&every_fault(), 6, 150) };
+        let mut simulation = Simulation::new(seed, Setup::drawn(seed), faults, topology);
+        let end = simulation.run();
+        assert!(matches!(end, Ok(JobEnd::Finished)), "seed {seed}: {end:?}");
+        same(rows.snapshot(), (0..40).collect());
+    }
+}
