@@ -84,7 +84,7 @@ pub fn has_line<B: InFlight>(queue: &VecDeque<StreamElement<B>>) -> bool {
 }
 
 /// Takes the first barrier of a queue that may overtake now, with copies of the batches in front of it. They stay where they are. Whatever becomes of the
-/// clock, a barrier that has overtaken goes on overtaking.
+/// clock, a barrier that has overtaken goes on overtaking. An older barrier that it passes goes: its checkpoint can no longer be completed.
 pub fn overtake<B: InFlight>(
     queue: &mut VecDeque<StreamElement<B>>,
     now: ProcessingTime,
@@ -100,6 +100,12 @@ pub fn overtake<B: InFlight>(
     }
     let Some(StreamElement::Barrier(mut barrier, behind)) = queue.remove(place) else { return Ok(None) };
     barrier.overtakes = Some(ProcessingTime::default());
+    let mut left = place;
+    queue.retain(|element| {
+        let is_passed = left > 0 && matches!(element, StreamElement::Barrier(..));
+        left = left.saturating_sub(1);
+        !is_passed
+    });
     copies.extend(behind);
     Ok(Some((barrier, copies)))
 }

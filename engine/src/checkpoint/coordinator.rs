@@ -481,8 +481,9 @@ impl Coordinator {
         self.next = self.next.next();
         self.again = None;
         let skipped = self.keep_beat(now);
-        // What is stopped is to be published whole, and a loop to be found empty: nothing may stay in flight.
-        let may_overtake = self.config.unaligned && !self.is_ending();
+        // What is stopped is to be published whole, and a loop to be found empty: nothing may stay in flight. And no barrier passes one that may not.
+        let is_free = self.pending.values().all(|before| before.barrier.overtakes.is_some());
+        let may_overtake = self.config.unaligned && !self.is_ending() && is_free;
         let overtakes = may_overtake.then(|| now.after(self.config.aligned_timeout));
         let barrier = CheckpointBarrier { checkpoint, attempt: self.attempt, triggered: now, overtakes, halt };
         let kind = match (halt, self.is_ending()) {

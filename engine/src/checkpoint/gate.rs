@@ -423,7 +423,11 @@ impl<B: InFlight> InputGate<B> {
         }
         let is_whole = self.channels.iter().zip(&collecting.arrived).all(|(one, arrived)| one.is_feedback || *arrived);
         if is_whole || collecting.barrier.is_due(now) {
-            debug_assert_eq!(place, 0, "on each channel barriers grow");
+            // Older ones here were aborted, and this is not known yet: else they would have been aligned before.
+            for older in self.collecting.drain(..place).map(|older| older.barrier.checkpoint).collect::<Vec<_>>() {
+                self.handled(older);
+                events.push(GateEvent::Declined(older));
+            }
             self.align(now, events)?;
         } else if known.is_none() {
             events.push(GateEvent::Collecting(barrier.checkpoint));

@@ -8,7 +8,10 @@ use cofferdam_engine::{
         config::CheckpointMode::{self, AtLeastOnce, ExactlyOnce},
         gate::{GateEvent, InputGate},
     },
+    overtake,
 };
+
+use std::collections::VecDeque;
 
 use crate::support::{Gate, Seen, at, barrier, batch, end, ms, overtaking};
 
@@ -341,6 +344,18 @@ fn a_barrier_in_the_stash_overtakes_there_when_its_time_has_come() {
     assert_eq!(gate.replay(), [Seen::Delivered(1), Seen::Delivered(2)]);
     assert_eq!(gate.overtaken(1, 1, &[]), Seen::Recorded(1, vec![]));
     assert_eq!(gate.overtaken(1, 2, &[9]), Seen::Recorded(2, vec![1, 9]));
+}
+
+#[test]
+fn an_older_barrier_that_is_passed_goes_and_its_checkpoint_is_declined() {
+    let mut queue: VecDeque<_> = [batch(1), barrier(1), batch(2), overtaking(2, Some(at(5)))].into();
+    assert!(overtake(&mut queue, at(4)).unwrap().is_none(), "not yet");
+    let (passing, copies) = overtake(&mut queue, at(5)).unwrap().unwrap();
+    assert_eq!((passing.checkpoint, copies.len(), queue.len()), (CheckpointId(2), 2, 2), "the batches stay");
+    assert!(passing.is_due(at(0)), "whatever becomes of the clock");
+    let mut gate = unaligned();
+    gate.receive(0, barrier(1));
+    assert_eq!(gate.overtaken(0, 2, &[]), [Seen::Declined(1), Seen::Aligned(2)]);
 }
 
 #[test]

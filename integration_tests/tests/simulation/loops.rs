@@ -6,7 +6,7 @@ use cofferdam_testkit::{Faults, Request, Setup, Simulation, every_fault};
 
 use crate::cases::same;
 
-const NUMBERS: u64 = 60;
+const NUMBERS: u64 = 12;
 
 /// A number, where it has come to, and how many steps it took.
 type Walk = (u64, u64, u64);
