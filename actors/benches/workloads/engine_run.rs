@@ -25,8 +25,10 @@ pub fn run(args: &Args) -> Report {
     };
     let directory = tempfile::tempdir().unwrap();
     let state = args.state.clone().unwrap_or_else(|| directory.path().join("state"));
+    let parent = state.parent().unwrap();
+    std::fs::create_dir_all(parent).unwrap();
     // Beside the state, to be on its disk.
-    let beside = tempfile::tempdir_in(state.parent().unwrap()).unwrap();
+    let beside = tempfile::tempdir_in(parent).unwrap();
     let completions = Completions::default();
     let engine = match args.backend() {
         "lmdb" => engine(args, Watched { backend: Lmdb::at(&state), completions: completions.clone() }),

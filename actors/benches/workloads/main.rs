@@ -151,7 +151,11 @@ fn main() {
         "engine" => engine_run::run(&args).print(),
         "limit" => limit::run(&args).print(),
         "compare" => pairs::compare(&args),
-        "ratio" => pairs::ratio(&args),
+        "ratio" if args.checkpoint_ms.is_some() => pairs::ratio(&args),
+        "ratio" => {
+            eprintln!("ratio: say how often with --checkpoint-ms");
+            std::process::exit(2);
+        }
         other => {
             eprintln!("'{other}' is neither limit, compare nor ratio");
             std::process::exit(2);

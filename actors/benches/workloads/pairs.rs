@@ -11,9 +11,8 @@ pub fn compare(args: &Args) {
     pairs(args, &own, ("limit", &limit));
 }
 
-/// The engine with checkpoints, and without.
+/// The engine with checkpoints, as `--checkpoint-ms` says, and without.
 pub fn ratio(args: &Args) {
-    assert!(args.checkpoint_ms.is_some(), "ratio: say how often with --checkpoint-ms");
     let own = own_args("ratio");
     let without = without_option(&own, "--checkpoint-ms");
     pairs(args, &own, ("without checkpoints", &without));

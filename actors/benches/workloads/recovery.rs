@@ -33,7 +33,8 @@ pub struct Recovery {
 
 impl Recovery {
     pub fn fields(&self) -> Vec<(&'static str, String)> {
-        let (failed, first_row) = (*self.failed.get().unwrap(), *self.first_row.get().unwrap());
+        let failed = *self.failed.get().expect("nothing failed: too few --records for a checkpoint to complete first");
+        let first_row = *self.first_row.get().unwrap();
         let at = |moment: &Mutex<Option<Instant>>| moment.lock().unwrap().unwrap();
         let (stopped, begun, opened) = (at(&self.stopped), at(&self.begun), at(&self.opened));
         let ms = |from: Instant, to: Instant| format!("{:.3}", (to - from).as_secs_f64() * 1000.0);
