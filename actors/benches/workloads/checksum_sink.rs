@@ -21,14 +21,19 @@ impl Checksum {
         self.sum = self.sum.wrapping_add(value);
         self.rows += 1;
     }
+
+    /// Of the rows of all of them.
+    pub fn of_all<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
+        all.fold(Self::default(), |sum, one| Self { sum: sum.sum.wrapping_add(one.sum), rows: sum.rows + one.rows })
+    }
 }
 
 /// What one subtask wrote for one checkpoint.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Transaction {
-    subtask: u32,
-    checkpoint: u64,
-    checksum: Checksum,
+    pub subtask: u32,
+    pub checkpoint: u64,
+    pub checksum: Checksum,
 }
 
 /// See the module. `F` is a row's share.
@@ -45,13 +50,7 @@ impl<F> ChecksumSink<F> {
     /// Call after the job.
     pub fn total(&self) -> impl FnOnce() -> Checksum + use<F> {
         let published = self.published.clone();
-        move || {
-            let published = published.lock().unwrap();
-            published.values().fold(Checksum::default(), |sum, one| Checksum {
-                sum: sum.sum.wrapping_add(one.sum),
-                rows: sum.rows + one.rows,
-            })
-        }
+        move || Checksum::of_all(published.lock().unwrap().values())
     }
 }
 

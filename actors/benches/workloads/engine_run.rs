@@ -1,75 +1,83 @@
-//! A workload as a topology.
+//! A workload under the engine.
 
 use std::time::{Duration, Instant};
 
 use cofferdam::prelude::*;
+use cofferdam_engine::checkpoint::store::StateBackend;
 
 use crate::{
-    Args,
-    checksum_sink::{Checksum, ChecksumSink},
+    Args, Name,
+    cadence::Cadence,
+    completions::{Completions, Watched},
+    disk_sync::DiskSync,
     memory::MemoryWatch,
+    recovery, reference,
     report::{CheckpointFigures, Report},
-    workload::{Workload, is_kept, key, key_checksum, mapped, splitmix64},
+    topologies,
 };
 
-/// Runs it to its end.
+/// Runs it to its end, and checks its answer.
 pub fn run(args: &Args) -> Report {
+    let prepared = match args.name() {
+        Name::Recovery => topologies::recovery(args),
+        Name::Latency => topologies::latency(args),
+        Name::W1 | Name::W2 => topologies::plain(args, args.workload()),
+    };
     let directory = tempfile::tempdir().unwrap();
-    let (topology, total) = topology(args);
-    let mut engine =
-        Engine::builder().parallelism(args.parallelism).batch_size(args.batch_size).restart(RestartStrategy::None);
-    if let Some(interval) = args.checkpoint_ms {
-        engine = engine.checkpoints(CheckpointConfig::every(Duration::from_millis(interval)));
-    }
-    if args.backend == "lmdb" {
-        engine = engine.backend(Lmdb::at(args.state.clone().unwrap_or_else(|| directory.path().join("state"))));
-    }
+    let state = args.state.clone().unwrap_or_else(|| directory.path().join("state"));
+    let parent = state.parent().unwrap();
+    std::fs::create_dir_all(parent).unwrap();
+    // Beside the state, to be on its disk.
+    let beside = tempfile::tempdir_in(parent).unwrap();
+    let completions = Completions::default();
+    let engine = match args.backend() {
+        "lmdb" => engine(args, Watched { backend: Lmdb::at(&state), completions: completions.clone() }),
+        _ => engine(args, Watched { backend: Memory::new(), completions: completions.clone() }),
+    };
+    let asks_disk = args.checkpoint_ms().is_some() && args.backend() == "lmdb";
+    let disk_sync = asks_disk.then(|| DiskSync::start(beside.path()));
     let memory = MemoryWatch::start();
     let began = Instant::now();
-    let job = engine.start_blocking(topology).unwrap();
+    let job = engine.start_blocking(prepared.topology).unwrap();
     job.wait_blocking().unwrap();
-    let seconds = began.elapsed().as_secs_f64();
-    let checkpoints = job.checkpoints();
+    let ran = began.elapsed();
+    let disk_sync = disk_sync.map_or(Duration::ZERO, DiskSync::stop);
+    let memory = memory.stop();
+    let (history, checksum, released) = (job.checkpoints(), (prepared.total)(), (prepared.released)());
+    assert_eq!(checksum, reference::answer(args.workload(), &released), "the answer is wrong");
+    let mut fields = (prepared.fields)();
+    if let Some(interval) = args.checkpoint_ms() {
+        let interval = Duration::from_millis(interval);
+        let cadence = Cadence { interval, ran, disk_sync, longest_gap: completions.longest_gap() };
+        fields.extend(cadence.fields(&history));
+    }
     Report {
         workload: args.what.last().cloned().unwrap_or_default(),
-        variant: format!(
-            "engine-p{}-{}{}",
-            args.parallelism,
-            if args.checkpoint_ms.is_some() { args.backend.as_str() } else { "none" },
-            if args.with_fail_points { "-failpoints" } else { "" }
-        ),
-        records: args.records,
-        seconds,
-        checksum: total(),
-        checkpoints: Some(CheckpointFigures::of(&checkpoints)),
-        memory: memory.stop(),
+        variant: variant(args),
+        records: released.iter().sum(),
+        seconds: ran.as_secs_f64(),
+        checksum,
+        checkpoints: Some(CheckpointFigures::of(&history)),
+        memory,
+        fields,
     }
 }
 
-fn topology(args: &Args) -> (Topology, Box<dyn FnOnce() -> Checksum>) {
-    let topology = Topology::new("workload");
-    let total: Box<dyn FnOnce() -> Checksum> = match args.workload() {
-        Workload::KeyedCount { keys, hot } => {
-            let sink = ChecksumSink::new(|(key, count): &(u64, u64)| key_checksum(*key, *count));
-            let total = sink.total();
-            topology
-                .source("records", Generator::bounded(args.records, move |i| key(i, keys, hot)))
-                .key_by(|key| *key)
-                .fold("count", 0u64, |count, _| *count += 1)
-                .sink("checksum", sink);
-            Box::new(total)
-        }
-        Workload::MapFilter => {
-            let sink = ChecksumSink::new(|m: &u64| *m);
-            let total = sink.total();
-            topology
-                .source("records", Generator::bounded(args.records, splitmix64))
-                .map(mapped)
-                .filter(|m| is_kept(*m))
-                .rebalance()
-                .sink("checksum", sink);
-            Box::new(total)
-        }
-    };
-    (topology, total)
+fn engine(args: &Args, backend: impl StateBackend) -> EngineBuilder {
+    let restart = if args.name() == Name::Recovery { recovery::at_once() } else { RestartStrategy::None };
+    let engine = Engine::builder().parallelism(args.parallelism).batch_size(args.batch_size).restart(restart);
+    match args.checkpoint_ms() {
+        Some(interval) => engine.checkpoints(CheckpointConfig::every(Duration::from_millis(interval))),
+        None => engine,
+    }
+    .backend(backend)
+}
+
+fn variant(args: &Args) -> String {
+    format!(
+        "engine-p{}-{}{}",
+        args.parallelism,
+        if args.checkpoint_ms().is_some() { args.backend() } else { "none" },
+        if args.with_fail_points { "-failpoints" } else { "" }
+    )
 }

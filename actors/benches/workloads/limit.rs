@@ -38,5 +38,6 @@ pub fn run(args: &Args) -> Report {
         checksum,
         checkpoints: None,
         memory: memory.stop(),
+        fields: Vec::new(),
     }
 }

@@ -4,16 +4,28 @@
 //! cargo bench -p cofferdam --bench workloads -- W1 --records 50000000 --checkpoint-ms 1000 --backend lmdb
 //! cargo bench -p cofferdam --bench workloads -- limit W1        the same on one thread, without an engine
 //! cargo bench -p cofferdam --bench workloads -- compare W1      both in turn; the median ratio
+//! cargo bench -p cofferdam --bench workloads -- ratio W1 --checkpoint-ms 10 --backend lmdb      with checkpoints and without, in turn
+//! cargo bench -p cofferdam --bench workloads -- REC             from a failure to the next row
+//! cargo bench -p cofferdam --bench workloads -- LAT --published --rate 100000 --checkpoint-ms 10 --backend lmdb
 //! ```
-//! The last line is a list of `name=value`. A run whose checksum is not that of `limit` does not count.
+//! The last line is a list of `name=value`. A run whose answer is wrong ends in a panic.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
+mod cadence;
 mod checksum_sink;
-mod compare;
+mod completions;
+mod disk_sync;
 mod engine_run;
+mod for_seconds;
+mod latency_sink;
 mod limit;
 mod memory;
+mod pairs;
+mod recovery;
+mod reference;
 mod report;
+mod ticks;
+mod topologies;
 mod workload;
 
 use clap::Parser;
@@ -25,12 +37,25 @@ use crate::workload::Workload;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "workloads")]
 struct Args {
-    /// `limit` and `compare` before the workload's name, or the name alone: W1 (keyed count) or W2 (map and filter).
-    #[arg(required = true, num_args = 1..=2, value_name = "[limit|compare] WORKLOAD")]
+    /// `limit`, `compare` or `ratio` before the workload's name, or the name alone: W1 (keyed count), W2 (map and filter), REC (W1 with a failure) or LAT (W1 at a
+    /// rate).
+    #[arg(required = true, num_args = 1..=2, value_name = "[limit|compare|ratio] WORKLOAD")]
     what: Vec<String>,
     /// Records, all sources together.
     #[arg(long, default_value_t = 50_000_000)]
     records: u64,
+    /// Read for this long, however many records that is. LAT: 30 unless set.
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// LAT: records per second, all sources together.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    rate: u64,
+    /// LAT: records due in the first seconds are not timed.
+    #[arg(long, default_value_t = 3)]
+    warm: u64,
+    /// LAT: time rows up to their publication, not up to the sink's write.
+    #[arg(long)]
+    published: bool,
     /// W1: number of keys.
     #[arg(long, default_value_t = 1_000_000)]
     keys: u64,
@@ -40,19 +65,19 @@ struct Args {
     /// Subtasks of each chain.
     #[arg(long, default_value_t = 2)]
     parallelism: u32,
-    /// Checkpoint interval; without it, none but the last.
+    /// Checkpoint interval; without it, none but the last. REC: 100 unless set.
     #[arg(long)]
     checkpoint_ms: Option<u64>,
-    /// Where checkpoints go.
-    #[arg(long, default_value = "memory", value_parser = ["memory", "lmdb"])]
-    backend: String,
+    /// Where checkpoints go. In memory unless set; REC: lmdb.
+    #[arg(long, value_parser = ["memory", "lmdb"])]
+    backend: Option<String>,
     /// LMDB's directory; a temporary one unless given.
     #[arg(long)]
     state: Option<std::path::PathBuf>,
     /// Records per batch.
     #[arg(long, default_value_t = 1024)]
     batch_size: usize,
-    /// `compare`: how many pairs.
+    /// `compare` and `ratio`: how many pairs.
     #[arg(long, default_value_t = 5)]
     pairs: usize,
     /// Run although fail points are compiled in: to measure what they cost.
@@ -63,18 +88,47 @@ struct Args {
     bench: bool,
 }
 
+/// What is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    W1,
+    W2,
+    Recovery,
+    Latency,
+}
+
 impl Args {
     #[allow(clippy::print_stderr, clippy::exit)]
-    fn workload(&self) -> Workload {
-        let name = self.what.last().map_or("", String::as_str);
-        match name {
-            "W1" => Workload::KeyedCount { keys: self.keys, hot: self.hot },
-            "W2" => Workload::MapFilter,
+    fn name(&self) -> Name {
+        match self.what.last().map_or("", String::as_str) {
+            "W1" => Name::W1,
+            "W2" => Name::W2,
+            "REC" => Name::Recovery,
+            "LAT" => Name::Latency,
             other => {
-                eprintln!("no workload '{other}': W1 or W2");
+                eprintln!("no workload '{other}': W1, W2, REC or LAT");
                 std::process::exit(2);
             }
         }
+    }
+
+    /// What is computed.
+    fn workload(&self) -> Workload {
+        match self.name() {
+            Name::W2 => Workload::MapFilter,
+            Name::W1 => Workload::KeyedCount { keys: self.keys, hot: self.hot },
+            Name::Recovery | Name::Latency => Workload::KeyedCount { keys: self.keys, hot: None },
+        }
+    }
+
+    fn checkpoint_ms(&self) -> Option<u64> {
+        let default = (self.name() == Name::Recovery).then_some(100);
+        self.checkpoint_ms.or(default)
+    }
+
+    fn backend(&self) -> &str {
+        let default = if self.name() == Name::Recovery { "lmdb" } else { "memory" };
+        self.backend.as_deref().unwrap_or(default)
     }
 }
 
@@ -96,9 +150,14 @@ fn main() {
     match variant {
         "engine" => engine_run::run(&args).print(),
         "limit" => limit::run(&args).print(),
-        "compare" => compare::run(&args),
+        "compare" => pairs::compare(&args),
+        "ratio" if args.checkpoint_ms.is_some() => pairs::ratio(&args),
+        "ratio" => {
+            eprintln!("ratio: say how often with --checkpoint-ms");
+            std::process::exit(2);
+        }
         other => {
-            eprintln!("'{other}' is neither limit nor compare");
+            eprintln!("'{other}' is neither limit, compare nor ratio");
             std::process::exit(2);
         }
     }

@@ -15,6 +15,8 @@ pub struct Report {
     pub checksum: Checksum,
     pub checkpoints: Option<CheckpointFigures>,
     pub memory: Peak,
+    /// What this run measured besides.
+    pub fields: Vec<(&'static str, String)>,
 }
 
 /// Over all completed checkpoints.
@@ -62,7 +64,7 @@ impl Report {
     pub fn print(&self) {
         let none = CheckpointFigures::default();
         let c = self.checkpoints.as_ref().unwrap_or(&none);
-        println!(
+        print!(
             "workload={} variant={} records={} seconds={:.3} rate={:.0} checksum={:016x} rows={} checkpoints={} sync_ms_p50={:.3} sync_ms_max={:.3} \
              async_ms_p50={:.3} end_to_end_ms_p50={:.3} end_to_end_ms_max={:.3} bytes_p50={} rss_anon_mib={} rss_file_mib={}",
             self.workload,
@@ -82,5 +84,7 @@ impl Report {
             self.memory.rss_anon,
             self.memory.rss_file,
         );
+        self.fields.iter().for_each(|(name, value)| print!(" {name}={value}"));
+        println!();
     }
 }

@@ -1,0 +1,38 @@
+//! How regularly checkpoints completed, beside what the disk allowed.
+
+use std::time::Duration;
+
+use cofferdam::prelude::CheckpointHistory;
+
+/// See the fields' names on the report's line.
+pub struct Cadence {
+    /// Of the interval asked for.
+    pub interval: Duration,
+    /// From the job's start to its end.
+    pub ran: Duration,
+    /// The median of an empty commit; zero where the disk was not asked.
+    pub disk_sync: Duration,
+    /// Between two completions.
+    pub longest_gap: Duration,
+}
+
+impl Cadence {
+    pub fn fields(&self, history: &CheckpointHistory) -> Vec<(&'static str, String)> {
+        let allowed = self.ran.as_secs_f64() / self.interval.max(2 * self.disk_sync).as_secs_f64();
+        let ms = |time: Duration| format!("{:.3}", time.as_secs_f64() * 1000.0);
+        vec![
+            ("disk_sync_ms_p50", ms(self.disk_sync)),
+            ("completed_share", format!("{:.3}", history.completed() as f64 / allowed)),
+            ("gap_ms_max", ms(self.longest_gap)),
+            ("skipped", self.skipped(history).to_string()),
+            ("aborted", history.aborted().to_string()),
+        ]
+    }
+
+    /// Ticks of the interval at which nothing was triggered, worked out from how many there were.
+    // The one place to change once the history counts them: `history.skipped()`.
+    fn skipped(&self, history: &CheckpointHistory) -> u64 {
+        let ticks = (self.ran.as_secs_f64() / self.interval.as_secs_f64()) as u64;
+        ticks.saturating_sub(history.completed() + history.aborted())
+    }
+}

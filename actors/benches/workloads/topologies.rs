@@ -1,0 +1,132 @@
+//! The workloads as topologies.
+
+use std::{sync::Arc, time::Duration};
+
+use cofferdam::prelude::*;
+
+use crate::{
+    Args,
+    checksum_sink::{Checksum, ChecksumSink},
+    for_seconds::{ForSeconds, Released},
+    latency_sink::{Latencies, LatencySink, Until},
+    recovery::{Observed, Recovery, fail_once},
+    ticks::{Ticks, Timetable},
+    workload::{Workload, is_kept, key, key_checksum, mapped, splitmix64},
+};
+
+/// Something to run, and what to ask when it has run.
+pub struct Prepared {
+    pub topology: Topology,
+    pub total: Box<dyn FnOnce() -> Checksum>,
+    /// How many records each source instance gave.
+    pub released: Box<dyn FnOnce() -> Vec<u64>>,
+    /// What this workload alone measures.
+    pub fields: Box<dyn FnOnce() -> Vec<(&'static str, String)>>,
+}
+
+/// W1 and W2, for a number of records or for a time.
+pub fn plain(args: &Args, workload: Workload) -> Prepared {
+    match (workload, args.seconds) {
+        (Workload::KeyedCount { keys, hot }, None) => {
+            keyed_count(Generator::bounded(args.records, move |i| key(i, keys, hot)), by_number(args))
+        }
+        (Workload::KeyedCount { keys, hot }, Some(seconds)) => {
+            let (source, released) = for_seconds(seconds, move |i| key(i, keys, hot));
+            keyed_count(source, released)
+        }
+        (Workload::MapFilter, None) => map_filter(Generator::bounded(args.records, splitmix64), by_number(args)),
+        (Workload::MapFilter, Some(seconds)) => {
+            let (source, released) = for_seconds(seconds, splitmix64);
+            map_filter(source, released)
+        }
+    }
+}
+
+fn keyed_count(source: impl Source<Record = u64>, released: Box<dyn FnOnce() -> Vec<u64>>) -> Prepared {
+    let topology = Topology::new("workload");
+    let sink = ChecksumSink::new(|(key, count): &(u64, u64)| key_checksum(*key, *count));
+    let total = Box::new(sink.total());
+    topology
+        .source("records", source)
+        .key_by(|key| *key)
+        .fold("count", 0u64, |count, _| *count += 1)
+        .sink("checksum", sink);
+    Prepared { topology, total, released, fields: Box::new(Vec::new) }
+}
+
+fn map_filter(source: impl Source<Record = u64>, released: Box<dyn FnOnce() -> Vec<u64>>) -> Prepared {
+    let topology = Topology::new("workload");
+    let sink = ChecksumSink::new(|m: &u64| *m);
+    let total = Box::new(sink.total());
+    topology.source("records", source).map(mapped).filter(|m| is_kept(*m)).rebalance().sink("checksum", sink);
+    Prepared { topology, total, released, fields: Box::new(Vec::new) }
+}
+
+/// W1 with one failure.
+pub fn recovery(args: &Args) -> Prepared {
+    let topology = Topology::new("workload");
+    let keys = args.keys;
+    let recovery = Arc::new(Recovery::default());
+    let sink = ChecksumSink::new(|(key, count): &(u64, u64)| key_checksum(*key, *count));
+    let total = Box::new(sink.total());
+    topology
+        .source("records", Generator::bounded(args.records, move |i| key(i, keys, None)))
+        .key_by(|key| *key)
+        .fold("count", 0u64, |count, _| *count += 1)
+        .try_map(fail_once(recovery.clone(), args.records / 4, args.parallelism))
+        .sink("checksum", Observed { sink, recovery: recovery.clone() });
+    Prepared { topology, total, released: by_number(args), fields: Box::new(move || recovery.fields()) }
+}
+
+/// W1 by a timetable, each row bearing the moment its record was due.
+pub fn latency(args: &Args) -> Prepared {
+    let topology = Topology::new("workload");
+    let keys = args.keys;
+    let (timetable, released) = (Timetable::default(), Released::default());
+    let latencies = Arc::new(Latencies::new(timetable.clone(), Duration::from_secs(args.warm)));
+    let sink = LatencySink {
+        share: |(key, count): &(u64, u64)| key_checksum(*key, *count),
+        until: if args.published { Until::Published } else { Until::Written },
+        latencies: latencies.clone(),
+        published: Arc::default(),
+    };
+    let published = sink.published.clone();
+    let source = Ticks {
+        f: move |i| key(i, keys, None),
+        rate: args.rate,
+        ticks: args.seconds.unwrap_or(30) * 1000,
+        timetable,
+        released: released.clone(),
+    };
+    topology
+        .source("records", source)
+        .key_by(|(key, _)| *key)
+        .process("count", |key, (_, tick), count: &mut ValueState<u64>, out: &mut Collector<((u64, u64), u64)>| {
+            let new = count.get().copied().unwrap_or(0) + 1;
+            count.set(new);
+            out.emit(((*key, new), tick));
+        })
+        .sink("checksum", sink);
+    Prepared {
+        topology,
+        total: Box::new(move || Checksum::of_all(published.lock().unwrap().values())),
+        released: Box::new(move || released.counts()),
+        fields: Box::new(move || latencies.fields()),
+    }
+}
+
+fn for_seconds<F>(seconds: u64, f: F) -> (ForSeconds<F>, Box<dyn FnOnce() -> Vec<u64>>)
+where
+    F: Fn(u64) -> u64,
+{
+    let released = Released::default();
+    let numbers = Generator::bounded(u64::MAX, f);
+    let source = ForSeconds { numbers, limit: Duration::from_secs(seconds), released: released.clone() };
+    (source, Box::new(move || released.counts()))
+}
+
+/// Instance *s* of *p* gives every *p*-th number from *s* on, below the number asked for.
+fn by_number(args: &Args) -> Box<dyn FnOnce() -> Vec<u64>> {
+    let (records, step) = (args.records, u64::from(args.parallelism));
+    Box::new(move || (0..step).map(|first| (records + step - 1 - first) / step).collect())
+}
