@@ -24,15 +24,8 @@ impl Cadence {
             ("disk_sync_ms_p50", ms(self.disk_sync)),
             ("completed_share", format!("{:.3}", history.completed() as f64 / allowed)),
             ("gap_ms_max", ms(self.longest_gap)),
-            ("skipped", self.skipped(history).to_string()),
+            ("skipped", history.skipped().to_string()),
             ("aborted", history.aborted().to_string()),
         ]
-    }
-
-    /// Ticks of the interval at which nothing was triggered, worked out from how many there were.
-    // The one place to change once the history counts them: `history.skipped()`.
-    fn skipped(&self, history: &CheckpointHistory) -> u64 {
-        let ticks = (self.ran.as_secs_f64() / self.interval.as_secs_f64()) as u64;
-        ticks.saturating_sub(history.completed() + history.aborted())
     }
 }

@@ -64,6 +64,7 @@ fn empty(attempt: Attempt, checkpoint: CheckpointId) -> CheckpointCommit {
             finished: false,
             draining: false,
             operators: Vec::new(),
+            in_flight: Vec::new(),
         },
         deltas: Vec::new(),
         fail_points: Default::default(),
