@@ -85,6 +85,7 @@ fn live(
             abandoned: false,
             requests: Vec::new(),
             next_checkpoint: CheckpointId(0),
+            orphans: Vec::new(),
             effects,
         };
         let _ = handle.send(actor.start());

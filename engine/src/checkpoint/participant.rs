@@ -205,6 +205,16 @@ impl<P> Participant<P> {
         effects
     }
 
+    /// A pre-commit returned after the attempt was over: what it prepared is not forgotten.
+    pub fn prepared_late(&mut self, checkpoint: CheckpointId, bytes: Vec<u8>) {
+        self.prepared.push(PreparedTransaction { checkpoint, bytes });
+    }
+
+    /// Everything that this attempt has prepared and, as far as it knows, not published. The attempt is over.
+    pub fn take_prepared(&mut self) -> Vec<PreparedTransaction> {
+        std::mem::take(&mut self.prepared)
+    }
+
     fn acknowledge_first(&mut self, took: Duration) -> Option<ParticipantEffect<P>> {
         let Unacknowledged { checkpoint, mut snapshot, .. } = self.unacknowledged.pop_front()?;
         snapshot.stats.r#async = took;

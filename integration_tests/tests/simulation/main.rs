@@ -8,6 +8,7 @@ mod end_of_input;
 mod exactly_once;
 mod holding_sink;
 mod numbers;
+mod orphans;
 mod random_topology;
 mod reproducible;
 mod stop_and_drain;
