@@ -113,8 +113,8 @@ pub trait AsyncTwoPhaseSink<T>: Send + Sync + 'static {
 /// An [`AsyncTwoPhaseSink`] as a [`TwoPhaseSink`]: each call waits for its future on the thread that was called, which is one that may block. The future is always
 /// driven to its end and never dropped half-way.
 ///
-/// In a job these threads have entered the job's tokio runtime, whose timers and sockets are enabled: `tokio::time` and `tokio::net` work, and
-/// `tokio::spawn` does; a task that it spawns dies with the job. [`open`](TwoPhaseSink::open) and what drives a sink outside of a job, as harnesses and
+/// In a job these threads have entered a tokio runtime of the job's, on which everything is enabled that the program has asked tokio for: `tokio::time` and `tokio::spawn`
+/// work, and, with its feature `net`, `tokio::net`. A task that it spawns dies with the job. [`open`](TwoPhaseSink::open) and what drives a sink outside of a job, as harnesses and
 /// simulations do, have no runtime: a future that needs one there must be given a handle to one of its own.
 #[derive(Clone, Debug)]
 pub struct Asynchronous<S>(
