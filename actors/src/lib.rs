@@ -26,12 +26,14 @@
 //! Start with [`Engine::builder`](crate::Engine::builder) and [`Topology`](prelude::Topology); sources and sinks are in [`connector`].
 //! `docs/architecture.md` in the repository says how it works.
 
+mod async_sink;
 mod block_on;
 pub mod connector;
 mod engine;
 mod job_handle;
 mod runtime;
 
+pub use async_sink::{AsyncTwoPhaseSink, Asynchronous};
 pub use engine::{Engine, EngineBuilder};
 pub use job_handle::JobHandle;
 pub use runtime::status::{JobPhase, JobStatus, StartedFrom, SubtaskStatus};
@@ -52,6 +54,7 @@ pub mod prelude {
     pub use cofferdam_storage::{Lmdb, Memory};
 
     pub use crate::{
+        async_sink::{AsyncTwoPhaseSink, Asynchronous},
         connector::*,
         engine::{Engine, EngineBuilder},
         job_handle::JobHandle,

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{
     checkpoint::{
-        snapshot::{CheckpointCommit, CheckpointMetadata},
+        snapshot::{CheckpointCommit, CheckpointMetadata, PreparedTransaction},
         store::{CheckpointStore, CommitStats, StateBackend, StoreError},
     },
     error::{Error, ErrorKind},
@@ -114,14 +114,18 @@ pub struct Opened {
 
 /// Opens an attempt from the newest checkpoint; the first one ever writes checkpoint 0, for job `job`. `open` opens every subtask, on as many threads as it
 /// likes. In a process's first attempt (`is_first`) a sink that cannot have its place is a refusal; later on it is a failure like any other.
+///
+/// `orphans` are the transactions that the attempt before has prepared and may not have published, with the `uid` of their sink: those that the
+/// checkpoint does not name are aborted.
 pub fn open_attempt(
     slot: &StoreSlot,
     plan: &Plan,
     job: JobId,
     is_first: bool,
+    orphans: Vec<(String, PreparedTransaction)>,
     open: impl FnOnce(&mut [Deployed]) -> Result<(), Error>,
 ) -> Result<Opened, Error> {
-    panic_site::catch(|| try_open_attempt(slot, plan, job, is_first, open)).unwrap_or_else(|(_, message)| {
+    panic_site::catch(|| try_open_attempt(slot, plan, job, is_first, orphans, open)).unwrap_or_else(|(_, message)| {
         let message = format!("job '{}' panicked while an attempt was opened: {message}", plan.name());
         Err(Error::new(ErrorKind::Panic, message, None))
     })
@@ -132,6 +136,7 @@ fn try_open_attempt(
     plan: &Plan,
     job: JobId,
     is_first: bool,
+    orphans: Vec<(String, PreparedTransaction)>,
     open: impl FnOnce(&mut [Deployed]) -> Result<(), Error>,
 ) -> Result<Opened, Error> {
     let place = slot.place();
@@ -148,6 +153,7 @@ fn try_open_attempt(
         None => begin_job(slot, plan, job)?,
     };
     reach(plan, Point::AttemptBegun, restored.checkpoint)?;
+    plan.abort_orphans(&restored, &orphans);
     plan.recover_sinks(&restored, attempt, &place, is_first)?;
     let (job, checkpoint) = (restored.job, restored.checkpoint);
     let (finished, draining) = (restored.finished, restored.draining);

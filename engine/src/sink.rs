@@ -39,20 +39,23 @@ pub enum Ownership {
 /// or none.
 ///
 /// # Contract
-/// | call | on | when | comes again |
-/// |---|---|---|---|
-/// | [`owner`](TwoPhaseSink::owner) | any thread | at every start, before anything is written anywhere | at every start |
-/// | [`claim`](TwoPhaseSink::claim) | any thread | at every start, after checkpoint 0; must be durable on return | at every start, with the same job |
-/// | [`recover`](TwoPhaseSink::recover) | any thread | once per attempt, before its first writer is opened and after every call of the attempt before has returned | after every crash, with the same or newer transactions |
-/// | [`open`](TwoPhaseSink::open) | any thread | once per subtask and attempt | in the next attempt |
-/// | [`SinkWriter::write`] | the data path | per record | after a restart, for records after the checkpoint restored |
-/// | [`SinkWriter::freeze`] | the data path | on each barrier | never for the same records |
-/// | [`pre_commit`](TwoPhaseSink::pre_commit) | a blocking thread | after `freeze`; what it returns must survive a crash | never |
-/// | [`commit`](TwoPhaseSink::commit) | a blocking thread | after a checkpoint that holds the transaction is durable; in the order of the barriers | any number of times, also after it succeeded: must then do nothing |
+/// In the order of an attempt's life. "The newest checkpoint" is the newest that was durable when the process died, or the attempt.
+///
+/// | call | on which thread | when | after which crash it comes again | must |
+/// |---|---|---|---|---|
+/// | [`owner`](TwoPhaseSink::owner) | one that may block | as each attempt is opened, after the newest checkpoint was read and before anything is written anywhere | after any: it begins every attempt | change nothing |
+/// | [`claim`](TwoPhaseSink::claim) | one that may block | once per attempt, when a checkpoint is durable (checkpoint 0, at the least) and before `recover` | after any, for the same job | be durable on return; do nothing if the place is this job's; fail, changing nothing, if it is another's |
+/// | [`abort`](TwoPhaseSink::abort) | one that may block | before the first `recover` of an attempt that follows another one in the same process: for each transaction that the one before prepared and the newest checkpoint does not name | after one before the new attempt was open: in the next attempt of the process. Never after the death of the process | never publish; do nothing the second time; not be relied on: an error is logged, and `recover` finds what is left |
+/// | [`recover`](TwoPhaseSink::recover) | one that may block | once per attempt: after every call of the attempt before has returned, before the first `open` | after any; with the same transactions until a newer checkpoint is durable | publish what it is given, in this order, each once whatever was published before; remove what neither a transaction nor a writer's state names |
+/// | [`open`](TwoPhaseSink::open) | one that may block, several at a time | once per attempt and subtask, after `recover` of every sink | after any, in the next attempt | give each subtask a writer of its own |
+/// | [`SinkWriter::write`] | the subtask's, on the data path | per record | after any: for the records behind the newest checkpoint, to a new writer | be quick |
+/// | [`SinkWriter::freeze`] | the subtask's, on the data path | at each barrier, behind the last record of its checkpoint | never for the same writer and checkpoint | be quick; hand over each record once; with `last` hold nothing back |
+/// | [`pre_commit`](TwoPhaseSink::pre_commit) | one that may block; one call at a time for each subtask, beside its `write`s | after each `freeze`, in the order of the barriers, before the subtask acknowledges | never: what was frozen died, and its records are replayed unless the newest checkpoint names the transaction | make durable all that `commit` needs in another process; publish nothing |
+/// | [`commit`](TwoPhaseSink::commit) | one that may block; one call at a time for each subtask, beside its `pre_commit`s | after a checkpoint that names the transaction is durable; in the order of the barriers; never in an attempt after the one that prepared it | after one behind that checkpoint, by way of `recover`, as long as the newest checkpoint names the transaction. Without a crash: any number of times, also after it succeeded | publish all of it or nothing, durably; do nothing if it is published |
 ///
 /// An error from `open`, `write`, `freeze` or `pre_commit` ends the attempt: the records will be replayed. A transaction whose checkpoint is aborted is
-/// not lost: a later checkpoint carries it. A transaction that no checkpoint ever carried is told to nobody: `recover` must
-/// remove what it finds that neither a transaction nor a writer's state names.
+/// not lost and not given to `abort`: a later checkpoint carries it. What a *process* had prepared when it died, and no checkpoint names, is told to nobody: hence
+/// the last duty of `recover`. If state is deleted (a job is cancelled), `claim` and `recover` come once more, and no `open`.
 pub trait TwoPhaseSink<T>: Send + Sync + 'static {
     /// Takes the records of one subtask.
     type Writer: SinkWriter<T, Frozen = Self::Frozen, State = Self::WriterState>;
@@ -93,6 +96,14 @@ pub trait TwoPhaseSink<T>: Send + Sync + 'static {
 
     /// Makes a transaction visible, durably.
     fn commit(&self, transaction: &Self::Transaction) -> Result<(), BoxError>;
+
+    /// Gives up a transaction that was prepared by the attempt before and that no checkpoint will ever name: neither `commit` nor
+    /// `recover` is given it. Does nothing unless overridden, since [`recover`](TwoPhaseSink::recover) removes what nobody names; what it can do is to give
+    /// back at once what lies prepared elsewhere. An error is logged and ends nothing.
+    fn abort(&self, transaction: &Self::Transaction) -> Result<(), BoxError> {
+        let _ = transaction;
+        Ok(())
+    }
 }
 
 /// Takes one subtask's records; see [`TwoPhaseSink`] for the contract.

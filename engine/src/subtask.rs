@@ -25,7 +25,7 @@ use crate::{
         coordinator::{EdgeLayout, SubtaskReport},
         gate::{Aligned, GateEvent, InputGate, Recorded},
         participant::{Boundary, Participant, ParticipantEffect},
-        snapshot::{InFlightBatch, SnapshotStats, SubtaskId, SubtaskSnapshot},
+        snapshot::{InFlightBatch, PreparedTransaction, SnapshotStats, SubtaskId, SubtaskSnapshot},
     },
     element::{CheckpointBarrier, StreamElement},
     error::{BoxError, Error, Location},
@@ -353,6 +353,20 @@ impl Subtask {
             Ok(Err(error)) => Err(self.failed(error)),
             Err(panic) => Err(self.panicked(panic)),
         }
+    }
+
+    /// A call has returned after the subtask failed or was stopped: what it prepared is not forgotten.
+    pub fn returned_late(&mut self, completion: Completion) {
+        if let Completion::PreCommitted { checkpoint, result: Ok(Some(transaction)), .. } = completion {
+            self.participant.prepared_late(checkpoint, transaction);
+        }
+    }
+
+    /// What the attempt, which is over, has prepared and may not have published, with the `uid` of the sink: for the
+    /// [next one](crate::opening::open_attempt) to abort, as far as the checkpoint that it restores does not name it.
+    pub fn take_prepared(&mut self) -> Vec<(String, PreparedTransaction)> {
+        let Some(uid) = self.chain.tail().two_phase_sink().map(str::to_string) else { return Vec::new() };
+        self.participant.take_prepared().into_iter().map(|transaction| (uid.clone(), transaction)).collect()
     }
 
     fn try_step(

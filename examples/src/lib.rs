@@ -4,17 +4,21 @@
 //! |---|---|
 //! | [`flights`] | departures, and the topology that adds up their delays |
 //! | [`words`] | words, and the topology that counts them |
+//! | [`orders`] | orders, and the topology that adds them up in a database |
 //! | [`options`] | the command line |
 //! | [`inputs`] | remembers what a job reads |
 //! | [`run`] | starts a job, shows progress while it runs and a table at its end |
+//! | [`sqlite_sink`] | a two-phase sink on SQLite |
 //! | [`paced`], [`several`] | sources made of other sources: slowed down, and one after the other |
 
 pub mod flights;
 pub mod inputs;
 pub mod options;
+pub mod orders;
 pub mod paced;
 pub mod run;
 pub mod several;
+pub mod sqlite_sink;
 pub mod words;
 
 /// Compiles the README's program.

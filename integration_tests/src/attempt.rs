@@ -247,6 +247,8 @@ impl Process {
             self.step(id, world, |part, world| {
                 part.step(SubtaskInput::Completion(completion), &world.clock, world.setup.slice_records)
             });
+        } else {
+            part.subtask.returned_late(completion);
         }
         self.if_subtask_stopped(id);
     }
@@ -278,7 +280,7 @@ impl Process {
         if running.coordinator_state == State::Stopping && may_go {
             running.coordinator_state = State::Stopped;
             let next = Some(running.coordinator.next_checkpoint());
-            self.post.send(Party::Coordinator, Party::Supervisor, running.attempt, Message::Stopped(next));
+            self.post.send(Party::Coordinator, Party::Supervisor, running.attempt, Message::Stopped(next, Vec::new()));
         }
     }
 
@@ -289,7 +291,8 @@ impl Process {
             && (part.calls == 0 || mutation::is(Mutation::RestoreBeforeCallsReturned))
         {
             part.state = State::Stopped;
-            self.post.send(Party::Subtask(id), Party::Supervisor, running.attempt, Message::Stopped(None));
+            let prepared = part.subtask.take_prepared();
+            self.post.send(Party::Subtask(id), Party::Supervisor, running.attempt, Message::Stopped(None, prepared));
         }
     }
 }

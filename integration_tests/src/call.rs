@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use cofferdam_engine::{
     Attempt, CheckpointId, Clock as _, Commit, Error, JobId, ProcessingTime,
-    checkpoint::{coordinator::JobEnd, snapshot::CheckpointCommit, store::CommitStats},
+    checkpoint::{
+        coordinator::JobEnd,
+        snapshot::{CheckpointCommit, PreparedTransaction},
+        store::CommitStats,
+    },
     opening::{Opened, StoreSlot, open_attempt},
     operator::PreCommit,
     subtask::Completion,
@@ -29,7 +33,7 @@ pub(crate) enum Work {
     PreCommit(CheckpointId, PreCommit),
     Publish(CheckpointId, Commit),
     Commit(Box<CheckpointCommit>),
-    Open { is_first: bool },
+    Open { is_first: bool, orphans: Vec<(String, PreparedTransaction)> },
     Delete,
 }
 
@@ -78,10 +82,10 @@ impl Work {
                 Returned::Completion(Completion::Published { checkpoint, result: call() })
             }
             Self::Commit(commit) => Returned::Committed(commit.metadata.checkpoint, store.commit(&commit)),
-            Self::Open { is_first } => {
+            Self::Open { is_first, orphans } => {
                 let open =
                     |subtasks: &mut [Deployed]| subtasks.iter_mut().try_for_each(|one| one.subtask.open(&one.context));
-                Returned::Opened(Box::new(open_attempt(store, plan, job, is_first, open)))
+                Returned::Opened(Box::new(open_attempt(store, plan, job, is_first, orphans, open)))
             }
             Self::Delete => Returned::Deleted(store.delete(plan).map(|()| JobEnd::Cancelled)),
         }

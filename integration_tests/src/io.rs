@@ -1,11 +1,12 @@
 //! What a topology under test reads from and writes to.
 
-use std::{any::Any, fmt::Debug, marker::PhantomData, sync::Arc};
+use std::{any::Any, fmt::Debug, marker::PhantomData, path::PathBuf, sync::Arc};
 
 use cofferdam::connector::{CollectSink, Collected, Collection};
 use cofferdam_engine::{BoxError, Record, Sink, SubtaskIndex};
 use parking_lot::Mutex;
 use serde::Serialize;
+use tempfile::TempDir;
 
 /// A row that was published.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +25,7 @@ pub struct Io {
     outputs: Mutex<Outputs>,
     /// Of each source, the most records.
     limit: Option<usize>,
+    directory: Mutex<Option<TempDir>>,
 }
 
 #[derive(Default)]
@@ -109,6 +111,22 @@ impl<T: Serialize + Debug + Send + 'static> AnyOutput for Observed<T> {
     }
 }
 
+/// Rows that are somewhere else until somebody asks.
+struct Elsewhere<T> {
+    read: Box<dyn Fn() -> Vec<T> + Send + Sync>,
+}
+
+impl<T: Serialize + Debug + 'static> AnyOutput for Elsewhere<T> {
+    fn rows(&self) -> Vec<Row> {
+        let no_key: KeyOf<T> = Arc::new(|_| None);
+        (self.read)().iter().map(|row| described(row, &no_key)).collect()
+    }
+
+    fn as_any(&self) -> &(dyn Any + Send + Sync) {
+        self
+    }
+}
+
 impl Io {
     pub(crate) fn new(limit: Option<usize>) -> Self {
         Self { limit, ..Self::default() }
@@ -156,6 +174,23 @@ impl Io {
     pub fn output<T: Serialize + Debug + Send + Sync + 'static>(&self) -> Output<T> {
         let output = self.next(|| Observed { output: Output::<T> { rows: Arc::default() }, record: PhantomData });
         output.as_any().downcast_ref::<Observed<T>>().map_or_else(other_order, |output| output.output.clone())
+    }
+
+    /// An output of a sink of one's own that publishes elsewhere: `read` gives, when the run is over, the rows that everybody can see there. Compared as a bag.
+    pub fn output_elsewhere<T: Serialize + Debug + 'static>(&self, read: impl Fn() -> Vec<T> + Send + Sync + 'static) {
+        self.next(|| Elsewhere { read: Box::new(read) });
+    }
+
+    /// A directory of the run's, for a sink of one's own that publishes to files: the same for each process of the run, and gone with it.
+    pub fn directory(&self) -> PathBuf {
+        let mut directory = self.directory.lock();
+        match directory.as_ref() {
+            Some(directory) => directory.path().to_owned(),
+            None => match tempfile::tempdir() {
+                Ok(new) => directory.insert(new).path().to_owned(),
+                Err(error) => panic!("no temporary directory for a run's output: {error}"),
+            },
+        }
     }
 
     /// The output asked for next: that of the processes before, or a new one.

@@ -9,7 +9,7 @@ use cofferdam_engine::{
     Attempt, CheckpointId, Error,
     checkpoint::{
         coordinator::{JobEnd, SubtaskReport},
-        snapshot::SubtaskId,
+        snapshot::{PreparedTransaction, SubtaskId},
     },
     subtask::Control,
 };
@@ -52,8 +52,9 @@ pub(crate) enum Message {
     Report(SubtaskReport),
     Failed(Error),
     Done(JobEnd),
-    /// A part of an attempt is gone, and so is every call that it made; the coordinator's tells the next unused number.
-    Stopped(Option<CheckpointId>),
+    /// A part of an attempt is gone, and so is every call that it made. The coordinator's tells the next unused number, and a subtask's what it has prepared and
+    /// may not have published.
+    Stopped(Option<CheckpointId>, Vec<(String, PreparedTransaction)>),
 }
 
 impl Message {
@@ -76,7 +77,7 @@ impl Message {
             Self::Report(SubtaskReport::Finished) => ("finished", None),
             Self::Failed(_) => ("failed", None),
             Self::Done(_) => ("done", None),
-            Self::Stopped(_) => ("stopped", None),
+            Self::Stopped(..) => ("stopped", None),
         }
     }
 }

@@ -13,7 +13,7 @@ use cofferdam_engine::{
     CheckpointId, Clock as _, Error, JobId, ProcessingTime,
     checkpoint::{
         coordinator::{CoordinatorInput, JobEnd},
-        snapshot::SubtaskId,
+        snapshot::{PreparedTransaction, SubtaskId},
     },
     opening::StoreSlot,
     supervisor::{Supervisor, SupervisorEffect},
@@ -45,6 +45,8 @@ pub(crate) struct Process {
     pub(crate) is_deleting: bool,
     pub(crate) requests: Vec<Request>,
     pub(crate) next_checkpoint: CheckpointId,
+    /// What the last attempt that ran has prepared and may not have published, with the `uid` of the sink.
+    pub(crate) orphans: Vec<(String, PreparedTransaction)>,
     pub(crate) post: Post,
     pub(crate) calls: Vec<Call>,
     /// Parties that stand still, and until when.
@@ -91,6 +93,7 @@ impl Process {
             is_deleting: false,
             requests: Vec::new(),
             next_checkpoint: CheckpointId(0),
+            orphans: Vec::new(),
             post: Post::default(),
             calls: Vec::new(),
             stalled: BTreeMap::new(),

@@ -35,7 +35,8 @@ impl Process {
             match effect {
                 SupervisorEffect::StartAttempt => {
                     self.is_opening = true;
-                    self.call(Work::Open { is_first: self.supervisor.restarts() == 0 }, world);
+                    let orphans = self.orphans.clone();
+                    self.call(Work::Open { is_first: self.supervisor.restarts() == 0, orphans }, world);
                 }
                 SupervisorEffect::StopAttempt => self.stop_attempt(world),
                 SupervisorEffect::WaitUntil(time) => self.wait_until = Some(time),
@@ -65,6 +66,7 @@ impl Process {
     }
 
     fn run(&mut self, opened: Opened, world: &mut World) {
+        self.orphans.clear();
         world.note(Event::AttemptStarted(opened.attempt, opened.restored));
         world.progress = world.step;
         assert_eq!(Some(opened.restored), world.backend.newest(), "a run goes on from the newest checkpoint");
@@ -179,9 +181,10 @@ impl Process {
                 let effects = self.supervisor.done(end);
                 self.supervise(effects, world);
             }
-            Message::Stopped(next) => {
+            Message::Stopped(next, prepared) => {
                 running.left -= 1;
                 let left = running.left;
+                self.orphans.extend(prepared);
                 self.next_checkpoint = self.next_checkpoint.max(next.unwrap_or_default());
                 if left == 0 {
                     self.attempt_stopped(world);

@@ -177,6 +177,7 @@ impl CoordinatorActor {
             self.supervisor.do_send(PartStopped {
                 attempt: self.attempt,
                 next_checkpoint: Some(self.coordinator.next_checkpoint()),
+                prepared: Vec::new(),
             });
             ctx.stop();
         }

@@ -86,6 +86,7 @@ fn live(
             abandoned: false,
             requests: Vec::new(),
             next_checkpoint: CheckpointId(0),
+            orphans: Vec::new(),
             effects,
         };
         let _ = handle.send(actor.start());

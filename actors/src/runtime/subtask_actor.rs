@@ -323,8 +323,10 @@ impl SubtaskActor {
         let returned = tokio::task::spawn_blocking(call).into_actor(self).map(|joined, actor, ctx| {
             actor.calls -= 1;
             let result = joined.unwrap_or_else(|error| Err(lost_call(error).into()));
-            if actor.state == State::Running {
-                actor.step(SubtaskInput::Completion(completion(result)), ctx);
+            let completion = completion(result);
+            match actor.state {
+                State::Running => actor.step(SubtaskInput::Completion(completion), ctx),
+                State::Failed | State::Stopping => actor.parts.subtask.returned_late(completion),
             }
             actor.if_stopped(ctx);
         });
@@ -333,7 +335,9 @@ impl SubtaskActor {
 
     fn if_stopped(&mut self, ctx: &mut actix::Context<Self>) {
         if self.state == State::Stopping && self.calls == 0 {
-            self.parts.supervisor.do_send(PartStopped { attempt: self.parts.attempt, next_checkpoint: None });
+            let prepared = self.parts.subtask.take_prepared();
+            let attempt = self.parts.attempt;
+            self.parts.supervisor.do_send(PartStopped { attempt, next_checkpoint: None, prepared });
             ctx.stop();
         }
     }

@@ -7,7 +7,7 @@ use cofferdam_engine::{
     Attempt, ChannelIndex, CheckpointId, Clock, Error, ErrorKind, JobId,
     checkpoint::{
         coordinator::{Coordinator, JobEnd},
-        snapshot::SubtaskId,
+        snapshot::{PreparedTransaction, SubtaskId},
     },
     opening::{Opened, StoreSlot, open_attempt},
     panic_message,
@@ -55,6 +55,8 @@ pub(crate) struct SupervisorActor {
     pub(crate) requests: Vec<HostRequest>,
     /// The number that the next attempt's first checkpoint gets, at least: numbers are not used twice.
     pub(crate) next_checkpoint: CheckpointId,
+    /// What the last attempt that ran has prepared and may not have published, with the `uid` of the sink.
+    pub(crate) orphans: Vec<(String, PreparedTransaction)>,
     pub(crate) effects: Vec<SupervisorEffect>,
 }
 
@@ -90,6 +92,8 @@ pub(crate) struct PartStopped {
     pub(crate) attempt: Attempt,
     /// From the coordinator: the next unused number.
     pub(crate) next_checkpoint: Option<CheckpointId>,
+    /// From a subtask: what it has prepared and may not have published.
+    pub(crate) prepared: Vec<(String, PreparedTransaction)>,
 }
 
 /// The host wants the job gone.
@@ -121,8 +125,10 @@ impl SupervisorActor {
         self.is_opening = true;
         let (store, plan, job) = (self.store.clone(), self.plan.clone(), self.new_job);
         let is_first = self.supervisor.restarts() == 0;
-        let call =
-            tokio::task::spawn_blocking(move || open_attempt(&store, &plan.lock(), job, is_first, open_subtasks));
+        let orphans = self.orphans.clone();
+        let call = tokio::task::spawn_blocking(move || {
+            open_attempt(&store, &plan.lock(), job, is_first, orphans, open_subtasks)
+        });
         ctx.spawn(call.into_actor(self).map(|joined, actor, ctx| {
             actor.is_opening = false;
             match joined.unwrap_or_else(|error| Err(lost_opening(error))) {
@@ -137,6 +143,7 @@ impl SupervisorActor {
     }
 
     fn run(&mut self, opened: Opened, ctx: &mut actix::Context<Self>) {
+        self.orphans.clear();
         let started_from = started_from(&opened);
         self.board.started_from(started_from);
         let description = describe(opened.attempt, started_from);
@@ -368,6 +375,7 @@ impl Handler<PartStopped> for SupervisorActor {
         let Some(running) = self.running.as_mut().filter(|running| running.attempt == message.attempt) else { return };
         running.left -= 1;
         let left = running.left;
+        self.orphans.extend(message.prepared);
         if let Some(next) = message.next_checkpoint {
             self.next_checkpoint = self.next_checkpoint.max(next);
         }

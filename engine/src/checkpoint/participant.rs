@@ -298,6 +298,16 @@ impl<P> Participant<P> {
         (self.failures < TRIES).then(|| ParticipantEffect::Publish(checkpoint, self.prepared_up_to(checkpoint), pause))
     }
 
+    /// A pre-commit returned after the attempt was over: what it prepared is not forgotten.
+    pub fn prepared_late(&mut self, checkpoint: CheckpointId, bytes: Vec<u8>) {
+        self.prepared.push(PreparedTransaction { checkpoint, bytes });
+    }
+
+    /// Everything that this attempt has prepared and, as far as it knows, not published. The attempt is over.
+    pub fn take_prepared(&mut self) -> Vec<PreparedTransaction> {
+        std::mem::take(&mut self.prepared)
+    }
+
     fn acknowledge(&self, checkpoint: CheckpointId, mut snapshot: SubtaskSnapshot) -> ParticipantEffect<P> {
         let sink = snapshot.operators.iter_mut().find(|(uid, _)| self.sink.as_ref() == Some(uid));
         if let Some((_, operator)) = sink {

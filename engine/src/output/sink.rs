@@ -135,6 +135,7 @@ pub(crate) trait SinkRecovery: Send + Sync {
     fn owner(&self) -> Result<Ownership, BoxError>;
     fn place(&self) -> String;
     fn claim(&self, context: &SinkContext) -> Result<(), BoxError>;
+    fn abort(&self, transaction: &[u8]) -> Result<(), BoxError>;
     /// An error that is an [`Error`] is a refusal.
     fn recover(&self, context: &SinkContext, snapshots: &[OperatorSnapshot]) -> Result<(), BoxError>;
 }
@@ -156,6 +157,10 @@ impl<T: 'static, S: TwoPhaseSink<T>> SinkRecovery for Recovery<T, S> {
 
     fn claim(&self, context: &SinkContext) -> Result<(), BoxError> {
         self.sink.claim(context)
+    }
+
+    fn abort(&self, transaction: &[u8]) -> Result<(), BoxError> {
+        self.sink.abort(&decode(transaction)?)
     }
 
     fn recover(&self, context: &SinkContext, snapshots: &[OperatorSnapshot]) -> Result<(), BoxError> {

@@ -11,7 +11,7 @@ use crate::{
         coordinator::{EdgeLayout, JobLayout, OperatorLayout},
         snapshot::{
             CheckpointCommit, CheckpointMetadata, InFlightRecord, OperatorKind, OperatorRecord, OperatorSnapshot,
-            SubtaskId,
+            PreparedTransaction, SubtaskId,
         },
         store::StateReader,
     },
@@ -356,6 +356,31 @@ impl Plan {
             return Err(Error::refused(format!("job '{}', sink '{uid}': {mismatch}", self.name)));
         }
         Ok(())
+    }
+
+    /// Aborts those of `orphans`, which a dead attempt has prepared, that the checkpoint restored does not name. What fails is logged: recovery clears it
+    /// away. May block.
+    pub fn abort_orphans(&self, restored: &CheckpointMetadata, orphans: &[(String, PreparedTransaction)]) {
+        let named = |uid: &String, transaction: &PreparedTransaction| {
+            let mut operators = restored.operators.iter().filter(|operator| operator.uid == *uid);
+            operators.any(|operator| operator.subtasks.iter().any(|one| one.transactions.contains(transaction)))
+        };
+        for (uid, sink) in self.sinks() {
+            let of_sink = orphans.iter().filter(|(orphan, transaction)| *orphan == uid && !named(orphan, transaction));
+            for (_, transaction) in of_sink {
+                let aborted = panic_site::catch(|| sink.abort(&transaction.bytes));
+                let error = match aborted {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(error)) => error,
+                    Err((_, message)) => format!("it panicked: {message}").into(),
+                };
+                let (job, checkpoint) = (&self.name, transaction.checkpoint);
+                log::warn!(
+                    "job '{job}', sink '{uid}': a transaction prepared for checkpoint {checkpoint}, which never completed, could not be aborted, and is \
+                     left for recovery to clear away: {error}"
+                );
+            }
+        }
     }
 
     /// Claims every two-phase sink's place, publishes what the checkpoint has prepared, and clears away what dead attempts left. To be called

@@ -32,6 +32,8 @@ pub enum SinkClause {
     CommitAgain,
     /// The transaction of an aborted checkpoint is published with a later one.
     Carried,
+    /// What was given to `abort`, once or twice, never becomes visible, whatever `recover` does after it; what was not given to it does.
+    Abort,
 }
 
 impl fmt::Display for SinkClause {
@@ -51,6 +53,9 @@ impl fmt::Display for SinkClause {
             Self::PreCommit => "what `pre_commit` returns survives a crash",
             Self::Commit => "`commit` makes the transaction visible, all of it",
             Self::CommitAgain => "`commit` of what is committed does nothing",
+            Self::Abort => {
+                "what was given to `abort`, once or twice, never becomes visible, whatever `recover` does after it; what was not given to it does"
+            }
             Self::Carried => "the transaction of an aborted checkpoint is published with a later one",
         })
     }

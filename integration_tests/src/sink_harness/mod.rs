@@ -44,6 +44,7 @@ const HELD_BACK: u32 = 8;
 /// | `commit` | [`Commit`](SinkClause::Commit) | all of a checkpoint is visible |
 /// | `commit` comes again | [`CommitAgain`](SinkClause::CommitAgain) | twice at once, and again after later commits |
 /// | a checkpoint is aborted | [`Carried`](SinkClause::Carried) | its transaction is committed with the next one's, or recovered with it |
+/// | `abort` | [`Abort`](SinkClause::Abort) | comes once and twice, before one `recover` and before two, beside a transaction that is not aborted |
 ///
 /// Not checked: which thread makes the calls, that `freeze` is quick, that what is durable survives a loss of power, and that an error ends
 /// the attempt, which is the engine's part. A crash here drops the sink and its writers; what they do when dropped would not happen in a
@@ -107,6 +108,7 @@ where
                 .into_iter()
                 .try_for_each(|(before, after)| self.check_writer_state(checkpoints, before, after))?;
         }
+        self.check_abort()?;
         for death in DEATHS {
             self.check_recover_again(death)?;
             RESCALINGS.into_iter().try_for_each(|(before, after)| self.check_leftovers(death, before, after))?;
@@ -335,6 +337,36 @@ where
         run.restart(death, 1)?;
         run.restart(death, 1)?;
         run.expect(clause, "after `recover` with newer transactions, twice", 0..8)
+    }
+
+    /// An attempt dies with a transaction that the stored checkpoint names, committed or not, and one that nothing names.
+    fn check_abort(&self) -> Checked<()> {
+        let clause = SinkClause::Abort;
+        for (is_committed, aborts, recoveries) in [(false, 1, 1), (true, 1, 2), (false, 2, 2), (true, 2, 1)] {
+            let mut run = Run::started(self, 2)?;
+            run.write(0..4)?;
+            run.barrier(true)?;
+            run.complete();
+            if is_committed {
+                run.commit(SinkClause::Commit)?;
+            }
+            run.write(4..8)?;
+            run.barrier(true)?;
+            run.end_attempt();
+            for _ in 0..aborts {
+                run.abort_orphans()?;
+            }
+            let committed = if is_committed { 0..4 } else { 0..0 };
+            run.expect(clause, "after `abort` of what checkpoint 2 prepared", committed)?;
+            for _ in 0..recoveries {
+                run.restart(Death::Attempt, 2)?;
+                run.expect(clause, "after `abort` of what checkpoint 2 prepared, and `recover`", 0..4)?;
+            }
+            run.write(4..10)?;
+            run.checkpoint(true)?;
+            run.expect(clause, "after `abort`, `recover` and checkpoint 2 of the next attempt", 0..10)?;
+        }
+        Ok(())
     }
 
     /// Some checkpoints, and records behind them that are lost with the process, and written again.

@@ -147,6 +147,24 @@ where
         Ok(())
     }
 
+    /// The attempt is over, and what it has prepared not forgotten.
+    pub(super) fn end_attempt(&mut self) {
+        self.writers.clear();
+        self.frozen.clear();
+    }
+
+    /// Gives up what the attempt has prepared and the durable checkpoint does not name.
+    pub(super) fn abort_orphans(&mut self) -> Checked<()> {
+        for bytes in self.prepared.clone() {
+            if !self.stored.transactions.contains(&bytes) {
+                let transaction = self.ok(SinkClause::PreCommit, "decoding a transaction", decode(&bytes))?;
+                let aborted = self.sink().abort(&transaction);
+                self.ok(SinkClause::Abort, "abort", aborted)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The process dies.
     pub(super) fn crash(&mut self) {
         self.die(Death::Process);

@@ -68,6 +68,12 @@ enum Fault {
     StateOfOne,
     /// The state is what is held back, and the next checkpoint's.
     StateTooMuch,
+    /// Publishes what it is to give up.
+    AbortPublishes,
+    /// Gives up everything that is prepared.
+    AbortTakesAll,
+    /// Fails when there is nothing left to give up.
+    AbortOnce,
 }
 
 /// Where a job, an attempt and a subtask put what they prepare for a checkpoint.
@@ -200,6 +206,18 @@ impl TwoPhaseSink<u64> for Shelf {
         Ok(Some((name, rows)))
     }
 
+    fn abort(&self, transaction: &(Name, Vec<u64>)) -> Result<(), BoxError> {
+        match self.fault {
+            Fault::AbortPublishes => self.commit(transaction),
+            Fault::AbortTakesAll => {
+                self.disk().pending.clear();
+                Ok(())
+            }
+            Fault::AbortOnce => self.take(&transaction.0).map(drop).ok_or_else(|| "there is no such file".into()),
+            _ => Ok(drop(self.take(&transaction.0))),
+        }
+    }
+
     fn commit(&self, (name, _): &(Name, Vec<u64>)) -> Result<(), BoxError> {
         if self.fault == Fault::CommitDoesNothing {
             return Ok(());
@@ -305,6 +323,9 @@ fn each_broken_clause_of_a_sink_is_named() {
         (Fault::StateIgnored, SinkClause::WriterState),
         (Fault::StateOfOne, SinkClause::WriterState),
         (Fault::StateTooMuch, SinkClause::WriterState),
+        (Fault::AbortPublishes, SinkClause::Abort),
+        (Fault::AbortTakesAll, SinkClause::Abort),
+        (Fault::AbortOnce, SinkClause::Abort),
     ];
     let mut wrong = Vec::new();
     for (fault, clause) in faults {

@@ -25,16 +25,18 @@ pub enum Program {
     FlightDelays,
     WordCount,
     ArmedFlightDelays,
+    OrdersToSqlite,
 }
 
 impl Program {
-    const ALL: [Self; 3] = [Self::FlightDelays, Self::WordCount, Self::ArmedFlightDelays];
+    const ALL: [Self; 4] = [Self::FlightDelays, Self::WordCount, Self::ArmedFlightDelays, Self::OrdersToSqlite];
 
     fn name(self) -> &'static str {
         match self {
             Self::FlightDelays => "flight_delays",
             Self::WordCount => "word_count",
             Self::ArmedFlightDelays => "armed_flight_delays",
+            Self::OrdersToSqlite => "orders_to_sqlite",
         }
     }
 
@@ -132,6 +134,13 @@ impl Place {
         Self { temp, input }
     }
 
+    /// With an input that nobody has written.
+    pub fn empty() -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let input = temp.path().join("input");
+        Self { temp, input }
+    }
+
     pub fn state(&self) -> PathBuf {
         self.temp.path().join("state")
     }
@@ -146,6 +155,7 @@ impl Place {
         match program {
             Program::WordCount => command.arg(&self.input),
             Program::FlightDelays | Program::ArmedFlightDelays => command.arg("--input").arg(&self.input),
+            Program::OrdersToSqlite => &mut command,
         };
         command.args(arguments).env("RUST_LOG", "warn,cofferdam::runtime::coordinator_actor=debug");
         command.env_remove("RUST_LOG_STYLE").env_remove(SCHEDULE_VARIABLE).stdin(Stdio::null());

@@ -9,6 +9,7 @@ mod exactly_once;
 mod holding_sink;
 mod loops;
 mod numbers;
+mod orphans;
 mod random_topology;
 mod reproducible;
 mod stop_and_drain;
