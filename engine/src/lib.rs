@@ -8,6 +8,7 @@
 
 mod chain;
 pub mod checkpoint;
+mod duration;
 mod element;
 mod error;
 pub mod fail_point;

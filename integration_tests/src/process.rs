@@ -73,7 +73,7 @@ enum Choice {
 impl Process {
     pub(crate) fn new(plan: Plan, world: &mut World) -> Self {
         world.note(Event::ProcessStarted);
-        let (supervisor, effects) = Supervisor::new(world.setup.restart.clone(), world.clock.now());
+        let (supervisor, effects) = Supervisor::new(plan.settings().restart.clone(), world.clock.now());
         let random = &mut world.random;
         let new_job = JobId(u128::from(random.u64(..)));
         let mut weight = || 1 << random.u32(0..5);
