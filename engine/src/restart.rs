@@ -8,6 +8,9 @@ use crate::{duration, id::ProcessingTime, topology::fault::TopologyFault};
 
 /// What to do when an attempt has failed. Names and defaults are Flink's.
 ///
+/// What no restart can help is not tried again, whatever the strategy: state that must not be continued from, and an error that is marked as
+/// [`NotRetryable`](crate::NotRetryable).
+///
 /// ```
 /// # use std::time::Duration;
 /// # use cofferdam_engine::RestartStrategy;

@@ -42,7 +42,7 @@ pub(crate) struct Process {
     pub(crate) is_opening: bool,
     /// The attempt is to be stopped as soon as it is open.
     pub(crate) is_stopping: bool,
-    pub(crate) is_deleting: bool,
+    pub(crate) is_settling: bool,
     pub(crate) requests: Vec<Request>,
     pub(crate) next_checkpoint: CheckpointId,
     pub(crate) post: Post,
@@ -88,7 +88,7 @@ impl Process {
             running: None,
             is_opening: false,
             is_stopping: false,
-            is_deleting: false,
+            is_settling: false,
             requests: Vec::new(),
             next_checkpoint: CheckpointId(0),
             post: Post::default(),

@@ -26,19 +26,20 @@ use crate::{
 impl Process {
     pub(crate) fn supervise(&mut self, effects: Vec<SupervisorEffect>, world: &mut World) {
         self.effects.extend(effects);
-        while !self.is_deleting
+        while !self.is_settling
             && let Some(effect) = self.effects.pop_front()
         {
             match effect {
                 SupervisorEffect::StartAttempt => {
                     self.is_opening = true;
-                    self.call(Work::Open { is_first: self.supervisor.restarts() == 0 }, world);
+                    let (is_first, failed) = (self.supervisor.restarts() == 0, self.supervisor.failed_records());
+                    self.call(Work::Open { is_first, failed }, world);
                 }
                 SupervisorEffect::StopAttempt => self.stop_attempt(world),
                 SupervisorEffect::WaitUntil(time) => self.wait_until = Some(time),
-                SupervisorEffect::DeleteState => {
-                    self.is_deleting = true;
-                    self.call(Work::Delete, world);
+                SupervisorEffect::SettleState => {
+                    self.is_settling = true;
+                    self.call(Work::Settle, world);
                 }
                 SupervisorEffect::End(result) => {
                     self.store.close();
@@ -67,6 +68,7 @@ impl Process {
         assert_eq!(Some(opened.restored), world.backend.newest(), "a run goes on from the newest checkpoint");
         assert!(world.attempts.iter().all(|(attempt, _)| *attempt < opened.attempt), "attempts are never used twice");
         world.attempts.push((opened.attempt, opened.restored));
+        self.supervisor.opened(opened.restored);
         if opened.finished {
             let effects = self.supervisor.done(JobEnd::Finished);
             return self.supervise(effects, world);
@@ -154,8 +156,8 @@ impl Process {
         self.supervise(effects, world);
     }
 
-    pub(crate) fn deleted(&mut self, result: Result<JobEnd, Error>, world: &mut World) {
-        self.is_deleting = false;
+    pub(crate) fn settled(&mut self, result: Result<JobEnd, Error>, world: &mut World) {
+        self.is_settling = false;
         if let Err(error) = result {
             self.effects.clear();
             self.effects.push_back(SupervisorEffect::End(Err(error)));

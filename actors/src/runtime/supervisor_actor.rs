@@ -111,7 +111,7 @@ impl SupervisorActor {
                         actor.carry_out(effects, ctx);
                     }));
                 }
-                SupervisorEffect::DeleteState => return self.delete_state(ctx),
+                SupervisorEffect::SettleState => return self.settle_state(ctx),
                 SupervisorEffect::End(result) => self.end(result),
             }
         }
@@ -121,8 +121,10 @@ impl SupervisorActor {
         self.is_opening = true;
         let (store, plan, job) = (self.store.clone(), self.plan.clone(), self.new_job);
         let is_first = self.supervisor.restarts() == 0;
-        let call =
-            tokio::task::spawn_blocking(move || open_attempt(&store, &plan.lock(), job, is_first, open_subtasks));
+        let failed = self.supervisor.failed_records();
+        let call = tokio::task::spawn_blocking(move || {
+            open_attempt(&store, &plan.lock(), job, is_first, |subtasks| open_subtasks(subtasks, &failed))
+        });
         ctx.spawn(call.into_actor(self).map(|joined, actor, ctx| {
             actor.is_opening = false;
             match joined.unwrap_or_else(|error| Err(lost_opening(error))) {
@@ -139,6 +141,8 @@ impl SupervisorActor {
     fn run(&mut self, opened: Opened, ctx: &mut actix::Context<Self>) {
         let started_from = started_from(&opened);
         self.board.started_from(started_from);
+        self.board.opened(opened.attempt, opened.restored);
+        self.supervisor.opened(opened.restored);
         let description = describe(opened.attempt, started_from);
         log::info!("job '{}' ({}): {description}", self.plan.lock().name(), opened.job);
         if opened.finished {
@@ -164,7 +168,7 @@ impl SupervisorActor {
         let mut subtasks = BTreeMap::new();
         for (one, inputs, outputs) in connect(opened.subtasks) {
             let id = one.subtask.id();
-            let meter = Arc::new(SubtaskMeter::new(id, one.subtask.name(), one.is_source));
+            let meter = Arc::new(SubtaskMeter::new(id, one.subtask.name(), one.is_source, one.outputs.is_empty()));
             meters.push(meter.clone());
             let parts = SubtaskParts {
                 subtask: one.subtask,
@@ -208,6 +212,8 @@ impl SupervisorActor {
     fn fail(&mut self, error: Error, ctx: &mut actix::Context<Self>) {
         if self.supervisor.is_running() {
             log::error!("the attempt failed: {error}");
+            let attempt = self.running.as_ref().map(|running| running.attempt);
+            self.board.failed(attempt, error.clone(), &self.clock);
         }
         let effects = self.supervisor.failed(error);
         self.carry_out(effects, ctx);
@@ -234,9 +240,9 @@ impl SupervisorActor {
             // Nothing runs that could take a last checkpoint, and another try may be no better.
             effects = self.supervisor.stop_while_waiting();
         }
-        if let Some(cause) = self.supervisor.waiting_for() {
-            log::warn!("the job will be restarted from its last completed checkpoint");
-            self.board.restarting(cause.clone());
+        if let (Some(cause), Some(delay)) = (self.supervisor.waiting_for(), self.supervisor.delay()) {
+            log::warn!("the job will be restarted from its last completed checkpoint in {delay:?}");
+            self.board.restarting(cause.clone(), delay);
             self.answer_start(Ok(()));
         }
         if std::mem::take(&mut self.abandoned) {
@@ -245,9 +251,9 @@ impl SupervisorActor {
         self.carry_out(effects, ctx);
     }
 
-    fn delete_state(&mut self, ctx: &mut actix::Context<Self>) {
+    fn settle_state(&mut self, ctx: &mut actix::Context<Self>) {
         let (store, plan) = (self.store.clone(), self.plan.clone());
-        let call = tokio::task::spawn_blocking(move || store.delete(&plan.lock()));
+        let call = tokio::task::spawn_blocking(move || store.settle(&plan.lock()));
         ctx.spawn(call.into_actor(self).map(|joined, actor, ctx| {
             if let Err(error) = joined.unwrap_or_else(|error| Err(lost_opening(error))) {
                 actor.effects.retain(|effect| !matches!(effect, SupervisorEffect::End(_)));

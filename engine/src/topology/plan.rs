@@ -340,6 +340,7 @@ impl Plan {
                 max_parallelism: self.settings.max_parallelism,
                 restored: restored.clone(),
                 reader: reader.clone(),
+                failed_records: Arc::default(),
                 fail_points: self.settings.fail_points.clone(),
                 state_place: place.clone(),
             };
