@@ -14,7 +14,8 @@ use cofferdam::prelude::*;
 const POISON: u64 = 13;
 
 fn engine() -> EngineBuilder {
-    let strategy = RestartStrategy::FixedDelay { attempts: u32::MAX, delay: Duration::from_millis(1) };
+    // More than any test needs.
+    let strategy = RestartStrategy::FixedDelay { attempts: 50, delay: Duration::from_millis(1) };
     Engine::builder().parallelism(1).checkpoints(CheckpointConfig::every(Duration::from_millis(5))).restart(strategy)
 }
 
