@@ -133,10 +133,11 @@ impl EngineBuilder {
             max_parallelism: self.max_parallelism,
             batch_size: self.batch_size,
             checkpoints: self.checkpoints,
+            restart,
             is_durable: self.backend.is_durable(),
         };
         let plan = Plan::new(topology, settings)?;
-        start(JobStart { plan, backend: self.backend, restart, workers: self.workers.unwrap_or(cores) }).await
+        start(JobStart { plan, backend: self.backend, workers: self.workers.unwrap_or(cores) }).await
     }
 
     /// [`start`](Self::start), for threads outside of any runtime.

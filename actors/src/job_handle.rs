@@ -12,6 +12,7 @@ use crate::{
     block_on::block_on,
     runtime::{
         coordinator_actor::HostRequest,
+        failures::Failure,
         status::{Board, JobStatus},
         supervisor_actor::{Cancel, SupervisorActor},
     },
@@ -55,7 +56,7 @@ impl JobHandle {
     }
 
     /// Waits until the job is over, its threads have ended and its state directory is given up. An error is the first cause of the failure that no restart
-    /// followed.
+    /// followed, and says how many restarts there had been; [`failures`](Self::failures) tells of the others.
     pub async fn wait(&self) -> Result<JobEnd, Error> {
         let mut end = self.board.subscribe();
         let gone = || Error::new(ErrorKind::Cancelled, "the job's thread is gone", None);
@@ -82,8 +83,11 @@ impl JobHandle {
         self.wait().await
     }
 
-    /// Stops at once and deletes the checkpoints. What completed checkpoints hold is published, what came after them is not. The output stays, and stays
-    /// this job's: a new job needs another place for its own.
+    /// Stops at once and deletes the checkpoints, unless [`CheckpointConfig::retain_on_cancellation`] keeps them: then the next start goes on from the newest. What
+    /// completed checkpoints hold is published, what came after them is not. The output stays, and stays this job's: a new job needs another place for its
+    /// own.
+    ///
+    /// [`CheckpointConfig::retain_on_cancellation`]: cofferdam_engine::checkpoint::config::CheckpointConfig::retain_on_cancellation
     pub async fn cancel(&self) -> Result<JobEnd, Error> {
         self.supervisor.do_send(Cancel);
         self.wait().await
@@ -107,6 +111,11 @@ impl JobHandle {
     /// The job at this moment.
     pub fn status(&self) -> JobStatus {
         self.board.status()
+    }
+
+    /// The last 1,000 failures of this process, oldest first: those that a restart followed, and the one that ended the job.
+    pub fn failures(&self) -> Vec<Failure> {
+        self.board.failures()
     }
 
     /// The last 10,000 checkpoints of this process, completed and aborted, oldest first.

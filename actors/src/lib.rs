@@ -36,13 +36,17 @@ mod runtime;
 pub use async_sink::{AsyncTwoPhaseSink, Asynchronous};
 pub use engine::{Engine, EngineBuilder};
 pub use job_handle::JobHandle;
-pub use runtime::status::{JobPhase, JobStatus, StartedFrom, SubtaskStatus};
+pub use runtime::{
+    failures::Failure,
+    status::{JobPhase, JobStatus, StartedFrom, SubtaskStatus},
+};
 
 /// What most programs need.
 pub mod prelude {
     pub use cofferdam_engine::{
-        Attempt, BoxError, CheckpointId, Collector, Error, ErrorKind, Key, Ownership, ProcessingTime, Read, Record,
-        RestartStrategy, Sink, SinkContext, SinkWriter, Source, SplitReader, SubtaskIndex, TwoPhaseSink, ValueState,
+        Attempt, BoxError, CheckpointId, Collector, Diverted, Error, ErrorKind, Key, Location, NotRetryable, Ownership,
+        ProcessingTime, Read, Record, RestartStrategy, Sink, SinkContext, SinkWriter, Source, SplitReader,
+        SubtaskIndex, TwoPhaseSink, ValueState,
         checkpoint::{
             config::{CheckpointConfig, CheckpointMode, Retention},
             coordinator::JobEnd,
@@ -58,6 +62,9 @@ pub mod prelude {
         connector::*,
         engine::{Engine, EngineBuilder},
         job_handle::JobHandle,
-        runtime::status::{JobPhase, JobStatus, StartedFrom},
+        runtime::{
+            failures::Failure,
+            status::{JobPhase, JobStatus, StartedFrom},
+        },
     };
 }

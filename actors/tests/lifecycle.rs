@@ -202,7 +202,10 @@ fn restarts_of_a_job_that_always_fails_end_with_the_first_cause() {
     let strategy = RestartStrategy::FixedDelay { attempts: 2, delay: Duration::from_millis(1) };
     let job = Engine::builder().parallelism(1).restart(strategy).start_blocking(topology).unwrap();
     let error = job.wait_blocking().unwrap_err();
-    assert_eq!(error.to_string(), "job 'doomed', operator 'counter', subtask 0 failed: three is too many");
+    assert_eq!(
+        error.to_string(),
+        "given up after 2 restarts: job 'doomed', operator 'counter', subtask 0 failed: three is too many"
+    );
     assert_eq!(job.status().restarts, 2);
 }
 

@@ -53,11 +53,17 @@ fn settings_that_make_no_sense_are_faults_too() {
     let topology = Topology::new("settings");
     topology.source("a", numbers()).sink("out", CollectSink::new().0);
     let checkpoints = CheckpointConfig::every(Duration::ZERO).timeout(Duration::ZERO);
-    let text =
-        faults(Engine::builder().checkpoints(checkpoints).batch_size(0).max_parallelism(0).parallelism(1), topology);
-    for part in
-        ["interval is 0", "timeout is 0", "batch size is 0: it must be from 1 to 1048576", "max_parallelism is 0"]
-    {
+    let restart = RestartStrategy::FailureRate { max_failures: 0, interval: Duration::ZERO, delay: Duration::ZERO };
+    let engine = Engine::builder().checkpoints(checkpoints).restart(restart);
+    let text = faults(engine.batch_size(0).max_parallelism(0).parallelism(1), topology);
+    for part in [
+        "checkpoint interval is 0",
+        "timeout is 0",
+        "batch size is 0: it must be from 1 to 1048576",
+        "max_parallelism is 0",
+        "max_failures is 0",
+        "interval of the failure rate is 0",
+    ] {
         assert!(text.contains(part), "{part} in:\n{text}");
     }
 }

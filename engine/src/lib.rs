@@ -8,9 +8,11 @@
 
 mod chain;
 pub mod checkpoint;
+mod duration;
 mod element;
 mod error;
 pub mod fail_point;
+pub mod failed_records;
 mod id;
 mod key;
 mod key_group;
@@ -30,11 +32,11 @@ pub mod supervisor;
 pub mod topology;
 
 pub use element::{CheckpointBarrier, InFlight, StreamElement, has_line, overtake, overtakes_at};
-pub use error::{BoxError, Error, ErrorKind, Location};
+pub use error::{BoxError, Error, ErrorKind, Location, NotRetryable};
 pub use id::{Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime, SubtaskIndex};
 pub use key::Key;
 pub use key_group::{KeyGroup, KeyGroupRange};
-pub use operator::process::Collector;
+pub use operator::{divert::Diverted, process::Collector};
 pub use output::Commit;
 pub use panic_site::message as panic_message;
 pub use record::{Batch, Record};

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{
     checkpoint::{
+        config::Retention,
         snapshot::{CheckpointCommit, CheckpointMetadata, PreparedTransaction},
         store::{CheckpointStore, CommitStats, StateBackend, StoreError},
     },
@@ -81,12 +82,16 @@ impl StoreSlot {
         *self.store.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Publishes what completed checkpoints still owe, and deletes every checkpoint.
-    pub fn delete(&self, plan: &Plan) -> Result<(), Error> {
+    /// Settles the affairs of a job that was cancelled: publishes what completed checkpoints still owe, and deletes every checkpoint unless the configuration
+    /// retains them.
+    pub fn settle(&self, plan: &Plan) -> Result<(), Error> {
         let newest = self.with(|store| store.newest())?;
         if let Some(checkpoint) = newest {
             let attempt = self.with(|store| store.begin_attempt())?;
             plan.recover_sinks(&checkpoint, attempt, &self.place(), false)?;
+        }
+        if plan.settings().checkpoints.retention == Retention::RetainOnCancellation {
+            return Ok(());
         }
         let store = self.store.lock().unwrap_or_else(PoisonError::into_inner).take();
         let store = store.map_or_else(|| self.backend.open(), Ok)?;

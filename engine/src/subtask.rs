@@ -32,7 +32,7 @@ use crate::{
     fail_point::{FailPoints, Passage, Point},
     id::{ChannelIndex, CheckpointId, ProcessingTime},
     mutation::{self, Mutation},
-    operator::{OpenContext, PreCommit, SnapshotBuilder, SourceStatus, StepError, StepPanic},
+    operator::{OpenContext, PreCommit, RecordError, SnapshotBuilder, SourceStatus, StepError, StepPanic},
     output::Commit,
     panic_site,
     slice::{Slice, Stop},
@@ -692,6 +692,10 @@ impl Subtask {
     }
 
     fn failed(&self, error: BoxError) -> Error {
+        let error = match error.downcast::<RecordError>() {
+            Ok(failed) => return self.failed(failed.cause).with_record(failed.record),
+            Err(error) => error,
+        };
         let error = match error.downcast::<StepPanic>() {
             Ok(panic) => return Error::panic(&self.location(Some(panic.step)), &panic.message),
             Err(error) => error,

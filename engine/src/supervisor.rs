@@ -11,25 +11,29 @@
 //! - The next attempt starts only after the one before has *stopped*: every subtask is gone, and every asynchronous part, store and
 //!   sink call of it has returned.
 //! - The cause that the caller sees is the first failure of the last attempt; what fails while an attempt is being stopped is a symptom.
+//! - What no restart can help ends the job, whatever the strategy.
+
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     checkpoint::coordinator::JobEnd,
-    error::{Error, ErrorKind},
-    id::ProcessingTime,
+    error::Error,
+    failed_records::{FailedRecords, FailureCounter},
+    id::{CheckpointId, ProcessingTime},
     restart::{RestartStrategy, Restarts},
 };
 
 /// What the supervisor wants done.
 #[derive(Debug)]
 pub enum SupervisorEffect {
-    /// Open the newest checkpoint and run the job from there.
+    /// Open the newest checkpoint, with what [`Supervisor::failed_records`] says, and run the job from there; tell [`Supervisor::opened`].
     StartAttempt,
     /// Stop every subtask; report with [`Supervisor::stopped`].
     StopAttempt,
     /// Call [`Supervisor::tick`] then.
     WaitUntil(ProcessingTime),
-    /// Delete the job's checkpoints.
-    DeleteState,
+    /// The job was cancelled: [`StoreSlot::settle`](crate::opening::StoreSlot::settle).
+    SettleState,
     /// The job is over.
     End(Result<JobEnd, Error>),
 }
@@ -38,7 +42,7 @@ pub enum SupervisorEffect {
 enum State {
     Running,
     Stopping(Next),
-    Waiting { until: ProcessingTime, cause: Error },
+    Waiting { until: ProcessingTime, delay: Duration, cause: Error },
     Ended,
 }
 
@@ -53,13 +57,26 @@ enum Next {
 #[derive(Debug)]
 pub struct Supervisor {
     restarts: Restarts,
+    failures: FailureCounter,
     state: State,
 }
 
 impl Supervisor {
     /// A supervisor, and its first wish.
     pub fn new(strategy: RestartStrategy, now: ProcessingTime) -> (Self, Vec<SupervisorEffect>) {
-        (Self { restarts: Restarts::new(strategy, now), state: State::Running }, vec![SupervisorEffect::StartAttempt])
+        let supervisor =
+            Self { restarts: Restarts::new(strategy, now), failures: FailureCounter::default(), state: State::Running };
+        (supervisor, vec![SupervisorEffect::StartAttempt])
+    }
+
+    /// What the next attempt must know of records that failed: for its [`OpenContext`](crate::operator::OpenContext).
+    pub fn failed_records(&self) -> Arc<FailedRecords> {
+        self.failures.failed()
+    }
+
+    /// The attempt under way goes on from this checkpoint.
+    pub fn opened(&mut self, restored: CheckpointId) {
+        self.failures.opened(restored);
     }
 
     /// How often the job was restarted.
@@ -80,13 +97,21 @@ impl Supervisor {
         }
     }
 
+    /// The strategy's delay before the restart that is being waited for.
+    pub fn delay(&self) -> Option<Duration> {
+        match &self.state {
+            State::Waiting { delay, .. } => Some(*delay),
+            _ => None,
+        }
+    }
+
     /// Something of the attempt has failed.
     pub fn failed(&mut self, error: Error) -> Vec<SupervisorEffect> {
         if !self.is_running() {
             return Vec::new();
         }
-        // What was refused once would be refused again.
-        let next = if error.kind() == ErrorKind::Refused { Next::End(Err(error)) } else { Next::Restart(error) };
+        self.failures.attempt_failed(error.record());
+        let next = if error.is_retryable() { Next::Restart(error) } else { Next::End(Err(error)) };
         self.state = State::Stopping(next);
         vec![SupervisorEffect::StopAttempt]
     }
@@ -135,10 +160,13 @@ impl Supervisor {
         match next.clone() {
             Next::End(result) => self.end(result),
             Next::Restart(cause) => match self.restarts.after_failure(now, random) {
-                None => self.end(Err(cause)),
+                None => {
+                    let restarts = self.restarts();
+                    self.end(Err(if restarts == 0 { cause } else { cause.after_restarts(restarts) }))
+                }
                 Some(delay) => {
                     let until = now.after(delay);
-                    self.state = State::Waiting { until, cause };
+                    self.state = State::Waiting { until, delay, cause };
                     vec![SupervisorEffect::WaitUntil(until)]
                 }
             },
@@ -162,7 +190,7 @@ impl Supervisor {
         self.state = State::Ended;
         let mut effects = Vec::new();
         if matches!(result, Ok(JobEnd::Cancelled)) {
-            effects.push(SupervisorEffect::DeleteState);
+            effects.push(SupervisorEffect::SettleState);
         }
         effects.push(SupervisorEffect::End(result));
         effects

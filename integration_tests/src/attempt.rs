@@ -232,7 +232,7 @@ impl Process {
             (Party::Subtask(id), Returned::Completion(completion)) => self.completed(id, attempt, completion, world),
             (_, Returned::Committed(checkpoint, result)) => self.committed(attempt, checkpoint, result, world),
             (_, Returned::Opened(opened)) => self.opened(*opened, world),
-            (_, Returned::Deleted(result)) => self.deleted(result, world),
+            (_, Returned::Settled(result)) => self.settled(result, world),
             (_, Returned::Completion(_)) => {}
         }
     }

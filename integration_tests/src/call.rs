@@ -1,6 +1,6 @@
 //! Calls that may block: each takes effect at one moment and returns at another.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use cofferdam_engine::{
     Attempt, CheckpointId, Clock as _, Commit, Error, JobId, ProcessingTime,
@@ -9,6 +9,7 @@ use cofferdam_engine::{
         snapshot::{CheckpointCommit, PreparedTransaction},
         store::CommitStats,
     },
+    failed_records::FailedRecords,
     opening::{Opened, StoreSlot, open_attempt},
     operator::PreCommit,
     subtask::Completion,
@@ -33,15 +34,15 @@ pub(crate) enum Work {
     PreCommit(CheckpointId, PreCommit),
     Publish(CheckpointId, Commit),
     Commit(Box<CheckpointCommit>),
-    Open { is_first: bool, orphans: Vec<(String, PreparedTransaction)> },
-    Delete,
+    Open { is_first: bool, orphans: Vec<(String, PreparedTransaction)>, failed: Arc<FailedRecords> },
+    Settle,
 }
 
 pub(crate) enum Returned {
     Completion(Completion),
     Committed(CheckpointId, Result<CommitStats, Error>),
     Opened(Box<Result<Opened, Error>>),
-    Deleted(Result<JobEnd, Error>),
+    Settled(Result<JobEnd, Error>),
 }
 
 impl Call {
@@ -64,7 +65,7 @@ impl Stage {
             Self::Waiting(Work::Publish(..)) => "publication",
             Self::Waiting(Work::Commit(_)) | Self::Ran(Returned::Committed(..)) => "commit",
             Self::Waiting(Work::Open { .. }) | Self::Ran(Returned::Opened(_)) => "opening",
-            Self::Waiting(Work::Delete) | Self::Ran(Returned::Deleted(_)) => "deletion",
+            Self::Waiting(Work::Settle) | Self::Ran(Returned::Settled(_)) => "settlement",
             Self::Ran(Returned::Completion(Completion::PreCommitted { .. })) => "pre-commit",
             Self::Ran(Returned::Completion(Completion::Published { .. })) => "publication",
         }
@@ -82,12 +83,16 @@ impl Work {
                 Returned::Completion(Completion::Published { checkpoint, result: call() })
             }
             Self::Commit(commit) => Returned::Committed(commit.metadata.checkpoint, store.commit(&commit)),
-            Self::Open { is_first, orphans } => {
-                let open =
-                    |subtasks: &mut [Deployed]| subtasks.iter_mut().try_for_each(|one| one.subtask.open(&one.context));
+            Self::Open { is_first, orphans, failed } => {
+                let open = |subtasks: &mut [Deployed]| {
+                    subtasks.iter_mut().try_for_each(|one| {
+                        one.context.failed_records = failed.clone();
+                        one.subtask.open(&one.context)
+                    })
+                };
                 Returned::Opened(Box::new(open_attempt(store, plan, job, is_first, orphans, open)))
             }
-            Self::Delete => Returned::Deleted(store.delete(plan).map(|()| JobEnd::Cancelled)),
+            Self::Settle => Returned::Settled(store.settle(plan).map(|()| JobEnd::Cancelled)),
         }
     }
 }

@@ -42,7 +42,7 @@ pub(crate) struct Process {
     pub(crate) is_opening: bool,
     /// The attempt is to be stopped as soon as it is open.
     pub(crate) is_stopping: bool,
-    pub(crate) is_deleting: bool,
+    pub(crate) is_settling: bool,
     pub(crate) requests: Vec<Request>,
     pub(crate) next_checkpoint: CheckpointId,
     /// What the last attempt that ran has prepared and may not have published, with the `uid` of the sink.
@@ -75,7 +75,7 @@ enum Choice {
 impl Process {
     pub(crate) fn new(plan: Plan, world: &mut World) -> Self {
         world.note(Event::ProcessStarted);
-        let (supervisor, effects) = Supervisor::new(world.setup.restart.clone(), world.clock.now());
+        let (supervisor, effects) = Supervisor::new(plan.settings().restart.clone(), world.clock.now());
         let random = &mut world.random;
         let new_job = JobId(u128::from(random.u64(..)));
         let mut weight = || 1 << random.u32(0..5);
@@ -90,7 +90,7 @@ impl Process {
             running: None,
             is_opening: false,
             is_stopping: false,
-            is_deleting: false,
+            is_settling: false,
             requests: Vec::new(),
             next_checkpoint: CheckpointId(0),
             orphans: Vec::new(),

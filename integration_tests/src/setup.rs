@@ -13,8 +13,6 @@ use cofferdam_engine::{
 pub struct Setup {
     /// The job's.
     pub settings: Settings,
-    /// What follows a failure.
-    pub restart: RestartStrategy,
     /// Elements per input channel.
     pub channel_capacity: usize,
     /// Records of a subtask's turn, at most.
@@ -55,9 +53,9 @@ impl Setup {
                 max_parallelism: 8,
                 batch_size: random.usize(1..5),
                 checkpoints,
+                restart: RestartStrategy::FixedDelay { attempts: u32::MAX, delay: Duration::from_millis(1) },
                 is_durable: true,
             },
-            restart: RestartStrategy::FixedDelay { attempts: u32::MAX, delay: Duration::from_millis(1) },
             channel_capacity: random.usize(1..5),
             slice_records: random.u64(1..12),
             step_time,

@@ -29,20 +29,20 @@ use crate::{
 impl Process {
     pub(crate) fn supervise(&mut self, effects: Vec<SupervisorEffect>, world: &mut World) {
         self.effects.extend(effects);
-        while !self.is_deleting
+        while !self.is_settling
             && let Some(effect) = self.effects.pop_front()
         {
             match effect {
                 SupervisorEffect::StartAttempt => {
                     self.is_opening = true;
-                    let orphans = self.orphans.clone();
-                    self.call(Work::Open { is_first: self.supervisor.restarts() == 0, orphans }, world);
+                    let (is_first, failed) = (self.supervisor.restarts() == 0, self.supervisor.failed_records());
+                    self.call(Work::Open { is_first, orphans: self.orphans.clone(), failed }, world);
                 }
                 SupervisorEffect::StopAttempt => self.stop_attempt(world),
                 SupervisorEffect::WaitUntil(time) => self.wait_until = Some(time),
-                SupervisorEffect::DeleteState => {
-                    self.is_deleting = true;
-                    self.call(Work::Delete, world);
+                SupervisorEffect::SettleState => {
+                    self.is_settling = true;
+                    self.call(Work::Settle, world);
                 }
                 SupervisorEffect::End(result) => {
                     self.store.close();
@@ -74,6 +74,7 @@ impl Process {
         world.attempts.push((opened.attempt, opened.restored));
         let in_flight = world.backend.metadata().map_or_else(Vec::new, |restored| restored.in_flight);
         world.restored_in_flight += in_flight.iter().map(|channel| channel.batches.len()).sum::<usize>();
+        self.supervisor.opened(opened.restored);
         if opened.finished {
             let effects = self.supervisor.done(JobEnd::Finished);
             return self.supervise(effects, world);
@@ -164,8 +165,8 @@ impl Process {
         self.supervise(effects, world);
     }
 
-    pub(crate) fn deleted(&mut self, result: Result<JobEnd, Error>, world: &mut World) {
-        self.is_deleting = false;
+    pub(crate) fn settled(&mut self, result: Result<JobEnd, Error>, world: &mut World) {
+        self.is_settling = false;
         if let Err(error) = result {
             self.effects.clear();
             self.effects.push_back(SupervisorEffect::End(Err(error)));

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::SystemTime};
 
 use actix::{Actor, Addr, Arbiter, System};
 use cofferdam_engine::{
-    CheckpointId, Error, ErrorKind, JobId, RestartStrategy,
+    CheckpointId, Error, ErrorKind, JobId,
     checkpoint::{coordinator::JobEnd, stats::CheckpointHistory, store::StateBackend},
     opening::StoreSlot,
     supervisor::Supervisor,
@@ -23,7 +23,6 @@ use cofferdam_engine::Clock as _;
 pub(crate) struct JobStart {
     pub(crate) plan: Plan,
     pub(crate) backend: Arc<dyn StateBackend>,
-    pub(crate) restart: RestartStrategy,
     pub(crate) workers: NonZeroUsize,
 }
 
@@ -61,7 +60,7 @@ fn live(
         let (ended_sender, ended) = oneshot::channel();
         let clock = Arc::new(MonotonicClock::new());
         *board.history.lock() = CheckpointHistory::new(SystemTime::now());
-        let (supervisor, effects) = Supervisor::new(job.restart, clock.now());
+        let (supervisor, effects) = Supervisor::new(job.plan.settings().restart.clone(), clock.now());
         let store = StoreSlot::new(job.backend);
         if !store.is_durable() {
             log::info!("job '{}': checkpoints are kept in memory: they survive an operator's failure, not the end of the process", job.plan.name());

@@ -22,6 +22,7 @@
 
 mod clock;
 pub(crate) mod coordinator_actor;
+pub(crate) mod failures;
 pub(crate) mod host;
 pub(crate) mod mailbox;
 mod opening;

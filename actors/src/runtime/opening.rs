@@ -1,9 +1,12 @@
 //! Opens subtasks, as many at a time as there are cores.
 
-use cofferdam_engine::{Error, ErrorKind, topology::plan::Deployed};
+use std::sync::Arc;
 
-/// May block: to be run on a blocking thread.
-pub(crate) fn open_subtasks(deployed: &mut [Deployed]) -> Result<(), Error> {
+use cofferdam_engine::{Error, ErrorKind, failed_records::FailedRecords, topology::plan::Deployed};
+
+/// Opens subtasks, which are told what records have failed. May block: to be run on a blocking thread.
+pub(crate) fn open_subtasks(deployed: &mut [Deployed], failed: &Arc<FailedRecords>) -> Result<(), Error> {
+    deployed.iter_mut().for_each(|one| one.context.failed_records = failed.clone());
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     for together in deployed.chunks_mut(cores) {
         std::thread::scope(|scope| {

@@ -5,11 +5,11 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use cofferdam_engine::{
-    Attempt, CheckpointId, Error,
+    Attempt, CheckpointId, Clock, Error, ProcessingTime,
     checkpoint::{
         coordinator::JobEnd,
         snapshot::SubtaskId,
@@ -19,6 +19,11 @@ use cofferdam_engine::{
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
+
+use crate::runtime::{
+    clock::MonotonicClock,
+    failures::{Failure, FailureHistory},
+};
 
 /// What a job began from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +61,10 @@ pub struct JobStatus {
     pub attempt: Attempt,
     /// How often it was restarted since it was started in this process.
     pub restarts: u32,
+    /// How many attempts have failed in this process.
+    pub failures: u64,
+    /// The last of them.
+    pub last_failure: Option<Failure>,
     /// Each chain's subtasks.
     pub subtasks: Vec<SubtaskStatus>,
     /// Records that sources have read in this attempt.
@@ -92,26 +101,32 @@ pub(crate) struct SubtaskMeter {
     pub(crate) id: SubtaskId,
     pub(crate) chain: String,
     pub(crate) is_source: bool,
+    /// Whether its chain ends in a sink.
+    is_sink: bool,
     records_in: AtomicU64,
     records_out: AtomicU64,
     failed_publications: AtomicU64,
+    /// Of a sink: when the first record went out, to a turn, in nanoseconds; 0 before that.
+    first_out: AtomicU64,
 }
 
 impl SubtaskMeter {
-    pub(crate) fn new(id: SubtaskId, chain: String, is_source: bool) -> Self {
-        Self {
-            id,
-            chain,
-            is_source,
-            records_in: AtomicU64::new(0),
-            records_out: AtomicU64::new(0),
-            failed_publications: AtomicU64::new(0),
+    pub(crate) fn new(id: SubtaskId, chain: String, is_source: bool, is_sink: bool) -> Self {
+        let [records_in, records_out, failed_publications, first_out] = [const { AtomicU64::new(0) }; 4];
+        Self { id, chain, is_source, is_sink, records_in, records_out, failed_publications, first_out }
+    }
+
+    /// To be called after a turn.
+    pub(crate) fn add(&self, counts: RecordCounts, clock: &MonotonicClock) {
+        self.records_in.fetch_add(counts.records_in, Ordering::Relaxed);
+        self.records_out.fetch_add(counts.records_out, Ordering::Relaxed);
+        if self.is_sink && counts.records_out > 0 && self.first_out.load(Ordering::Relaxed) == 0 {
+            self.first_out.store(clock.now().0.max(1), Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn add(&self, counts: RecordCounts) {
-        self.records_in.fetch_add(counts.records_in, Ordering::Relaxed);
-        self.records_out.fetch_add(counts.records_out, Ordering::Relaxed);
+    fn first_out(&self) -> Option<ProcessingTime> {
+        Some(self.first_out.load(Ordering::Relaxed)).filter(|time| *time > 0).map(ProcessingTime)
     }
 
     pub(crate) fn publication_failed(&self) {
@@ -143,6 +158,16 @@ struct Inner {
     attempt: Attempt,
     restarts: u32,
     meters: Vec<Arc<SubtaskMeter>>,
+    failures: FailureHistory,
+}
+
+impl Inner {
+    /// Notes what the meters know of the recovery from the last failure.
+    fn look_for_recovery(&mut self) {
+        if let Some(first_out) = self.meters.iter().filter_map(|meter| meter.first_out()).min() {
+            self.failures.recovered(self.attempt, first_out);
+        }
+    }
 }
 
 impl Board {
@@ -153,6 +178,7 @@ impl Board {
             attempt: Attempt(0),
             restarts: 0,
             meters: Vec::new(),
+            failures: FailureHistory::default(),
         };
         Self {
             inner: Mutex::new(inner),
@@ -173,8 +199,27 @@ impl Board {
         inner.meters = meters;
     }
 
-    pub(crate) fn restarting(&self, cause: Error) {
-        self.inner.lock().phase = JobPhase::Restarting(cause);
+    /// An attempt failed, now; one without a number was still being opened.
+    pub(crate) fn failed(&self, attempt: Option<Attempt>, cause: Error, clock: &MonotonicClock) {
+        let mut inner = self.inner.lock();
+        inner.look_for_recovery();
+        inner.failures.failed((SystemTime::now(), clock.now()), attempt, cause);
+    }
+
+    pub(crate) fn restarting(&self, cause: Error, delay: Duration) {
+        let mut inner = self.inner.lock();
+        inner.phase = JobPhase::Restarting(cause);
+        inner.failures.restarting(delay);
+    }
+
+    pub(crate) fn opened(&self, attempt: Attempt, restored: CheckpointId) {
+        self.inner.lock().failures.opened(attempt, restored);
+    }
+
+    pub(crate) fn failures(&self) -> Vec<Failure> {
+        let mut inner = self.inner.lock();
+        inner.look_for_recovery();
+        inner.failures.all()
     }
 
     pub(crate) fn ended(&self, result: Result<JobEnd, Error>) {
@@ -187,7 +232,8 @@ impl Board {
     }
 
     pub(crate) fn status(&self) -> JobStatus {
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
+        inner.look_for_recovery();
         let history = self.history.lock();
         let subtasks: Vec<_> = inner.meters.iter().map(|meter| meter.status()).collect();
         JobStatus {
@@ -195,6 +241,8 @@ impl Board {
             started_from: inner.started_from,
             attempt: inner.attempt,
             restarts: inner.restarts,
+            failures: inner.failures.count(),
+            last_failure: inner.failures.last(),
             records_read: subtasks.iter().filter(|subtask| subtask.is_source).map(|subtask| subtask.records_in).sum(),
             subtasks,
             checkpoints_completed: history.completed(),

@@ -137,7 +137,7 @@ impl SubtaskActor {
             }
         }
         self.parts.subtask.set_clock_stride(stride);
-        self.parts.meter.add(self.parts.subtask.take_record_counts());
+        self.parts.meter.add(self.parts.subtask.take_record_counts(), &self.parts.clock);
         Ok(())
     }
 

@@ -115,7 +115,7 @@ impl SupervisorActor {
                         actor.carry_out(effects, ctx);
                     }));
                 }
-                SupervisorEffect::DeleteState => return self.delete_state(ctx),
+                SupervisorEffect::SettleState => return self.settle_state(ctx),
                 SupervisorEffect::End(result) => self.end(result),
             }
         }
@@ -125,9 +125,10 @@ impl SupervisorActor {
         self.is_opening = true;
         let (store, plan, job) = (self.store.clone(), self.plan.clone(), self.new_job);
         let is_first = self.supervisor.restarts() == 0;
-        let orphans = self.orphans.clone();
+        let (orphans, failed) = (self.orphans.clone(), self.supervisor.failed_records());
         let call = tokio::task::spawn_blocking(move || {
-            open_attempt(&store, &plan.lock(), job, is_first, orphans, open_subtasks)
+            let open = |subtasks: &mut [Deployed]| open_subtasks(subtasks, &failed);
+            open_attempt(&store, &plan.lock(), job, is_first, orphans, open)
         });
         ctx.spawn(call.into_actor(self).map(|joined, actor, ctx| {
             actor.is_opening = false;
@@ -146,6 +147,8 @@ impl SupervisorActor {
         self.orphans.clear();
         let started_from = started_from(&opened);
         self.board.started_from(started_from);
+        self.board.opened(opened.attempt, opened.restored);
+        self.supervisor.opened(opened.restored);
         let description = describe(opened.attempt, started_from);
         log::info!("job '{}' ({}): {description}", self.plan.lock().name(), opened.job);
         if opened.finished {
@@ -172,7 +175,7 @@ impl SupervisorActor {
         let is_unaligned = self.plan.lock().settings().checkpoints.unaligned;
         for (one, inputs, outputs) in connect(opened.subtasks) {
             let id = one.subtask.id();
-            let meter = Arc::new(SubtaskMeter::new(id, one.subtask.name(), one.is_source));
+            let meter = Arc::new(SubtaskMeter::new(id, one.subtask.name(), one.is_source, one.outputs.is_empty()));
             meters.push(meter.clone());
             let parts = SubtaskParts {
                 subtask: one.subtask,
@@ -217,6 +220,8 @@ impl SupervisorActor {
     fn fail(&mut self, error: Error, ctx: &mut actix::Context<Self>) {
         if self.supervisor.is_running() {
             log::error!("the attempt failed: {error}");
+            let attempt = self.running.as_ref().map(|running| running.attempt);
+            self.board.failed(attempt, error.clone(), &self.clock);
         }
         let effects = self.supervisor.failed(error);
         self.carry_out(effects, ctx);
@@ -243,9 +248,9 @@ impl SupervisorActor {
             // Nothing runs that could take a last checkpoint, and another try may be no better.
             effects = self.supervisor.stop_while_waiting();
         }
-        if let Some(cause) = self.supervisor.waiting_for() {
-            log::warn!("the job will be restarted from its last completed checkpoint");
-            self.board.restarting(cause.clone());
+        if let (Some(cause), Some(delay)) = (self.supervisor.waiting_for(), self.supervisor.delay()) {
+            log::warn!("the job will be restarted from its last completed checkpoint in {delay:?}");
+            self.board.restarting(cause.clone(), delay);
             self.answer_start(Ok(()));
         }
         if std::mem::take(&mut self.abandoned) {
@@ -254,9 +259,9 @@ impl SupervisorActor {
         self.carry_out(effects, ctx);
     }
 
-    fn delete_state(&mut self, ctx: &mut actix::Context<Self>) {
+    fn settle_state(&mut self, ctx: &mut actix::Context<Self>) {
         let (store, plan) = (self.store.clone(), self.plan.clone());
-        let call = tokio::task::spawn_blocking(move || store.delete(&plan.lock()));
+        let call = tokio::task::spawn_blocking(move || store.settle(&plan.lock()));
         ctx.spawn(call.into_actor(self).map(|joined, actor, ctx| {
             if let Err(error) = joined.unwrap_or_else(|error| Err(lost_opening(error))) {
                 actor.effects.retain(|effect| !matches!(effect, SupervisorEffect::End(_)));

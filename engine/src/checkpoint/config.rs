@@ -5,6 +5,7 @@ use std::{num::NonZeroU32, path::Path, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    duration,
     error::{Error, ErrorKind},
     topology::fault::TopologyFault,
 };
@@ -209,45 +210,6 @@ impl CheckpointConfig {
         ];
         let broken = rules.into_iter().filter(|(is_broken, _)| *is_broken);
         broken.map(|(_, message)| TopologyFault::Setting { message: message.to_string() }).collect()
-    }
-}
-
-/// Durations in JSON: `"1m 30s"`.
-mod duration {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(*duration))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
-            .map_err(|error| D::Error::custom(format!("'{text}' is no duration such as \"1m 30s\": {error}")))
-    }
-
-    pub(super) mod optional {
-        use super::*;
-
-        pub(in super::super) fn serialize<S: Serializer>(
-            duration: &Option<Duration>,
-            serializer: S,
-        ) -> Result<S::Ok, S::Error> {
-            match duration {
-                Some(duration) => super::serialize(duration, serializer),
-                None => serializer.serialize_none(),
-            }
-        }
-
-        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
-            deserializer: D,
-        ) -> Result<Option<Duration>, D::Error> {
-            #[derive(Deserialize)]
-            struct Text(#[serde(with = "super")] Duration);
-            Ok(Option::<Text>::deserialize(deserializer)?.map(|text| text.0))
-        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! - What a step has left over after `Stop::Yield` is handed out first by the next `drive`.
 //! - Snapshots are taken only while no step has anything left over.
 
+pub mod divert;
 pub(crate) mod filter;
 pub(crate) mod flat_map;
 pub(crate) mod fold;
@@ -32,6 +33,7 @@ use crate::{
     },
     error::{BoxError, Error},
     fail_point::FailPoints,
+    failed_records::{FailedRecords, RecordId},
     id::{Attempt, CheckpointId, JobId, ProcessingTime, SubtaskIndex},
     key_group::KeyGroupRange,
     panic_site,
@@ -104,6 +106,11 @@ pub trait Step: Stateful {
         }
     }
 
+    /// Where the head, if it is a source, is: the split being read and the place after the last record, encoded.
+    fn source_position(&mut self) -> Option<Result<Vec<u8>, BoxError>> {
+        self.upstream().and_then(|upstream| upstream.source_position())
+    }
+
     /// Records that entered at the head since the last call.
     fn take_records_in(&mut self) -> u64 {
         self.upstream().map_or(0, |upstream| upstream.take_records_in())
@@ -158,6 +165,8 @@ pub struct OpenContext {
     pub reader: Arc<dyn StateReader>,
     /// Where state is kept, for messages.
     pub state_place: Arc<str>,
+    /// How often records have failed in attempts before. None has, until the driver says so.
+    pub failed_records: Arc<FailedRecords>,
     /// Where a harness makes it fail.
     pub fail_points: FailPoints,
 }
@@ -233,6 +242,14 @@ pub(crate) struct StepError {
 pub(crate) struct StepPanic {
     pub(crate) step: StepIndex,
     pub(crate) message: String,
+}
+
+/// A failure that belongs to one record. The cause is a [`StepError`] or a [`StepPanic`].
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub(crate) struct RecordError {
+    pub(crate) record: RecordId,
+    pub(crate) cause: BoxError,
 }
 
 /// Calls user code of `step` where a panic would not reach the subtask by itself.

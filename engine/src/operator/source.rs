@@ -177,6 +177,13 @@ impl<S: Source> Step for SourceStep<S> {
         self.drained = true;
     }
 
+    fn source_position(&mut self) -> Option<Result<Vec<u8>, BoxError>> {
+        // The record that is asked about is the last one read, and the split is turned away from only when the next one is.
+        let open = self.splits.front_mut()?;
+        let position = running(self.step, || open.reader.position());
+        Some(position.and_then(|position| encode(&(&open.split, position))))
+    }
+
     fn take_records_in(&mut self) -> u64 {
         std::mem::take(&mut self.records_in)
     }

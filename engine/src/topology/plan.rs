@@ -21,6 +21,7 @@ use crate::{
     mutation::{self, Mutation},
     operator::{OpenContext, keyed::STATE},
     panic_site,
+    restart::RestartStrategy,
     sink::{Ownership, SinkContext},
     subtask::{InputEdge, Subtask},
     topology::{
@@ -41,6 +42,8 @@ pub struct Settings {
     pub batch_size: usize,
     /// When checkpoints are taken.
     pub checkpoints: CheckpointConfig,
+    /// What follows a failure.
+    pub restart: RestartStrategy,
     /// Whether checkpoints outlive the process.
     pub is_durable: bool,
     /// Where a harness makes it fail.
@@ -446,6 +449,7 @@ impl Plan {
                 max_parallelism: self.settings.max_parallelism,
                 restored: restored.clone(),
                 reader: reader.clone(),
+                failed_records: Arc::default(),
                 fail_points: self.settings.fail_points.clone(),
                 state_place: place.clone(),
             };
@@ -514,6 +518,7 @@ fn steps(graph: &Graph) -> impl Iterator<Item = (StepIndex, &crate::topology::gr
 /// Everything that is wrong with a topology.
 fn faults(graph: &Graph, settings: &Settings, parallelism: &[u32]) -> Vec<TopologyFault> {
     let mut faults = settings.checkpoints.faults(settings.is_durable);
+    faults.extend(settings.restart.faults());
     if !(1..=BATCH_MAX).contains(&settings.batch_size) {
         let message = format!("the batch size is {}: it must be from 1 to {BATCH_MAX}", settings.batch_size);
         faults.push(TopologyFault::Setting { message });

@@ -2,6 +2,8 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
+use serde::Serialize;
+
 use crate::{
     chain::{Chain, FusedChain},
     checkpoint::snapshot::OperatorKind,
@@ -10,6 +12,7 @@ use crate::{
     key_group::KeyGroup,
     operator::{
         Operator,
+        divert::Divert,
         filter::Filter,
         flat_map::FlatMap,
         input::{GroupOf, Input},
@@ -167,7 +170,8 @@ impl<O: Operator> Stream<O> {
         self.then(step, move |upstream, _| Map { step, upstream, function: function.clone() })
     }
 
-    /// Calls `function` on each record and passes on what it returns; an error fails the attempt, and the job restarts.
+    /// Calls `function` on each record and passes on what it returns; an error fails the attempt, and the job restarts. One that is
+    /// [`NotRetryable`](crate::NotRetryable) ends the job.
     pub fn try_map<T: 'static, E, F>(self, function: F) -> Stream<TryMap<O, F>>
     where
         F: FnMut(O::Out) -> Result<T, E> + Clone + Send + 'static,
@@ -175,6 +179,38 @@ impl<O: Operator> Stream<O> {
     {
         let step = self.add("try_map");
         self.then(step, move |upstream, _| TryMap { step, upstream, function: function.clone() })
+    }
+
+    /// Calls `function` on each record and passes on what it returns; a record that it fails on, by an error or by a panic, fails the attempt, and the job
+    /// restarts. When the same record has failed and the job has restarted `restarts` times for it, the record is *diverted* instead: it comes out as
+    /// [`Diverted`](crate::Diverted), and the job goes on. With 0 it comes out at once.
+    ///
+    /// ```
+    /// # use cofferdam_engine::{Diverted, Source, TwoPhaseSink, topology::Topology};
+    /// # fn example(lines: impl Source<Record = String>, numbers: impl TwoPhaseSink<u64>, dead: impl TwoPhaseSink<Diverted<String>>) {
+    /// let topology = Topology::new("numbers");
+    /// let parsed = topology.source("lines", lines).try_map_or_divert(3, |line| line.parse::<u64>()).share();
+    /// parsed.stream().flat_map(Result::ok).sink("numbers", numbers);
+    /// parsed.stream().flat_map(Result::err).sink("dead letters", dead); // each exactly once, as any other row
+    /// # }
+    /// ```
+    ///
+    /// In a chain that reads a source a record is known by its place there, so others of the same content are other records. Behind an exchange no place is
+    /// known: records of equal content count as one there while attempts fail at such records one after another, or go on from the same checkpoint.
+    ///
+    /// Failures are counted in the process. After it died they are counted anew, and a record whose diverting was not part of a checkpoint is diverted after
+    /// `restarts` more restarts. The restart strategy has to allow as many. An error that is [`NotRetryable`](crate::NotRetryable) ends the job and diverts nothing. After a
+    /// panic the next record is given to a fresh clone of `function`.
+    pub fn try_map_or_divert<T: 'static, E, F>(self, restarts: u32, function: F) -> Stream<Divert<O, F>>
+    where
+        O::Out: Serialize,
+        F: FnMut(&O::Out) -> Result<T, E> + Clone + Send + 'static,
+        E: Into<BoxError> + 'static,
+    {
+        let step = self.add("try_map_or_divert");
+        self.then(step, move |upstream, context| {
+            Divert::new(step, context.address(step), upstream, restarts, function.clone())
+        })
     }
 
     /// Passes on the records that `predicate` holds for.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cofferdam_engine::{
-    Error, ErrorKind, RestartStrategy,
+    Error, ErrorKind, NotRetryable, RestartStrategy,
     checkpoint::coordinator::JobEnd,
     supervisor::{Supervisor, SupervisorEffect},
 };
@@ -20,7 +20,7 @@ fn short(effects: Vec<SupervisorEffect>) -> Vec<String> {
         SupervisorEffect::StartAttempt => "start".to_string(),
         SupervisorEffect::StopAttempt => "stop".to_string(),
         SupervisorEffect::WaitUntil(time) => format!("wait until {} ms", time.0 / 1_000_000),
-        SupervisorEffect::DeleteState => "delete".to_string(),
+        SupervisorEffect::SettleState => "settle".to_string(),
         SupervisorEffect::End(Ok(end)) => format!("end {end:?}"),
         SupervisorEffect::End(Err(error)) => format!("end {error}"),
     };
@@ -47,6 +47,7 @@ fn waiting() -> Supervisor {
     let mut supervisor = stopping();
     assert_eq!(short(supervisor.stopped(at(100), 0.5)), ["wait until 110 ms"]);
     assert!(supervisor.waiting_for().is_some());
+    assert_eq!(supervisor.delay(), Some(ms(10)));
     supervisor
 }
 
@@ -80,7 +81,28 @@ fn the_caller_sees_the_first_failure_of_the_last_attempt() {
     supervisor.tick(at(110));
     assert_eq!(short(supervisor.failed(failure(ErrorKind::Store))), ["stop"]);
     assert_eq!(short(supervisor.failed(failure(ErrorKind::Panic))), [""; 0], "a symptom");
-    assert_eq!(short(supervisor.stopped(at(120), 0.5)), ["end Store"]);
+    assert_eq!(short(supervisor.stopped(at(120), 0.5)), ["end given up after 1 restart: Store"]);
+}
+
+#[test]
+fn a_failure_that_no_restart_follows_by_strategy_is_told_as_it_is() {
+    let (mut supervisor, _) = Supervisor::new(RestartStrategy::None, at(0));
+    supervisor.failed(failure(ErrorKind::Operator));
+    assert_eq!(short(supervisor.stopped(at(1), 0.5)), ["end Operator"]);
+}
+
+#[test]
+fn what_is_marked_as_not_retryable_is_not_tried_again_though_the_strategy_would() {
+    let marked = || Error::new(ErrorKind::Operator, "outer", Some(Box::new(NotRetryable::new("no such customer"))));
+    let mut supervisor = running();
+    assert_eq!(short(supervisor.failed(marked())), ["stop"]);
+    assert_eq!(short(supervisor.stopped(at(1), 0.5)), ["end outer: not to be retried: no such customer"]);
+    assert_eq!(supervisor.restarts(), 0);
+    let mut supervisor = waiting();
+    supervisor.tick(at(110));
+    supervisor.failed(marked());
+    let end = short(supervisor.stopped(at(120), 0.5));
+    assert_eq!(end, ["end outer: not to be retried: no such customer"], "it was not for want of restarts");
 }
 
 #[test]
@@ -101,20 +123,20 @@ fn the_job_ends_when_it_is_done_and_everything_has_stopped() {
 }
 
 #[test]
-fn cancel_deletes_the_state_once_everything_has_stopped() {
+fn cancel_settles_the_state_once_everything_has_stopped() {
     let mut supervisor = running();
     assert_eq!(short(supervisor.cancel()), ["stop"]);
     assert_eq!(short(supervisor.cancel()), [""; 0]);
-    assert_eq!(short(supervisor.stopped(at(1), 0.5)), ["delete", "end Cancelled"]);
+    assert_eq!(short(supervisor.stopped(at(1), 0.5)), ["settle", "end Cancelled"]);
 }
 
 #[test]
 fn cancel_overtakes_a_restart() {
     let mut supervisor = stopping();
     assert_eq!(short(supervisor.cancel()), [""; 0], "it is being stopped already");
-    assert_eq!(short(supervisor.stopped(at(1), 0.5)), ["delete", "end Cancelled"]);
+    assert_eq!(short(supervisor.stopped(at(1), 0.5)), ["settle", "end Cancelled"]);
     let mut supervisor = waiting();
-    assert_eq!(short(supervisor.cancel()), ["delete", "end Cancelled"]);
+    assert_eq!(short(supervisor.cancel()), ["settle", "end Cancelled"]);
     assert_eq!(short(supervisor.tick(at(1000))), [""; 0], "nothing follows");
 }
 
@@ -142,5 +164,5 @@ fn nothing_happens_after_the_end() {
     assert_eq!(short(supervisor.stopped(at(2), 0.5)), [""; 0]);
     assert_eq!(short(supervisor.stop_while_waiting()), [""; 0]);
     assert_eq!(short(supervisor.tick(at(2).after(ms(1)))), [""; 0]);
-    assert!(!supervisor.is_running() && supervisor.waiting_for().is_none());
+    assert!(!supervisor.is_running() && supervisor.waiting_for().is_none() && supervisor.delay().is_none());
 }

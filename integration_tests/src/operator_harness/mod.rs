@@ -14,7 +14,7 @@ mod surroundings;
 use std::{rc::Rc, time::Duration};
 
 use cofferdam_engine::{
-    CheckpointBarrier, CheckpointId, Error, Record, StreamElement,
+    CheckpointBarrier, CheckpointId, Error, Record, RestartStrategy, StreamElement,
     operator::{Input, Operator},
     topology::{
         Stream, Topology,
@@ -282,6 +282,7 @@ fn plan(topology: &Rc<dyn Fn() -> Topology>, shape: Shape) -> Result<Plan, Error
         max_parallelism,
         batch_size: 2,
         checkpoints,
+        restart: RestartStrategy::None,
         is_durable: false,
         fail_points: Default::default(),
     };

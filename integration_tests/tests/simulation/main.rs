@@ -1,5 +1,7 @@
 //! Promises, held to by thousands of simulated runs.
 
+#![allow(clippy::unwrap_used)]
+
 mod aborted;
 mod at_least_once;
 mod bounded_memory;

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use cofferdam::connector::{CollectSink, Collected, Generator};
-use cofferdam_engine::{checkpoint::coordinator::JobEnd, topology::Topology};
+use cofferdam_engine::{
+    checkpoint::{config::Retention, coordinator::JobEnd, snapshot::StateAddress, store::StateBackend},
+    state::read_keyed_state,
+    topology::Topology,
+};
+use cofferdam_storage::Memory;
 use cofferdam_testkit::{Fault, Faults, Point, Request, Setup, Simulation, every_fault};
 
 use crate::cases;
@@ -131,6 +136,45 @@ fn a_cancelled_job_leaves_no_state_and_has_published_whole_checkpoints() {
         let mut simulation = simulation.request_at(300 + seed, Request::Cancel);
         assert!(matches!(simulation.run(), Ok(JobEnd::Cancelled)), "seed {seed}");
         assert!(simulation.committed().is_empty() && simulation.stored().is_none());
+        without_gaps(&rows.snapshot());
+    }
+}
+
+/// Asks until the job has ended: a process that dies takes the request along.
+fn ask(simulation: &mut Simulation, request: Request) -> JobEnd {
+    loop {
+        simulation.request(request);
+        if let Some(end) = simulation.run_steps(5_000) {
+            return end.unwrap();
+        }
+    }
+}
+
+/// Records that the state of the newest checkpoint has counted; each was a row.
+fn counted(memory: &Memory) -> u64 {
+    let mut store = memory.open().unwrap();
+    let newest = store.newest().unwrap().unwrap();
+    let address = StateAddress { operator: "count".to_string(), state: "value".to_string() };
+    let reader = store.reader().unwrap();
+    let entries = read_keyed_state::<u64, u64>(reader.as_ref(), address, newest.max_parallelism).unwrap();
+    entries.iter().map(|(_, count)| count).sum()
+}
+
+#[test]
+fn a_cancelled_job_that_retains_its_checkpoints_has_published_the_newest_whole_and_goes_on_from_it() {
+    for seed in 0..100 {
+        let memory = Memory::new();
+        let (simulation, rows) = endless(seed, Faults::drawn(&cases::ends(), 4, 250));
+        let mut simulation = simulation.backend(memory.clone());
+        simulation.set_up(|setup| setup.settings.checkpoints.retention = Retention::RetainOnCancellation);
+        simulation.run_steps(300 + seed);
+        assert_eq!(ask(&mut simulation, Request::Cancel), JobEnd::Cancelled, "seed {seed}");
+        let published = rows.snapshot().len();
+        assert_eq!(counted(&memory), published as u64, "seed {seed}");
+        without_gaps(&rows.snapshot());
+        assert_eq!(simulation.run_steps(500).map(|end| end.is_ok()), None, "it goes on without end");
+        assert_eq!(ask(&mut simulation, Request::Stop), JobEnd::Stopped, "seed {seed}");
+        assert!(rows.snapshot().len() > published, "seed {seed}");
         without_gaps(&rows.snapshot());
     }
 }

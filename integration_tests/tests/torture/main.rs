@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod chapter;
+mod diverting;
 mod engine;
 mod order;
 mod regressions;

@@ -32,7 +32,7 @@ fn a_sink_that_cannot_have_its_place_for_a_moment_while_the_job_restarts_is_trie
 #[test]
 fn a_panic_in_a_pre_commit_names_the_sink() {
     let schedule = Schedule::order(1).at(Point::PreCommitBefore, 1, Fault::Panic);
-    let mut simulation = simulation(&schedule, |setup| setup.restart = RestartStrategy::None);
+    let mut simulation = simulation(&schedule, |setup| setup.settings.restart = RestartStrategy::None);
     let error = simulation.run().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Panic);
     assert!(error.to_string().contains("operator 'counts'"), "{error}");
@@ -42,7 +42,7 @@ fn a_panic_in_a_pre_commit_names_the_sink() {
 #[test]
 fn a_panic_of_the_coordinator_ends_the_attempt_and_says_so() {
     let schedule = Schedule::order(1).at(Point::Acknowledged, 1, Fault::Panic);
-    let mut simulation = simulation(&schedule, |setup| setup.restart = RestartStrategy::None);
+    let mut simulation = simulation(&schedule, |setup| setup.settings.restart = RestartStrategy::None);
     let error = simulation.run().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Panic);
     assert!(error.to_string().contains("coordinator panicked"), "{error}");

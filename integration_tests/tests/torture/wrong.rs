@@ -122,7 +122,7 @@ fn a_topology_that_fails_by_itself_is_told_apart_from_one_that_fails_under_fault
     });
     let error = failing
         .setup(|mut setup| {
-            setup.restart = cofferdam_engine::RestartStrategy::None;
+            setup.settings.restart = cofferdam_engine::RestartStrategy::None;
             setup
         })
         .seeds(0..1)

@@ -1,0 +1,48 @@
+//! What a job logs when it starts. In a program of its own: there is one logger for all.
+#![allow(clippy::unwrap_used)]
+
+use std::{sync::Mutex, time::Duration};
+
+use cofferdam::prelude::*;
+
+struct Lines(Mutex<Vec<String>>);
+
+static LINES: Lines = Lines(Mutex::new(Vec::new()));
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        self.0.lock().unwrap().push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+/// What a job of this name logs that is about it, and about checkpoints.
+fn logged(name: &str, engine: EngineBuilder) -> Vec<String> {
+    let topology = Topology::new(name);
+    topology.source("numbers", Collection::new(vec![1u64])).sink("out", CollectSink::new().0);
+    engine.parallelism(1).start_blocking(topology).unwrap().wait_blocking().unwrap();
+    let begin = format!("job '{name}': ");
+    LINES.0.lock().unwrap().iter().filter_map(|line| line.strip_prefix(&begin)).map(str::to_string).collect()
+}
+
+#[test]
+fn a_job_says_once_what_a_crash_costs_it() {
+    log::set_logger(&LINES).unwrap();
+    log::set_max_level(log::LevelFilter::Info);
+    let directory = tempfile::tempdir().unwrap();
+    let in_memory = "checkpoints are kept in memory: they survive an operator's failure, not the end of the process";
+    let no_interval = "no checkpoint interval is set: after a crash it starts from the beginning";
+    let every = || CheckpointConfig::every(Duration::from_secs(1));
+    assert_eq!(logged("neither", Engine::builder()), [in_memory, no_interval]);
+    assert_eq!(logged("interval", Engine::builder().checkpoints(every())), [in_memory]);
+    let durable = || Engine::builder().backend(Lmdb::at(directory.path().join("state")));
+    assert_eq!(logged("durable", durable()), [no_interval]);
+    let directory = tempfile::tempdir().unwrap();
+    let both = Engine::builder().backend(Lmdb::at(directory.path())).checkpoints(every());
+    assert!(logged("both", both).is_empty());
+}
