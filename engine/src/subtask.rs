@@ -28,7 +28,7 @@ use crate::{
         snapshot::{InFlightBatch, PreparedTransaction, SnapshotStats, SubtaskId, SubtaskSnapshot},
     },
     element::{CheckpointBarrier, StreamElement},
-    error::{BoxError, Error, Location},
+    error::{BoxError, Error, Location, is_not_retryable},
     fail_point::{FailPoints, Passage, Point},
     id::{ChannelIndex, CheckpointId, ProcessingTime},
     mutation::{self, Mutation},
@@ -455,7 +455,8 @@ impl Subtask {
             }
             Completion::Published { checkpoint, result: Ok(()) } => self.participant.published(checkpoint),
             Completion::Published { checkpoint, result: Err(error) } => {
-                if error.is::<StepPanic>() {
+                let cause = error.downcast_ref::<StepError>().map_or(error.as_ref(), |error| error.cause.as_ref());
+                if error.is::<StepPanic>() || is_not_retryable(cause) {
                     return Err(error);
                 }
                 match self.participant.publication_failed(checkpoint) {

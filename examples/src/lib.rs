@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`flights`] | departures, and the topology that adds up their delays |
 //! | [`words`] | words, and the topology that counts them |
+//! | [`collatz`] | numbers, and the topology that sends each round a loop |
 //! | [`orders`] | orders, and the topology that adds them up in a database |
 //! | [`options`] | the command line |
 //! | [`inputs`] | remembers what a job reads |
@@ -11,6 +12,7 @@
 //! | [`sqlite_sink`] | a two-phase sink on SQLite |
 //! | [`paced`], [`several`] | sources made of other sources: slowed down, and one after the other |
 
+pub mod collatz;
 pub mod flights;
 pub mod inputs;
 pub mod options;

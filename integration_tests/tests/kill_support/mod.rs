@@ -26,10 +26,12 @@ pub enum Program {
     WordCount,
     ArmedFlightDelays,
     OrdersToSqlite,
+    Collatz,
 }
 
 impl Program {
-    const ALL: [Self; 4] = [Self::FlightDelays, Self::WordCount, Self::ArmedFlightDelays, Self::OrdersToSqlite];
+    const ALL: [Self; 5] =
+        [Self::FlightDelays, Self::WordCount, Self::ArmedFlightDelays, Self::OrdersToSqlite, Self::Collatz];
 
     fn name(self) -> &'static str {
         match self {
@@ -37,6 +39,7 @@ impl Program {
             Self::WordCount => "word_count",
             Self::ArmedFlightDelays => "armed_flight_delays",
             Self::OrdersToSqlite => "orders_to_sqlite",
+            Self::Collatz => "collatz",
         }
     }
 
@@ -155,7 +158,7 @@ impl Place {
         match program {
             Program::WordCount => command.arg(&self.input),
             Program::FlightDelays | Program::ArmedFlightDelays => command.arg("--input").arg(&self.input),
-            Program::OrdersToSqlite => &mut command,
+            Program::OrdersToSqlite | Program::Collatz => &mut command,
         };
         command.args(arguments).env("RUST_LOG", "warn,cofferdam::runtime::coordinator_actor=debug");
         command.env_remove("RUST_LOG_STYLE").env_remove(SCHEDULE_VARIABLE).stdin(Stdio::null());
