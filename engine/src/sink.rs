@@ -43,6 +43,7 @@ pub enum Ownership {
 /// |---|---|---|---|
 /// | [`owner`](TwoPhaseSink::owner) | any thread | at every start, before anything is written anywhere | at every start |
 /// | [`claim`](TwoPhaseSink::claim) | any thread | at every start, after checkpoint 0; must be durable on return | at every start, with the same job |
+/// | [`published`](TwoPhaseSink::published) | any thread | at a start that names an older checkpoint, before anything is written anywhere | at every such start |
 /// | [`recover`](TwoPhaseSink::recover) | any thread | once per attempt, before its first writer is opened and after every call of the attempt before has returned | after every crash, with the same or newer transactions |
 /// | [`open`](TwoPhaseSink::open) | any thread | once per subtask and attempt | in the next attempt |
 /// | [`SinkWriter::write`] | the data path | per record | after a restart, for records after the checkpoint restored |
@@ -71,6 +72,12 @@ pub trait TwoPhaseSink<T>: Send + Sync + 'static {
 
     /// Makes the place this job's.
     fn claim(&self, context: &SinkContext) -> Result<(), BoxError>;
+
+    /// The newest checkpoint that this sink knows to have published something of, `None` if there is none or it cannot tell. A start from an older checkpoint
+    /// than that is refused; one that cannot tell publishes rows twice, or refuses in [`recover`](Self::recover) when the newer checkpoints are gone. Changes nothing.
+    fn published(&self, _context: &SinkContext) -> Result<Option<CheckpointId>, BoxError> {
+        Ok(None)
+    }
 
     /// Publishes `transactions`, keeps what `writers` name, and removes all else that an earlier attempt left.
     fn recover(

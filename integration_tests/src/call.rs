@@ -74,7 +74,7 @@ impl Work {
             Self::Open { is_first } => {
                 let open =
                     |subtasks: &mut [Deployed]| subtasks.iter_mut().try_for_each(|one| one.subtask.open(&one.context));
-                Returned::Opened(Box::new(open_attempt(store, plan, job, is_first, open)))
+                Returned::Opened(Box::new(open_attempt(store, plan, job, is_first, None, open)))
             }
             Self::Delete => Returned::Deleted(store.delete(plan).map(|()| JobEnd::Cancelled)),
         }

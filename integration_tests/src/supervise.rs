@@ -71,7 +71,7 @@ impl Process {
             let effects = self.supervisor.done(JobEnd::Finished);
             return self.supervise(effects, world);
         }
-        self.next_checkpoint = self.next_checkpoint.max(opened.restored.next());
+        self.next_checkpoint = self.next_checkpoint.max(opened.next_checkpoint);
         if opened.draining && !self.requests.contains(&Request::Drain) {
             self.requests.insert(0, Request::Drain);
         }

@@ -38,6 +38,8 @@ pub(crate) struct SupervisorActor {
     pub(crate) board: Arc<Board>,
     /// The id that the job gets if there is no state yet.
     pub(crate) new_job: JobId,
+    /// The checkpoint that the host has named, until an attempt is open.
+    pub(crate) restore_from: Option<CheckpointId>,
     /// Answered once: when the job runs, or cannot.
     pub(crate) started: Option<oneshot::Sender<Result<(), Error>>>,
     /// Told when the job is over and its place given up.
@@ -121,8 +123,10 @@ impl SupervisorActor {
         self.is_opening = true;
         let (store, plan, job) = (self.store.clone(), self.plan.clone(), self.new_job);
         let is_first = self.supervisor.restarts() == 0;
-        let call =
-            tokio::task::spawn_blocking(move || open_attempt(&store, &plan.lock(), job, is_first, open_subtasks));
+        let restore_from = self.restore_from;
+        let call = tokio::task::spawn_blocking(move || {
+            open_attempt(&store, &plan.lock(), job, is_first, restore_from, open_subtasks)
+        });
         ctx.spawn(call.into_actor(self).map(|joined, actor, ctx| {
             actor.is_opening = false;
             match joined.unwrap_or_else(|error| Err(lost_opening(error))) {
@@ -137,6 +141,7 @@ impl SupervisorActor {
     }
 
     fn run(&mut self, opened: Opened, ctx: &mut actix::Context<Self>) {
+        self.restore_from = None;
         let started_from = started_from(&opened);
         self.board.started_from(started_from);
         let description = describe(opened.attempt, started_from);
@@ -145,7 +150,7 @@ impl SupervisorActor {
             let effects = self.supervisor.done(JobEnd::Finished);
             return self.carry_out(effects, ctx);
         }
-        self.next_checkpoint = self.next_checkpoint.max(opened.restored.next());
+        self.next_checkpoint = self.next_checkpoint.max(opened.next_checkpoint);
         if opened.draining && !self.requests.contains(&HostRequest::Drain) {
             self.requests.insert(0, HostRequest::Drain);
         }
