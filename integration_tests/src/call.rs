@@ -29,7 +29,7 @@ pub(crate) enum Work {
     PreCommit(CheckpointId, PreCommit),
     Publish(CheckpointId, Commit),
     Commit(Box<CheckpointCommit>),
-    Open { is_first: bool },
+    Open { is_first: bool, restore_from: Option<CheckpointId> },
     Delete,
 }
 
@@ -71,10 +71,10 @@ impl Work {
                 Returned::Completion(Completion::Published { checkpoint, result: call() })
             }
             Self::Commit(commit) => Returned::Committed(commit.metadata.checkpoint, store.commit(&commit)),
-            Self::Open { is_first } => {
+            Self::Open { is_first, restore_from } => {
                 let open =
                     |subtasks: &mut [Deployed]| subtasks.iter_mut().try_for_each(|one| one.subtask.open(&one.context));
-                Returned::Opened(Box::new(open_attempt(store, plan, job, is_first, None, open)))
+                Returned::Opened(Box::new(open_attempt(store, plan, job, is_first, restore_from, open)))
             }
             Self::Delete => Returned::Deleted(store.delete(plan).map(|()| JobEnd::Cancelled)),
         }

@@ -56,6 +56,7 @@ impl Record {
 
     /// What came after is as if it had never been.
     fn went_back(&mut self, metadata: &CheckpointMetadata) {
+        self.settle(Some(metadata));
         self.committed.retain(|(_, checkpoint)| *checkpoint <= metadata.checkpoint);
         (self.newest, self.in_doubt) = (Some(metadata.clone()), None);
     }

@@ -32,7 +32,8 @@ impl Process {
             match effect {
                 SupervisorEffect::StartAttempt => {
                     self.is_opening = true;
-                    self.call(Work::Open { is_first: self.supervisor.restarts() == 0 }, world);
+                    let (is_first, restore_from) = (self.supervisor.restarts() == 0, world.restore_from);
+                    self.call(Work::Open { is_first, restore_from }, world);
                 }
                 SupervisorEffect::StopAttempt => self.stop_attempt(world),
                 SupervisorEffect::WaitUntil(time) => self.wait_until = Some(time),
@@ -67,6 +68,7 @@ impl Process {
         assert_eq!(Some(opened.restored), world.backend.newest(), "a run goes on from the newest checkpoint");
         assert!(world.attempts.iter().all(|(attempt, _)| *attempt < opened.attempt), "attempts are never used twice");
         world.attempts.push((opened.attempt, opened.restored));
+        world.restore_from = None;
         if opened.finished {
             let effects = self.supervisor.done(JobEnd::Finished);
             return self.supervise(effects, world);

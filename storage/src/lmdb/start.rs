@@ -254,7 +254,7 @@ impl Reading<'_, '_> {
     }
 
     /// The record of a checkpoint of job `owner`.
-    pub(super) fn record(&self, owner: JobId, number: CheckpointId) -> Result<Record, StoreError> {
+    fn record(&self, owner: JobId, number: CheckpointId) -> Result<Record, StoreError> {
         let stored = self.databases.checkpoint.get(self.transaction, &record_key(number));
         let record = Record::decode(self.directory, number, stored.map_err(|cause| self.failed(cause))?)?;
         if (record.metadata.job, record.metadata.checkpoint) != (owner, number) {
