@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, sync::Arc};
 
 use cofferdam_engine::{
-    Error, RestartStrategy,
+    CheckpointId, Error, RestartStrategy,
     checkpoint::{config::CheckpointConfig, store::StateBackend},
     fail_point::FailPoints,
     topology::{
@@ -33,6 +33,7 @@ impl Engine {
             backend: Arc::new(Memory::new()),
             restart: None,
             workers: None,
+            restore_from: None,
             fail_points: FailPoints::default(),
         }
     }
@@ -60,6 +61,7 @@ pub struct EngineBuilder {
     backend: Arc<dyn StateBackend>,
     restart: Option<RestartStrategy>,
     workers: Option<NonZeroUsize>,
+    restore_from: Option<CheckpointId>,
     fail_points: FailPoints,
 }
 
@@ -108,6 +110,23 @@ impl EngineBuilder {
         self
     }
 
+    /// Goes back to a completed checkpoint that is kept (see [`CheckpointConfig::num_retained`]) instead of going on from the newest: once, when the job starts. What came after it is given
+    /// up, and records since then are read again. Refused, and nothing is changed, if the checkpoint is not kept or not whole, or if a two-phase sink has
+    /// published past it; a sink without transactions is given those records a second time. The choice is durable when the job has started: start without it the next time, or
+    /// the job goes back once more for as long as that checkpoint is kept.
+    ///
+    /// ```
+    /// # use cofferdam::prelude::*;
+    /// # fn choose(topology: Topology) -> Result<(), Error> {
+    /// let job = Engine::builder().backend(Lmdb::at("state/")).restore_from(CheckpointId(41)).start_blocking(topology)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn restore_from(mut self, checkpoint: CheckpointId) -> Self {
+        self.restore_from = Some(checkpoint);
+        self
+    }
+
     /// Where and how the job is to fail: for harnesses. Unless the engine was built with its feature `failpoints`, nothing does.
     pub fn fail_points(mut self, fail_points: FailPoints) -> Self {
         self.fail_points = fail_points;
@@ -137,7 +156,8 @@ impl EngineBuilder {
             is_durable: self.backend.is_durable(),
         };
         let plan = Plan::new(topology, settings)?;
-        start(JobStart { plan, backend: self.backend, workers: self.workers.unwrap_or(cores) }).await
+        let (backend, restore_from, workers) = (self.backend, self.restore_from, self.workers.unwrap_or(cores));
+        start(JobStart { plan, backend, workers, restore_from }).await
     }
 
     /// [`start`](Self::start), for threads outside of any runtime.

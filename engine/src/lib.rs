@@ -23,6 +23,7 @@ mod output;
 mod panic_site;
 mod record;
 mod restart;
+mod restore_point;
 mod sink;
 mod slice;
 mod source;

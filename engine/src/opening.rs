@@ -13,6 +13,7 @@ use crate::{
     id::{Attempt, CheckpointId, JobId},
     mutation::{self, Mutation},
     panic_site,
+    restore_point::{self, Watched},
     topology::plan::{Deployed, Plan},
 };
 
@@ -41,7 +42,10 @@ impl StoreSlot {
 
     /// Calls the store, opening it first if it is not open. After an error, or a panic, the store is closed: what it then holds is unknown until it is
     /// opened again.
-    fn with<R>(&self, call: impl FnOnce(&mut dyn CheckpointStore) -> Result<R, StoreError>) -> Result<R, StoreError> {
+    pub(crate) fn with<R>(
+        &self,
+        call: impl FnOnce(&mut dyn CheckpointStore) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
         let mut slot = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         let mut store = match slot.take() {
             Some(store) => store,
@@ -107,6 +111,8 @@ pub struct Opened {
     pub job: JobId,
     /// The checkpoint that it goes on from.
     pub restored: CheckpointId,
+    /// The least number that no completed checkpoint has ever had.
+    pub next_checkpoint: CheckpointId,
     /// There was no state yet.
     pub is_new: bool,
     /// The job has nothing left to do.
@@ -117,20 +123,28 @@ pub struct Opened {
     pub subtasks: Vec<Deployed>,
 }
 
-/// Opens an attempt from the newest checkpoint; the first one ever writes checkpoint 0, for job `job`. `open` opens every subtask, on as many threads as it
-/// likes. In a process's first attempt (`is_first`) a sink that cannot have its place is a refusal; later on it is a failure like any other.
-///
-/// `orphans` are the transactions that the attempt before has prepared and may not have published, with the `uid` of their sink: those that the
-/// checkpoint does not name are aborted.
+/// How an attempt is opened.
+#[derive(Clone)]
+pub struct Opening {
+    /// The id that the job gets if there is no state yet.
+    pub job: JobId,
+    /// It is the process's first: a sink that cannot have its place is a refusal, and later on a failure like any other.
+    pub is_first: bool,
+    /// The checkpoint that the host wants to go back to, which then is the newest: to be named until an attempt is open, and not after that.
+    pub restore_from: Option<CheckpointId>,
+    /// The transactions that the attempt before has prepared and may not have published, with the `uid` of their sink: those that the checkpoint does not
+    /// name are aborted.
+    pub orphans: Vec<(String, PreparedTransaction)>,
+}
+
+/// Opens an attempt from the newest checkpoint; the first one ever writes checkpoint 0. `open` opens every subtask, on as many threads as it likes.
 pub fn open_attempt(
     slot: &StoreSlot,
     plan: &Plan,
-    job: JobId,
-    is_first: bool,
-    orphans: Vec<(String, PreparedTransaction)>,
+    opening: Opening,
     open: impl FnOnce(&mut [Deployed]) -> Result<(), Error>,
 ) -> Result<Opened, Error> {
-    panic_site::catch(|| try_open_attempt(slot, plan, job, is_first, orphans, open)).unwrap_or_else(|(_, message)| {
+    panic_site::catch(|| try_open_attempt(slot, plan, opening, open)).unwrap_or_else(|(_, message)| {
         let message = format!("job '{}' panicked while an attempt was opened: {message}", plan.name());
         Err(Error::new(ErrorKind::Panic, message, None))
     })
@@ -139,20 +153,24 @@ pub fn open_attempt(
 fn try_open_attempt(
     slot: &StoreSlot,
     plan: &Plan,
-    job: JobId,
-    is_first: bool,
-    orphans: Vec<(String, PreparedTransaction)>,
+    Opening { job, is_first, restore_from, orphans }: Opening,
     open: impl FnOnce(&mut [Deployed]) -> Result<(), Error>,
 ) -> Result<Opened, Error> {
     let place = slot.place();
     reach(plan, Point::Restart, CheckpointId(0))?;
-    let newest = slot.with(|store| store.newest())?;
-    reach(plan, Point::RestoreRead, newest.as_ref().map_or(CheckpointId(0), |newest| newest.checkpoint))?;
-    plan.check_sinks(newest.as_ref(), &place, is_first)?;
-    let is_new = newest.is_none();
-    let (restored, attempt) = match newest {
+    let found = match restore_from {
+        None => restore_point::newest(slot, plan)?,
+        Some(checkpoint) => Some(restore_point::named(slot, plan, checkpoint)?),
+    };
+    reach(plan, Point::RestoreRead, found.as_ref().map_or(CheckpointId(0), |found| found.checkpoint))?;
+    plan.check_sinks(found.as_ref(), &place, is_first)?;
+    let is_new = found.is_none();
+    let (restored, attempt) = match found {
         Some(checkpoint) => {
             plan.check_restorable(&checkpoint, &place)?;
+            if restore_from.is_some() {
+                restore_point::go_back(slot, plan, &checkpoint)?;
+            }
             (checkpoint, slot.with(|store| store.begin_attempt())?)
         }
         None => begin_job(slot, plan, job)?,
@@ -161,14 +179,19 @@ fn try_open_attempt(
     plan.abort_orphans(&restored, &orphans);
     plan.recover_sinks(&restored, attempt, &place, is_first)?;
     let (job, checkpoint) = (restored.job, restored.checkpoint);
+    let highest = slot.with(|store| store.highest())?;
+    let next_checkpoint = highest.map_or(checkpoint, |highest| highest.max(checkpoint)).next();
     let (finished, draining) = (restored.finished, restored.draining);
     let mut subtasks = Vec::new();
     if !finished {
-        let reader = slot.with(|store| store.reader())?;
-        subtasks = plan.deploy(attempt, Arc::new(restored), reader, &place);
-        open(&mut subtasks)?;
+        let reader = Arc::new(Watched::new(slot.with(|store| store.reader())?));
+        subtasks = plan.deploy(attempt, Arc::new(restored), reader.clone(), &place);
+        open(&mut subtasks).map_err(|error| match reader.has_met_damage() {
+            true => restore_point::offer_older(slot, plan, error),
+            false => error,
+        })?;
     }
-    Ok(Opened { attempt, job, restored: checkpoint, is_new, finished, draining, subtasks })
+    Ok(Opened { attempt, job, restored: checkpoint, next_checkpoint, is_new, finished, draining, subtasks })
 }
 
 /// Writes checkpoint 0. Everything of the user's that can go wrong goes wrong before the first byte is written.

@@ -45,6 +45,7 @@ pub enum Ownership {
 /// |---|---|---|---|---|
 /// | [`owner`](TwoPhaseSink::owner) | one that may block | as each attempt is opened, after the newest checkpoint was read and before anything is written anywhere | after any: it begins every attempt | change nothing |
 /// | [`claim`](TwoPhaseSink::claim) | one that may block | once per attempt, when a checkpoint is durable (checkpoint 0, at the least) and before `recover` | after any, for the same job | be durable on return; do nothing if the place is this job's; fail, changing nothing, if it is another's |
+/// | [`published`](TwoPhaseSink::published) | one that may block | as an attempt is opened that the host wants to go back to an older checkpoint, before anything is written anywhere | after any: in the next attempt, as long as the host names the checkpoint | change nothing; say how far the sink has published, if it can tell |
 /// | [`abort`](TwoPhaseSink::abort) | one that may block | before the first `recover` of an attempt that follows another one in the same process: for each transaction that the one before prepared and the newest checkpoint does not name | after one before the new attempt was open: in the next attempt of the process. Never after the death of the process | never publish; do nothing the second time; not be relied on: an error is logged, and `recover` finds what is left |
 /// | [`recover`](TwoPhaseSink::recover) | one that may block | once per attempt: after every call of the attempt before has returned, before the first `open` | after any; with the same transactions until a newer checkpoint is durable | publish what it is given, in this order, each once whatever was published before; remove what neither a transaction nor a writer's state names |
 /// | [`open`](TwoPhaseSink::open) | one that may block, several at a time | once per attempt and subtask, after `recover` of every sink | after any, in the next attempt | give each subtask a writer of its own |
@@ -74,6 +75,12 @@ pub trait TwoPhaseSink<T>: Send + Sync + 'static {
 
     /// Makes the place this job's.
     fn claim(&self, context: &SinkContext) -> Result<(), BoxError>;
+
+    /// The newest checkpoint that this sink knows to have published something of, `None` if there is none or it cannot tell. A start from an older checkpoint
+    /// than that is refused; one that cannot tell publishes rows twice, or refuses in [`recover`](Self::recover) when the newer checkpoints are gone. Changes nothing.
+    fn published(&self, _context: &SinkContext) -> Result<Option<CheckpointId>, BoxError> {
+        Ok(None)
+    }
 
     /// Publishes `transactions`, keeps what `writers` name, and removes all else that an earlier attempt left.
     fn recover(

@@ -3,14 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use cofferdam_engine::{
-    Attempt, CheckpointId, Clock as _, Commit, Error, JobId, ProcessingTime,
-    checkpoint::{
-        coordinator::JobEnd,
-        snapshot::{CheckpointCommit, PreparedTransaction},
-        store::CommitStats,
-    },
+    Attempt, CheckpointId, Clock as _, Commit, Error, ProcessingTime,
+    checkpoint::{coordinator::JobEnd, snapshot::CheckpointCommit, store::CommitStats},
     failed_records::FailedRecords,
-    opening::{Opened, StoreSlot, open_attempt},
+    opening::{Opened, Opening, StoreSlot, open_attempt},
     operator::PreCommit,
     subtask::Completion,
     topology::plan::{Deployed, Plan},
@@ -34,7 +30,7 @@ pub(crate) enum Work {
     PreCommit(CheckpointId, PreCommit),
     Publish(CheckpointId, Commit),
     Commit(Box<CheckpointCommit>),
-    Open { is_first: bool, orphans: Vec<(String, PreparedTransaction)>, failed: Arc<FailedRecords> },
+    Open { opening: Opening, failed: Arc<FailedRecords> },
     Settle,
 }
 
@@ -73,7 +69,7 @@ impl Stage {
 }
 
 impl Work {
-    pub(crate) fn run(self, store: &StoreSlot, plan: &Plan, job: JobId) -> Returned {
+    pub(crate) fn run(self, store: &StoreSlot, plan: &Plan) -> Returned {
         match self {
             Self::PreCommit(checkpoint, call) => {
                 let result = call();
@@ -83,14 +79,14 @@ impl Work {
                 Returned::Completion(Completion::Published { checkpoint, result: call() })
             }
             Self::Commit(commit) => Returned::Committed(commit.metadata.checkpoint, store.commit(&commit)),
-            Self::Open { is_first, orphans, failed } => {
+            Self::Open { opening, failed } => {
                 let open = |subtasks: &mut [Deployed]| {
                     subtasks.iter_mut().try_for_each(|one| {
                         one.context.failed_records = failed.clone();
                         one.subtask.open(&one.context)
                     })
                 };
-                Returned::Opened(Box::new(open_attempt(store, plan, job, is_first, orphans, open)))
+                Returned::Opened(Box::new(open_attempt(store, plan, opening, open)))
             }
             Self::Settle => Returned::Settled(store.settle(plan).map(|()| JobEnd::Cancelled)),
         }

@@ -225,7 +225,7 @@ impl Process {
             Stage::Waiting(work) => {
                 world.note(Event::CallRan(call.party, name));
                 let copy = if let Work::Commit(commit) = &work { Some(commit.clone()) } else { None };
-                let ran = work.run(&self.store, &self.plan, self.new_job);
+                let ran = work.run(&self.store, &self.plan);
                 let harm = world.settle();
                 if harm.late {
                     world.late_commits.extend(copy.map(|commit| *commit));

@@ -66,6 +66,7 @@ impl Simulation {
             late_commits: Vec::new(),
             requests: BTreeMap::new(),
             backend: RecordingBackend::new(Arc::new(Memory::new())),
+            restore_from: None,
             step: 0,
             progress: 0,
             lines: Vec::new(),
@@ -120,6 +121,11 @@ impl Simulation {
     /// The process dies, now.
     pub fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// Whoever starts the job next names this checkpoint to go back to, again and again until an attempt is open.
+    pub fn restore_from(&mut self, checkpoint: CheckpointId) {
+        self.world.restore_from = Some(checkpoint);
     }
 
     /// The host asks for something, now.

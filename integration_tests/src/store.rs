@@ -6,7 +6,7 @@ use cofferdam_engine::{
     Attempt, CheckpointId,
     checkpoint::{
         snapshot::{CheckpointCommit, CheckpointMetadata},
-        store::{CheckpointStore, CommitStats, StateBackend, StateReader, StoreError},
+        store::{CheckpointStore, CommitStats, RetainedCheckpoint, StateBackend, StateReader, StoreError},
     },
 };
 use parking_lot::Mutex;
@@ -54,6 +54,13 @@ impl Record {
         self.in_doubt = None;
     }
 
+    /// What came after is as if it had never been.
+    fn went_back(&mut self, metadata: &CheckpointMetadata) {
+        self.settle(Some(metadata));
+        self.committed.retain(|(_, checkpoint)| *checkpoint <= metadata.checkpoint);
+        (self.newest, self.in_doubt) = (Some(metadata.clone()), None);
+    }
+
     /// What the store says after it was opened again settles the doubt.
     fn settle(&mut self, found: Option<&CheckpointMetadata>) {
         if let Some(in_doubt) = self.in_doubt.take()
@@ -91,6 +98,10 @@ impl CheckpointStore for RecordingStore {
         Ok(newest)
     }
 
+    fn highest(&mut self) -> Result<Option<CheckpointId>, StoreError> {
+        self.inner.highest()
+    }
+
     fn begin_attempt(&mut self) -> Result<Attempt, StoreError> {
         self.inner.begin_attempt()
     }
@@ -104,6 +115,16 @@ impl CheckpointStore for RecordingStore {
 
     fn reader(&mut self) -> Result<Arc<dyn StateReader>, StoreError> {
         self.inner.reader()
+    }
+
+    fn retained(&mut self) -> Result<Vec<RetainedCheckpoint>, StoreError> {
+        self.inner.retained()
+    }
+
+    fn go_back(&mut self, checkpoint: CheckpointId) -> Result<CheckpointMetadata, StoreError> {
+        let metadata = self.inner.go_back(checkpoint)?;
+        self.record.lock().went_back(&metadata);
+        Ok(metadata)
     }
 
     fn delete(self: Box<Self>) -> Result<(), StoreError> {

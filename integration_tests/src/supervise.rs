@@ -11,7 +11,7 @@ use cofferdam_engine::{
         coordinator::{Coordinator, JobEnd},
         snapshot::SubtaskId,
     },
-    opening::Opened,
+    opening::{Opened, Opening},
     supervisor::SupervisorEffect,
 };
 
@@ -36,7 +36,9 @@ impl Process {
                 SupervisorEffect::StartAttempt => {
                     self.is_opening = true;
                     let (is_first, failed) = (self.supervisor.restarts() == 0, self.supervisor.failed_records());
-                    self.call(Work::Open { is_first, orphans: self.orphans.clone(), failed }, world);
+                    let (job, restore_from, orphans) = (self.new_job, world.restore_from, self.orphans.clone());
+                    let opening = Opening { job, is_first, restore_from, orphans };
+                    self.call(Work::Open { opening, failed }, world);
                 }
                 SupervisorEffect::StopAttempt => self.stop_attempt(world),
                 SupervisorEffect::WaitUntil(time) => self.wait_until = Some(time),
@@ -75,11 +77,12 @@ impl Process {
         let in_flight = world.backend.metadata().map_or_else(Vec::new, |restored| restored.in_flight);
         world.restored_in_flight += in_flight.iter().map(|channel| channel.batches.len()).sum::<usize>();
         self.supervisor.opened(opened.restored);
+        world.restore_from = None;
         if opened.finished {
             let effects = self.supervisor.done(JobEnd::Finished);
             return self.supervise(effects, world);
         }
-        self.next_checkpoint = self.next_checkpoint.max(opened.restored.next());
+        self.next_checkpoint = self.next_checkpoint.max(opened.next_checkpoint);
         if opened.draining && !self.requests.contains(&Request::Drain) {
             self.requests.insert(0, Request::Drain);
         }

@@ -38,6 +38,8 @@ pub(crate) struct World {
     /// What passes each edge, if somebody wants to know.
     pub(crate) edges: Option<Edges>,
     pub(crate) backend: RecordingBackend,
+    /// The checkpoint that the host has named, until an attempt is open.
+    pub(crate) restore_from: Option<CheckpointId>,
     pub(crate) step: u64,
     /// The step in which a record moved, a checkpoint was stored or an attempt began.
     pub(crate) progress: u64,

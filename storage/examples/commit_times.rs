@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -105,6 +106,7 @@ fn checkpoint(attempt: Attempt, round: u64, size: Size, kind: Kind) -> Checkpoin
     };
     let blocks = (0..GROUPS).filter_map(block).collect();
     CheckpointCommit {
+        num_retained: NonZeroU32::MIN,
         fail_points: Default::default(),
         metadata: CheckpointMetadata {
             job: JobId(1),

@@ -3,9 +3,11 @@
 //! ```text
 //! Memory --clone--> Memory        both name one place
 //!    \                /
-//!     Place { attempt, newest, (state, key group) -> blocks }   at most one open store
+//!     Place { attempt, retained records, (state, key group) -> blocks }   at most one open store
 //! ```
 //! Survives the failure of an operator, not of the process. A reader holds the place's lock only while it lists blocks.
+//!
+//! Checkpoints share blocks: of a group's, checkpoint *c* has the newest full one up to *c*, and what follows that up to *c*.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,7 +15,9 @@ use cofferdam_engine::{
     Attempt, BoxError, CheckpointId, KeyGroup, KeyGroupRange,
     checkpoint::{
         snapshot::{BlockKind, CheckpointCommit, CheckpointMetadata, StateAddress, StateBlock},
-        store::{CheckpointStore, CommitStats, StateBackend, StateReader, StoreError, StoreErrorKind},
+        store::{
+            CheckpointStore, CommitStats, RetainedCheckpoint, StateBackend, StateReader, StoreError, StoreErrorKind,
+        },
     },
     fail_point::Point,
     mutation::{self, Mutation},
@@ -51,12 +55,15 @@ pub struct Memory {
 struct Place {
     open: bool,
     attempt: Attempt,
-    newest: Option<CheckpointMetadata>,
+    /// The oldest first.
+    retained: Vec<CheckpointMetadata>,
+    highest: Option<CheckpointId>,
     states: BTreeMap<StateAddress, BTreeMap<KeyGroup, Vec<Arc<Block>>>>,
 }
 
 #[derive(Debug)]
 struct Block {
+    checkpoint: CheckpointId,
     kind: BlockKind,
     entries: u32,
     bytes: Box<[u8]>,
@@ -101,7 +108,11 @@ impl Drop for Store {
 
 impl CheckpointStore for Store {
     fn newest(&mut self) -> Result<Option<CheckpointMetadata>, StoreError> {
-        Ok(self.place.lock().newest.clone())
+        Ok(self.place.lock().retained.last().cloned())
+    }
+
+    fn highest(&mut self) -> Result<Option<CheckpointId>, StoreError> {
+        Ok(self.place.lock().highest)
     }
 
     fn begin_attempt(&mut self) -> Result<Attempt, StoreError> {
@@ -117,7 +128,7 @@ impl CheckpointStore for Store {
         commit.fail_points.reach(Point::CommitWritten, None, commit.metadata.checkpoint)?;
         let bytes = place.apply(plan);
         if !mutation::is(Mutation::CommitWithoutMark) {
-            place.newest = Some(commit.metadata.clone());
+            place.retain(commit);
         }
         Ok(CommitStats { bytes })
     }
@@ -125,6 +136,18 @@ impl CheckpointStore for Store {
     fn reader(&mut self) -> Result<Arc<dyn StateReader>, StoreError> {
         let checkpoint = self.place.lock().checkpoint();
         Ok(Arc::new(Reader { place: self.place.clone(), checkpoint }))
+    }
+
+    fn retained(&mut self) -> Result<Vec<RetainedCheckpoint>, StoreError> {
+        let place = self.place.lock();
+        let retained = place.retained.iter().cloned();
+        Ok(retained
+            .map(|metadata| RetainedCheckpoint { checkpoint: metadata.checkpoint, metadata: Ok(metadata) })
+            .collect())
+    }
+
+    fn go_back(&mut self, checkpoint: CheckpointId) -> Result<CheckpointMetadata, StoreError> {
+        self.place.lock().go_back(checkpoint)
     }
 
     fn delete(self: Box<Self>) -> Result<(), StoreError> {
@@ -136,11 +159,12 @@ impl CheckpointStore for Store {
 
 impl Place {
     fn checkpoint(&self) -> Option<CheckpointId> {
-        self.newest.as_ref().map(|newest| newest.checkpoint)
+        self.retained.last().map(|newest| newest.checkpoint)
     }
 
     fn standing(&self) -> Standing {
-        Standing { attempt: self.attempt, newest: self.newest.as_ref().map(|newest| (newest.job, newest.checkpoint)) }
+        let newest = self.retained.last().map(|newest| (newest.job, newest.checkpoint));
+        Standing { attempt: self.attempt, newest, highest: self.highest }
     }
 
     /// Puts the plan's blocks in place, and says how many bytes they hold.
@@ -155,27 +179,54 @@ impl Place {
         bytes
     }
 
+    /// Makes the commit the newest checkpoint, and drops what is kept no longer.
+    fn retain(&mut self, commit: &CheckpointCommit) {
+        self.retained.drain(..plan::outdated(self.retained.len(), commit.num_retained));
+        self.retained.push(commit.metadata.clone());
+        self.highest = Some(commit.metadata.checkpoint);
+        let oldest = self.retained[0].checkpoint;
+        for blocks in self.states.values_mut().flat_map(BTreeMap::values_mut) {
+            blocks.drain(..start(blocks, oldest));
+        }
+    }
+
+    fn go_back(&mut self, checkpoint: CheckpointId) -> Result<CheckpointMetadata, StoreError> {
+        let numbers = self.retained.iter().map(|kept| kept.checkpoint);
+        let found = self.retained.iter().find(|kept| kept.checkpoint == checkpoint).cloned();
+        let found = found.ok_or_else(|| plan::not_retained("memory", checkpoint, numbers))?;
+        self.retained.retain(|kept| kept.checkpoint <= checkpoint);
+        for blocks in self.states.values_mut().flat_map(BTreeMap::values_mut) {
+            blocks.retain(|block| block.checkpoint <= checkpoint);
+        }
+        Ok(found)
+    }
+
+    /// What the newest checkpoint has.
     fn blocks(&self, state: &StateAddress, range: KeyGroupRange) -> Vec<(KeyGroup, Arc<Block>)> {
         let Some(groups) = self.states.get(state).filter(|_| range.start < range.end) else { return Vec::new() };
+        let newest = self.checkpoint().unwrap_or_default();
         groups
             .range(KeyGroup(range.start)..KeyGroup(range.end))
-            .flat_map(|(group, blocks)| blocks.iter().map(|block| (*group, block.clone())))
+            .flat_map(|(group, blocks)| blocks[start(blocks, newest)..].iter().map(|block| (*group, block.clone())))
             .collect()
     }
 }
 
+/// Where among a group's blocks those of `checkpoint` begin.
+fn start(blocks: &[Arc<Block>], checkpoint: CheckpointId) -> usize {
+    let full = |block: &Arc<Block>| block.kind == BlockKind::Full && block.checkpoint <= checkpoint;
+    blocks.iter().rposition(full).unwrap_or(0)
+}
+
 fn apply_to_group(stored: &mut Vec<Arc<Block>>, change: &GroupChange<'_>) -> u64 {
-    if change.replaces {
-        stored.clear();
-    }
-    stored.extend(change.blocks.iter().map(|(_, block)| Arc::new(Block::of(block))));
+    stored.extend(change.blocks.iter().map(|(checkpoint, block)| Arc::new(Block::of(*checkpoint, block))));
     change.blocks.iter().map(|(_, block)| block.bytes.len() as u64).sum()
 }
 
 impl Block {
     /// Copies: a shared delta would stay until the last of its groups is superseded.
-    fn of(block: &StateBlock) -> Self {
-        Self { kind: block.kind, entries: block.entries, bytes: block.bytes.as_slice().into() }
+    fn of(checkpoint: CheckpointId, block: &StateBlock) -> Self {
+        Self { checkpoint, kind: block.kind, entries: block.entries, bytes: block.bytes.as_slice().into() }
     }
 }
 
@@ -209,5 +260,52 @@ impl Reader {
             return Err(StoreError::new(StoreErrorKind::Fenced, message, None));
         }
         Ok(place.blocks(state, range))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use cofferdam_engine::{JobId, checkpoint::snapshot::StateDelta};
+
+    use super::*;
+
+    fn commit(store: &mut dyn CheckpointStore, attempt: Attempt, number: u64, kind: BlockKind, num_retained: u32) {
+        let checkpoint = CheckpointId(number);
+        let address = StateAddress { operator: "count".into(), state: "total".into() };
+        let block = StateBlock { group: KeyGroup(0), kind, entries: 1, bytes: vec![1] };
+        let delta = Arc::new(StateDelta { checkpoint, address, blocks: vec![block] });
+        let metadata = CheckpointMetadata {
+            job: JobId(1),
+            job_name: "test".into(),
+            checkpoint,
+            attempt,
+            max_parallelism: 8,
+            finished: false,
+            draining: false,
+            operators: vec![],
+            in_flight: vec![],
+        };
+        let (num_retained, fail_points) = (NonZeroU32::new(num_retained).unwrap(), Default::default());
+        store.commit(&CheckpointCommit { metadata, deltas: vec![delta], num_retained, fail_points }).unwrap();
+    }
+
+    #[test]
+    fn blocks_that_no_checkpoint_kept_needs_are_gone() {
+        use BlockKind::{Changes, Full};
+        let kinds = [Full, Changes, Full, Full, Changes, Changes, Full, Full];
+        // After each commit.
+        for (num_retained, blocks) in [(1, [1, 2, 1, 1, 2, 3, 1, 1]), (2, [1, 2, 3, 2, 2, 3, 4, 2])] {
+            let memory = Memory::new();
+            let mut store = memory.open().unwrap();
+            let attempt = store.begin_attempt().unwrap();
+            for ((number, kind), expected) in (0..).zip(kinds).zip(blocks) {
+                commit(&mut *store, attempt, number, kind, num_retained);
+                let place = memory.place.lock();
+                let found: usize = place.states.values().flat_map(BTreeMap::values).map(Vec::len).sum();
+                assert_eq!(found, expected, "{num_retained} retained, checkpoint {number}");
+            }
+        }
     }
 }

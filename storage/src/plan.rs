@@ -9,7 +9,7 @@
 //! ```
 //! In each group at most the first block is full, and checkpoints grow.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use cofferdam_engine::{
     Attempt, CheckpointId, JobId, KeyGroup,
@@ -26,6 +26,8 @@ pub(crate) struct Standing {
     pub(crate) attempt: Attempt,
     /// Job and number of the newest checkpoint.
     pub(crate) newest: Option<(JobId, CheckpointId)>,
+    /// The highest number ever committed: above the newest checkpoint's after going back.
+    pub(crate) highest: Option<CheckpointId>,
 }
 
 /// What happens to one key group of one state.
@@ -58,12 +60,32 @@ pub(crate) fn check(place: &str, standing: Standing, commit: &CheckpointCommit) 
         );
         return Err(StoreError::new(StoreErrorKind::Foreign, message, None));
     }
-    if metadata.checkpoint <= newest {
-        let message =
-            format!("checkpoint {} in {place} refused: checkpoint {newest} is stored already", metadata.checkpoint);
+    let highest = standing.highest.map_or(newest, |highest| highest.max(newest));
+    if metadata.checkpoint <= highest {
+        let message = format!(
+            "checkpoint {} in {place} refused: numbers are used once, and checkpoint {highest} was stored already",
+            metadata.checkpoint
+        );
         return Err(StoreError::new(StoreErrorKind::Fenced, message, None));
     }
     Ok(())
+}
+
+/// How many of `stored` checkpoints, from the oldest on, go when one more comes and `num_retained` are kept.
+pub(crate) fn outdated(stored: usize, num_retained: NonZeroU32) -> usize {
+    (stored + 1).saturating_sub(num_retained.get() as usize)
+}
+
+/// Says that `checkpoint` cannot be gone back to, as the place keeps `retained`.
+pub(crate) fn not_retained(
+    place: &str,
+    checkpoint: CheckpointId,
+    retained: impl Iterator<Item = CheckpointId>,
+) -> StoreError {
+    let numbers: Vec<_> = retained.map(|number| number.to_string()).collect();
+    let kept = if numbers.is_empty() { "nothing".to_string() } else { numbers.join(", ") };
+    let message = format!("{place} cannot go back to checkpoint {checkpoint}: of checkpoints it keeps {kept}");
+    StoreError::new(StoreErrorKind::NotRetained, message, None)
 }
 
 /// Sorts the blocks of `commit` by state and group, without those that are stored already or superseded within the commit.

@@ -67,6 +67,7 @@ fn empty(attempt: Attempt, checkpoint: CheckpointId) -> CheckpointCommit {
             in_flight: Vec::new(),
         },
         deltas: Vec::new(),
+        num_retained: std::num::NonZeroU32::MIN,
         fail_points: Default::default(),
     }
 }

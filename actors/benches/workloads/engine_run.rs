@@ -8,7 +8,6 @@ use cofferdam_engine::checkpoint::store::StateBackend;
 use crate::{
     Args, Name,
     cadence::Cadence,
-    completions::{Completions, Watched},
     disk_sync::DiskSync,
     memory::MemoryWatch,
     recovery, reference,
@@ -29,10 +28,9 @@ pub fn run(args: &Args) -> Report {
     std::fs::create_dir_all(parent).unwrap();
     // Beside the state, to be on its disk.
     let beside = tempfile::tempdir_in(parent).unwrap();
-    let completions = Completions::default();
     let engine = match args.backend() {
-        "lmdb" => engine(args, Watched { backend: Lmdb::at(&state), completions: completions.clone() }),
-        _ => engine(args, Watched { backend: Memory::new(), completions: completions.clone() }),
+        "lmdb" => engine(args, Lmdb::at(&state)),
+        _ => engine(args, Memory::new()),
     };
     let asks_disk = args.checkpoint_ms().is_some() && args.backend() == "lmdb";
     let disk_sync = asks_disk.then(|| DiskSync::start(beside.path()));
@@ -48,7 +46,7 @@ pub fn run(args: &Args) -> Report {
     let mut fields = (prepared.fields)();
     if let Some(interval) = args.checkpoint_ms() {
         let interval = Duration::from_millis(interval);
-        let cadence = Cadence { interval, ran, disk_sync, longest_gap: completions.longest_gap() };
+        let cadence = Cadence { interval, ran, disk_sync };
         fields.extend(cadence.fields(&history));
     }
     Report {

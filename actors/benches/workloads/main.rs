@@ -13,7 +13,6 @@
 
 mod cadence;
 mod checksum_sink;
-mod completions;
 mod disk_sync;
 mod engine_run;
 mod for_seconds;

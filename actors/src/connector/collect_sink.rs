@@ -129,6 +129,12 @@ impl<T: Record> TwoPhaseSink<T> for CollectSink<T> {
         }
     }
 
+    fn published(&self, context: &SinkContext) -> Result<Option<CheckpointId>, BoxError> {
+        let published = self.published.lock();
+        let mine = published.transactions.iter().filter(|transaction| transaction.operator == context.operator);
+        Ok(mine.map(|transaction| transaction.checkpoint).max())
+    }
+
     fn recover(
         &self,
         context: &SinkContext,

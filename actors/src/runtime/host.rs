@@ -24,6 +24,8 @@ pub(crate) struct JobStart {
     pub(crate) plan: Plan,
     pub(crate) backend: Arc<dyn StateBackend>,
     pub(crate) workers: NonZeroUsize,
+    /// The checkpoint to go back to, if not the newest.
+    pub(crate) restore_from: Option<CheckpointId>,
 }
 
 /// Starts the job's thread; resolves when the job runs, or when it is clear that it cannot.
@@ -76,6 +78,7 @@ fn live(
             clock,
             board,
             new_job: new_job_id()?,
+            restore_from: job.restore_from,
             started: Some(started),
             ended: Some(ended_sender),
             running: None,

@@ -9,7 +9,7 @@ use cofferdam_engine::{
         coordinator::{Coordinator, JobEnd},
         snapshot::{PreparedTransaction, SubtaskId},
     },
-    opening::{Opened, StoreSlot, open_attempt},
+    opening::{Opened, Opening, StoreSlot, open_attempt},
     panic_message,
     supervisor::{Supervisor, SupervisorEffect},
     topology::plan::{Deployed, Plan},
@@ -38,6 +38,8 @@ pub(crate) struct SupervisorActor {
     pub(crate) board: Arc<Board>,
     /// The id that the job gets if there is no state yet.
     pub(crate) new_job: JobId,
+    /// The checkpoint that the host has named, until an attempt is open.
+    pub(crate) restore_from: Option<CheckpointId>,
     /// Answered once: when the job runs, or cannot.
     pub(crate) started: Option<oneshot::Sender<Result<(), Error>>>,
     /// Told when the job is over and its place given up.
@@ -125,10 +127,11 @@ impl SupervisorActor {
         self.is_opening = true;
         let (store, plan, job) = (self.store.clone(), self.plan.clone(), self.new_job);
         let is_first = self.supervisor.restarts() == 0;
-        let (orphans, failed) = (self.orphans.clone(), self.supervisor.failed_records());
+        let failed = self.supervisor.failed_records();
+        let opening = Opening { job, is_first, restore_from: self.restore_from, orphans: self.orphans.clone() };
         let call = tokio::task::spawn_blocking(move || {
             let open = |subtasks: &mut [Deployed]| open_subtasks(subtasks, &failed);
-            open_attempt(&store, &plan.lock(), job, is_first, orphans, open)
+            open_attempt(&store, &plan.lock(), opening, open)
         });
         ctx.spawn(call.into_actor(self).map(|joined, actor, ctx| {
             actor.is_opening = false;
@@ -145,6 +148,7 @@ impl SupervisorActor {
 
     fn run(&mut self, opened: Opened, ctx: &mut actix::Context<Self>) {
         self.orphans.clear();
+        self.restore_from = None;
         let started_from = started_from(&opened);
         self.board.started_from(started_from);
         self.board.opened(opened.attempt, opened.restored);
@@ -155,7 +159,7 @@ impl SupervisorActor {
             let effects = self.supervisor.done(JobEnd::Finished);
             return self.carry_out(effects, ctx);
         }
-        self.next_checkpoint = self.next_checkpoint.max(opened.restored.next());
+        self.next_checkpoint = self.next_checkpoint.max(opened.next_checkpoint);
         if opened.draining && !self.requests.contains(&HostRequest::Drain) {
             self.requests.insert(0, HostRequest::Drain);
         }

@@ -64,7 +64,7 @@ pub struct CheckpointConfig {
     pub tolerable_failures: Option<u32>,
     /// What becomes of the checkpoints when the job is cancelled.
     pub retention: Retention,
-    /// How many completed checkpoints are kept, the newest among them.
+    /// How many completed checkpoints are kept, the newest among them: a start may name an older one to go back to.
     pub num_retained: NonZeroU32,
     /// The most elements that one subtask stashes behind barriers; then the channel is left unread.
     pub alignment_buffer: usize,

@@ -627,6 +627,7 @@ impl Coordinator {
         CoordinatorEffect::Commit(Box::new(CheckpointCommit {
             metadata,
             deltas,
+            num_retained: self.config.num_retained,
             fail_points: self.layout.fail_points.clone(),
         }))
     }

@@ -31,7 +31,7 @@
 //! | 6 complete | `checkpoint/coordinator.rs`, `checkpoint/store.rs` | `Coordinator::acknowledged`, `CheckpointStore::commit` | `acknowledged`, `acknowledged.last`, `store.handed`, `commit.*` |
 //! | 7 publish | `checkpoint/participant.rs`, `output/sink.rs` | `Participant::completed`, `TwoPhaseTail::publication` | `completion.*`, `subsumed`, `sink.commit.*`, `published` |
 //! | 8 abort | `checkpoint/coordinator.rs` | `Coordinator::abort` | `abort`, `abort.heard` |
-//! | after a failure | `supervisor.rs`, `opening.rs`, `topology/plan.rs` | `Supervisor::stopped`, `open_attempt`, `Plan::abort_orphans`, `Plan::recover_sinks`, `Plan::deploy` | `restart` to `replay.begun` |
+//! | after a failure | `supervisor.rs`, `opening.rs`, `restore_point.rs`, `topology/plan.rs` | `Supervisor::stopped`, `open_attempt`, `Plan::abort_orphans`, `Plan::recover_sinks`, `Plan::deploy` | `restart` to `replay.begun` |
 //!
 //! What each fail point stands for is in [`fail_point`](crate::fail_point).
 //!

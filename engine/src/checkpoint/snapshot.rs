@@ -6,7 +6,7 @@
 //!                      operator state, transactions                     blocks, one value each
 //! ```
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -211,6 +211,8 @@ pub struct CheckpointCommit {
     pub metadata: CheckpointMetadata,
     /// Keyed state of all subtasks; per address and group the oldest first. May hold deltas that are stored already.
     pub deltas: Vec<Arc<StateDelta>>,
+    /// How many checkpoints are kept from now on, this one among them.
+    pub num_retained: NonZeroU32,
     /// Where a harness makes the store fail: a store tells it of its steps.
     pub fail_points: FailPoints,
 }

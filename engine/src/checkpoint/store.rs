@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use crate::{
     checkpoint::snapshot::{BlockKind, CheckpointCommit, CheckpointMetadata, StateAddress},
     error::BoxError,
-    id::Attempt,
+    id::{Attempt, CheckpointId},
     key_group::{KeyGroup, KeyGroupRange},
 };
 
@@ -26,10 +26,13 @@ pub trait StateBackend: Send + Sync + 'static {
 /// # Contract
 /// | call | promise |
 /// |---|---|
-/// | [`newest`](CheckpointStore::newest) | the newest checkpoint committed, `None` only for a place never used; damage is an error, never an older checkpoint |
+/// | [`newest`](CheckpointStore::newest) | the newest checkpoint committed or gone back to, `None` only for a place never used; damage is an error, never an older checkpoint |
+/// | [`highest`](CheckpointStore::highest) | never goes down |
 /// | [`begin_attempt`](CheckpointStore::begin_attempt) | a number greater than any before, durable on return |
 /// | [`commit`](CheckpointStore::commit) | durable and whole on return; after an error unknown: drop the store, open it again and ask `newest` |
 /// | [`reader`](CheckpointStore::reader) | shows the newest checkpoint; not used once the next has been committed |
+/// | [`retained`](CheckpointStore::retained) | the last `num_retained` committed, fewer after going back; each is whole or says what is not |
+/// | [`go_back`](CheckpointStore::go_back) | the chosen one is the newest, durably, or nothing has changed; after an error with kind `Io` unknown, as after `commit` |
 pub trait CheckpointStore: Send {
     /// The newest completed checkpoint.
     fn newest(&mut self) -> Result<Option<CheckpointMetadata>, StoreError>;
@@ -37,13 +40,24 @@ pub trait CheckpointStore: Send {
     /// Counts the attempt up. Commits of earlier attempts are refused from now on.
     fn begin_attempt(&mut self) -> Result<Attempt, StoreError>;
 
+    /// The highest number that a checkpoint was ever committed with: above the newest one's after going back. `None` only for a place never used.
+    fn highest(&mut self) -> Result<Option<CheckpointId>, StoreError>;
+
     /// Makes a checkpoint the newest: blocks and metadata in one atomic, durable step. Refused with [`StoreErrorKind::Fenced`] if the commit's
-    /// attempt is not the newest, or its number is not above the newest checkpoint's. Blocks of deltas at or below the newest
-    /// checkpoint are stored already and skipped.
+    /// attempt is not the newest, or its number is not above the highest ever committed. Blocks of deltas at or below the newest
+    /// checkpoint are stored already and skipped. In the same step all but the newest [`num_retained`](CheckpointCommit::num_retained) checkpoints go, with
+    /// what they alone need.
     fn commit(&mut self, commit: &CheckpointCommit) -> Result<CommitStats, StoreError>;
 
     /// Reads the newest checkpoint's keyed state.
     fn reader(&mut self) -> Result<Arc<dyn StateReader>, StoreError>;
+
+    /// Every checkpoint that is kept, the oldest first. Reads all state of each to find out whether it is whole.
+    fn retained(&mut self) -> Result<Vec<RetainedCheckpoint>, StoreError>;
+
+    /// Makes `checkpoint` the newest, in one atomic, durable step, and returns it: newer ones go, whole or not. Their numbers stay used. Refused if it is not kept
+    /// ([`StoreErrorKind::NotRetained`]) or not whole ([`StoreErrorKind::Damaged`]); nothing has changed then.
+    fn go_back(&mut self, checkpoint: CheckpointId) -> Result<CheckpointMetadata, StoreError>;
 
     /// Deletes all that was stored, and gives up the place.
     fn delete(self: Box<Self>) -> Result<(), StoreError>;
@@ -59,6 +73,15 @@ pub trait StateReader: Send + Sync {
         range: KeyGroupRange,
         visit: &mut dyn FnMut(KeyGroup, BlockKind, u32, &[u8]) -> Result<(), BoxError>,
     ) -> Result<(), StoreError>;
+}
+
+/// A completed checkpoint that is kept.
+#[derive(Debug)]
+pub struct RetainedCheckpoint {
+    /// Its number.
+    pub checkpoint: CheckpointId,
+    /// Its record if it is whole, or what is damaged.
+    pub metadata: Result<CheckpointMetadata, StoreError>,
 }
 
 /// What a commit wrote.
@@ -96,6 +119,10 @@ pub enum StoreErrorKind {
     Damaged,
     /// Written by a newer version.
     Newer,
+    /// Written by an older version, in a format that is not read any more.
+    Older,
+    /// The checkpoint named is not kept.
+    NotRetained,
     /// Not a place of this engine's, or of another job.
     Foreign,
     /// An older attempt, or an older checkpoint, tried to commit.

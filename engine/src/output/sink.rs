@@ -6,6 +6,7 @@ use crate::{
     checkpoint::snapshot::{OperatorSnapshot, PreparedTransaction},
     error::{BoxError, Error, Location},
     fail_point::{FailPoints, Point},
+    id::CheckpointId,
     mutation::{self, Mutation},
     operator::{OpenContext, SnapshotBuilder, Stateful, StepError, call_away, decode, encode},
     output::{Commit, Tail, TailControl},
@@ -136,6 +137,7 @@ pub(crate) trait SinkRecovery: Send + Sync {
     fn place(&self) -> String;
     fn claim(&self, context: &SinkContext) -> Result<(), BoxError>;
     fn abort(&self, transaction: &[u8]) -> Result<(), BoxError>;
+    fn published(&self, context: &SinkContext) -> Result<Option<CheckpointId>, BoxError>;
     /// An error that is an [`Error`] is a refusal.
     fn recover(&self, context: &SinkContext, snapshots: &[OperatorSnapshot]) -> Result<(), BoxError>;
 }
@@ -161,6 +163,10 @@ impl<T: 'static, S: TwoPhaseSink<T>> SinkRecovery for Recovery<T, S> {
 
     fn abort(&self, transaction: &[u8]) -> Result<(), BoxError> {
         self.sink.abort(&decode(transaction)?)
+    }
+
+    fn published(&self, context: &SinkContext) -> Result<Option<CheckpointId>, BoxError> {
+        self.sink.published(context)
     }
 
     fn recover(&self, context: &SinkContext, snapshots: &[OperatorSnapshot]) -> Result<(), BoxError> {

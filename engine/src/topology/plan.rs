@@ -233,7 +233,8 @@ impl Plan {
             operators,
             in_flight: Vec::new(),
         };
-        Ok(CheckpointCommit { metadata, deltas: Vec::new(), fail_points: self.settings.fail_points.clone() })
+        let (num_retained, fail_points) = (self.settings.checkpoints.num_retained, self.settings.fail_points.clone());
+        Ok(CheckpointCommit { metadata, deltas: Vec::new(), num_retained, fail_points })
     }
 
     /// Refuses a checkpoint that this topology cannot go on from.
@@ -318,11 +319,13 @@ impl Plan {
         checkpoint: CheckpointId,
         code: impl FnOnce() -> Result<R, BoxError>,
     ) -> Result<Result<R, BoxError>, Error> {
-        panic_site::catch(|| self.settings.fail_points.around(points, None, checkpoint, code)).map_err(
-            |(_, message)| {
-                Error::new(ErrorKind::Panic, format!("job '{}', sink '{uid}' panicked: {message}", self.name), None)
-            },
-        )
+        self.catch_sink(uid, || self.settings.fail_points.around(points, None, checkpoint, code))
+    }
+
+    fn catch_sink<R>(&self, uid: &str, code: impl FnOnce() -> R) -> Result<R, Error> {
+        panic_site::catch(code).map_err(|(_, message)| {
+            Error::new(ErrorKind::Panic, format!("job '{}', sink '{uid}' panicked: {message}", self.name), None)
+        })
     }
 
     /// Refuses a sink whose place is not that of the state: another job's, or one that lost its owner's mark after the job began. `restored` is
@@ -386,6 +389,41 @@ impl Plan {
         }
     }
 
+    /// Refuses to go back to `checkpoint` if a sink knows that it has published past it. Changes nothing. May block.
+    pub fn check_published(&self, checkpoint: &CheckpointMetadata, place: &str) -> Result<(), Error> {
+        for (uid, sink) in self.sinks() {
+            let context = self.sink_context(&uid, checkpoint, checkpoint.attempt, place);
+            let published = self.catch_sink(&uid, || sink.published(&context))?.map_err(|error| {
+                let message = format!(
+                    "job '{}', sink '{uid}': it cannot be told what is published in {}",
+                    self.name,
+                    sink.place()
+                );
+                Error::new(ErrorKind::Refused, message, Some(error))
+            })?;
+            let Some(published) = published.filter(|published| *published > checkpoint.checkpoint) else { continue };
+            return Err(Error::refused(format!(
+                "job '{}', sink '{uid}' has published up to checkpoint {published} in {}: going back to checkpoint {} would publish \
+                 rows a second time. Nothing was changed; start without naming a checkpoint to go on from the newest, or name one from {published} on",
+                self.name,
+                sink.place(),
+                checkpoint.checkpoint
+            )));
+        }
+        Ok(())
+    }
+
+    fn sink_context(&self, uid: &str, restored: &CheckpointMetadata, attempt: Attempt, place: &str) -> SinkContext {
+        SinkContext {
+            job: restored.job,
+            job_name: self.name.to_string(),
+            operator: uid.to_string(),
+            attempt,
+            restored: restored.checkpoint,
+            state_place: place.to_string(),
+        }
+    }
+
     /// Claims every two-phase sink's place, publishes what the checkpoint has prepared, and clears away what dead attempts left. To be called
     /// once an attempt before anything runs, with nothing of the attempt before still running. May block.
     pub fn recover_sinks(
@@ -396,14 +434,7 @@ impl Plan {
         is_first: bool,
     ) -> Result<(), Error> {
         for (uid, sink) in self.sinks() {
-            let context = SinkContext {
-                job: checkpoint.job,
-                job_name: self.name.to_string(),
-                operator: uid.clone(),
-                attempt,
-                restored: checkpoint.checkpoint,
-                state_place: place.to_string(),
-            };
+            let context = self.sink_context(&uid, checkpoint, attempt, place);
             let claimed = [Point::ClaimBefore, Point::ClaimAfter];
             self.call_sink(&uid, claimed, checkpoint.checkpoint, || sink.claim(&context))?.map_err(|error| {
                 let message = format!("job '{}', sink '{uid}' cannot use {}", self.name, sink.place());

@@ -2,16 +2,21 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use cofferdam_engine::{
     Attempt, CheckpointId, ErrorKind, JobId,
     checkpoint::{
         snapshot::{CheckpointCommit, CheckpointMetadata},
-        store::{CheckpointStore, CommitStats, StateBackend, StateReader, StoreError, StoreErrorKind},
+        store::{
+            CheckpointStore, CommitStats, RetainedCheckpoint, StateBackend, StateReader, StoreError, StoreErrorKind,
+        },
     },
     opening::StoreSlot,
 };
@@ -49,6 +54,10 @@ impl CheckpointStore for Failing {
         Ok(None)
     }
 
+    fn highest(&mut self) -> Result<Option<CheckpointId>, StoreError> {
+        Ok(None)
+    }
+
     fn begin_attempt(&mut self) -> Result<Attempt, StoreError> {
         Ok(Attempt(1))
     }
@@ -62,6 +71,14 @@ impl CheckpointStore for Failing {
 
     fn reader(&mut self) -> Result<Arc<dyn StateReader>, StoreError> {
         Err(StoreError::new(StoreErrorKind::Io, "no", None))
+    }
+
+    fn retained(&mut self) -> Result<Vec<RetainedCheckpoint>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn go_back(&mut self, _: CheckpointId) -> Result<CheckpointMetadata, StoreError> {
+        Err(StoreError::new(StoreErrorKind::NotRetained, "no", None))
     }
 
     fn delete(self: Box<Self>) -> Result<(), StoreError> {
@@ -83,6 +100,7 @@ fn commit() -> CheckpointCommit {
             in_flight: Vec::new(),
         },
         deltas: Vec::new(),
+        num_retained: NonZeroU32::MIN,
         fail_points: Default::default(),
     }
 }

@@ -1,6 +1,6 @@
 //! State that was taken out of steps, and from which others go on.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use cofferdam_engine::{
     Attempt, CheckpointId, Error, JobId,
@@ -48,7 +48,8 @@ impl Snapshot {
             CheckpointMetadata { checkpoint, attempt: restored.attempt, finished, ..restored.metadata.clone() };
         let deltas = subtasks.into_iter().flat_map(|subtask| subtask.deltas).collect();
         let mut completed = self.completed.clone();
-        completed.push(Arc::new(CheckpointCommit { metadata, deltas, fail_points: Default::default() }));
+        let (num_retained, fail_points) = (NonZeroU32::MIN, Default::default());
+        completed.push(Arc::new(CheckpointCommit { metadata, deltas, num_retained, fail_points }));
         Self { completed, checkpoint }
     }
 

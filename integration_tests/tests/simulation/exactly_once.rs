@@ -24,6 +24,24 @@ fn without_faults_rows_are_those_of_a_plain_loop_in_the_order_of_their_keys() {
 }
 
 #[test]
+fn ten_crashes_in_a_row_lose_no_row_and_publish_none_twice() {
+    for seed in 20_000..20_150 {
+        let case = cases::nth(seed);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let setup = Setup::drawn(seed).checkpoints(|checkpoints| checkpoints.num_retained(random.u32(1..4)));
+        let mut simulation = Simulation::new(seed, setup, Faults::none(), case.topology);
+        for _ in 0..10 {
+            // While it starts, before its first checkpoint, or later.
+            let most = if random.bool() { 20 } else { 150 };
+            simulation.run_steps(random.u64(1..most));
+            simulation.kill();
+        }
+        assert!(matches!(simulation.run(), Ok(JobEnd::Finished)), "seed {seed}, {}", case.name);
+        (case.check)();
+    }
+}
+
+#[test]
 fn with_any_faults_no_row_is_lost_and_none_is_published_twice() {
     let kinds = every_fault();
     (10_000..10_800).for_each(|seed| drop(run(seed, &kinds, 8)));

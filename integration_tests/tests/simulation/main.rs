@@ -8,6 +8,7 @@ mod bounded_memory;
 mod cases;
 mod end_of_input;
 mod exactly_once;
+mod going_back;
 mod holding_sink;
 mod loops;
 mod numbers;

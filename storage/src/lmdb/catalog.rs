@@ -4,11 +4,19 @@
 //! record --checksum--> index of a state --number and digest--> values of a group
 //! ```
 //! From the record down each level vouches for the next, so that a block that is absent, left over or swapped is noticed on reading.
+//!
+//! Checkpoints share blocks, and indexes of states that did not change between them. A group's blocks lie in the order of their checkpoints; *c*
+//! consists of those from the newest full one on (`since`) up to *c*:
+//!
+//! ```text
+//! full 3   changes 4   full 6   changes 7   changes 8
+//! \__ checkpoint 4 __/ \____ checkpoint 7 ___/
+//! ```
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use cofferdam_engine::{
-    KeyGroup,
+    CheckpointId, KeyGroup,
     checkpoint::{snapshot::StateAddress, store::StoreError},
 };
 use serde::{Deserialize, Serialize};
@@ -20,7 +28,7 @@ use super::{
     value,
 };
 
-/// All keyed states.
+/// All keyed states of a checkpoint.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Catalog {
     pub(super) states: BTreeMap<StateAddress, Arc<Index>>,
@@ -31,9 +39,20 @@ pub(super) struct Catalog {
 pub(super) struct Index {
     /// The state's number in keys.
     pub(super) number: u32,
+    /// The checkpoint that the stored index came with.
+    pub(super) written: CheckpointId,
     /// Of the stored index.
     pub(super) checksum: u64,
-    pub(super) groups: BTreeMap<KeyGroup, Tally>,
+    pub(super) groups: BTreeMap<KeyGroup, Group>,
+}
+
+/// One key group's blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Group {
+    /// Blocks of older checkpoints than this one are superseded.
+    pub(super) since: CheckpointId,
+    /// Of the blocks since then.
+    pub(super) tally: Tally,
 }
 
 /// What a group's values, each part of a block being one, add up to.
@@ -57,7 +76,10 @@ impl Catalog {
     pub(super) fn index_or_new(&self, address: &StateAddress) -> Index {
         match self.states.get(address) {
             Some(index) => Index::clone(index),
-            None => Index { number: self.next_number(), checksum: 0, groups: BTreeMap::new() },
+            None => {
+                let (number, written) = (self.next_number(), CheckpointId(0));
+                Index { number, written, checksum: 0, groups: BTreeMap::new() }
+            }
         }
     }
 
@@ -70,6 +92,7 @@ impl Catalog {
         let record = |(address, index): (&StateAddress, &Arc<Index>)| StateRecord {
             address: address.clone(),
             number: index.number,
+            written: index.written,
             checksum: index.checksum,
         };
         self.states.iter().map(record).collect()
@@ -77,11 +100,17 @@ impl Catalog {
 }
 
 impl Index {
-    /// The value to store. Sets the checksum.
-    pub(super) fn encode(&mut self) -> heed::Result<Vec<u8>> {
+    /// Its key.
+    pub(super) fn key(&self) -> [u8; 17] {
+        index_key(self.number, self.written)
+    }
+
+    /// The value to store with `checkpoint`. Sets the checksum.
+    pub(super) fn encode(&mut self, checkpoint: CheckpointId) -> heed::Result<Vec<u8>> {
+        self.written = checkpoint;
         let bytes =
             postcard::to_extend(&self.groups, Vec::new()).map_err(|cause| heed::Error::Encoding(cause.into()))?;
-        let (value, checksum) = value::seal(CHECKPOINT, &index_key(self.number), bytes);
+        let (value, checksum) = value::seal(CHECKPOINT, &self.key(), bytes);
         self.checksum = checksum;
         Ok(value)
     }
@@ -90,7 +119,7 @@ impl Index {
     pub(super) fn decode(directory: &Path, record: &StateRecord, stored: Option<&[u8]>) -> Result<Self, StoreError> {
         let damaged = |what: &str| fault::damaged(directory, format!("the index of state {} {what}", record.address));
         let stored = stored.ok_or_else(|| damaged("is missing"))?;
-        let (bytes, checksum) = value::unseal(CHECKPOINT, &index_key(record.number), stored)
+        let (bytes, checksum) = value::unseal(CHECKPOINT, &index_key(record.number, record.written), stored)
             .ok_or_else(|| damaged("has a broken checksum"))?;
         if checksum != record.checksum {
             return Err(damaged("is of another checkpoint"));
@@ -99,6 +128,6 @@ impl Index {
             let what = format!("the index of state {} is unreadable", record.address);
             fault::damaged_by(directory, what, Some(cause.into()))
         })?;
-        Ok(Self { number: record.number, checksum, groups })
+        Ok(Self { number: record.number, written: record.written, checksum, groups })
     }
 }

@@ -2,15 +2,16 @@
 //!
 //! ```text
 //! job's entry: still the one we know?                                   fenced, or damaged
-//! each state, group by group in key order:  old blocks out (full) | new blocks in
+//! each state, group by group in key order:  what is superseded out | new blocks in
 //!                                           the state's index
 //! record, job's entry
+//! if others stay beside it (`prune`):       what only the dropped ones needed out
 //! ```
 
-use std::{collections::BTreeMap, ops::Bound, path::Path, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroU32, ops::Bound, path::Path, sync::Arc};
 
 use cofferdam_engine::{
-    KeyGroup,
+    CheckpointId, KeyGroup,
     checkpoint::{
         snapshot::{CheckpointMetadata, StateAddress},
         store::StoreError,
@@ -20,18 +21,19 @@ use heed::RwTxn;
 
 use super::{
     block,
-    catalog::{Catalog, Index, Tally},
+    catalog::{Catalog, Group, Index},
     environment::Failure,
     fault,
-    layout::{BlockKey, Databases, JOB_KEY, NEWEST_KEY, index_key},
+    layout::{BlockKey, Databases, JOB_KEY, record_key},
     record::{Job, JobCheckpoint, Record},
+    retained::Retained,
 };
-use crate::plan::{GroupChange, Plan};
+use crate::plan::{self, GroupChange, Plan};
 
 /// What a commit made of what was known.
 pub(super) struct Committed {
     pub(super) job: Job,
-    pub(super) catalog: Catalog,
+    pub(super) retained: Vec<Retained>,
     /// Of all values written.
     pub(super) bytes: u64,
 }
@@ -51,88 +53,122 @@ impl Writer<'_, '_> {
         Ok(job)
     }
 
-    /// Writes a checkpoint.
+    /// Writes a checkpoint that follows `newest`, the last of `stored`, and drops those that are kept no longer.
     pub(super) fn commit(
         &mut self,
         known: &Job,
-        catalog: &Catalog,
+        stored: &[Retained],
+        newest: &Catalog,
         metadata: &CheckpointMetadata,
         plan: &Plan<'_>,
+        num_retained: NonZeroU32,
     ) -> Result<Committed, Failure> {
         self.check_job(known)?;
-        let mut catalog = catalog.clone();
+        let (dropped, kept) = stored.split_at(plan::outdated(stored.len(), num_retained));
+        let replaces = kept.is_empty() && dropped.len() == 1;
+        let mut catalog = newest.clone();
         let mut bytes = 0;
         for (address, groups) in plan {
             let mut index = catalog.index_or_new(address);
-            bytes += self.put_state(address, &mut index, groups)?;
+            bytes += self.put_state(address, &mut index, groups, metadata.checkpoint, replaces)?;
             catalog.states.insert(StateAddress::clone(address), Arc::new(index));
         }
         let record = Record::encode(metadata, &catalog.records())?;
-        self.databases.checkpoint.put(self.transaction, NEWEST_KEY, &record)?;
-        let (job, job_bytes) = self.put_job(Job::new(known.attempt, self.id(), Some(JobCheckpoint::of(metadata))))?;
-        Ok(Committed { job, catalog, bytes: bytes + record.len() as u64 + job_bytes })
+        self.databases.checkpoint.put(self.transaction, &record_key(metadata.checkpoint), &record)?;
+        let older = kept.iter().map(|kept| kept.number).collect();
+        let checkpoint = JobCheckpoint::of(metadata, older);
+        let (job, job_bytes) = self.put_job(Job::new(known.attempt, self.id(), Some(checkpoint)))?;
+        let mut retained = kept.to_vec();
+        retained.push(Retained { number: metadata.checkpoint, catalog: Some(Arc::new(catalog)) });
+        self.drop_records(dropped)?;
+        if !replaces {
+            self.prune(dropped, &retained[0])?;
+        }
+        Ok(Committed { job, retained, bytes: bytes + record.len() as u64 + job_bytes })
     }
 
-    fn id(&self) -> u64 {
+    pub(super) fn id(&self) -> u64 {
         self.transaction.id() as u64
     }
 
     /// Nobody else writes here, so anything else than what we wrote last is damage.
-    fn check_job(&self, known: &Job) -> Result<(), Failure> {
+    pub(super) fn check_job(&self, known: &Job) -> Result<(), Failure> {
         let stored = Job::decode(self.directory, self.databases.job.get(self.transaction, JOB_KEY)?)?;
         if stored == *known {
             return Ok(());
         }
-        Err(fault::damaged(self.directory, "the job's entry changed behind the store's back").into())
+        Err(fault::ruined(self.directory, "the job's entry changed behind the store's back").into())
     }
 
-    fn put_job(&mut self, job: Job) -> Result<(Job, u64), Failure> {
+    pub(super) fn put_job(&mut self, job: Job) -> Result<(Job, u64), Failure> {
         let value = job.encode()?;
         self.databases.job.put(self.transaction, JOB_KEY, &value)?;
         Ok((job, value.len() as u64))
     }
 
+    /// `replaces`: nothing but the checkpoint before needed what is superseded, and that goes.
     fn put_state(
         &mut self,
         address: &StateAddress,
         index: &mut Index,
         groups: &BTreeMap<KeyGroup, GroupChange<'_>>,
+        checkpoint: CheckpointId,
+        replaces: bool,
     ) -> Result<u64, Failure> {
         let mut bytes = 0;
-        for (group, change) in groups {
-            let tally = index.groups.entry(*group).or_default();
-            if change.replaces {
-                self.delete_group(address, index.number, *group, tally)?;
-                *tally = Tally::default();
+        for (number, change) in groups {
+            let group = index.groups.entry(*number).or_default();
+            if let Some((since, _)) = change.blocks.first().filter(|_| change.replaces) {
+                let superseded = std::mem::replace(group, Group { since: *since, ..Group::default() });
+                if replaces {
+                    self.delete_superseded(address, index.number, *number, *since, &superseded)?;
+                }
             }
             for (checkpoint, block) in &change.blocks {
-                let key = BlockKey { state: index.number, group: *group, checkpoint: *checkpoint, part: 0 };
-                bytes += block::put(self.transaction, self.databases, key, block, tally)?;
+                let key = BlockKey::first_of(index.number, *number, *checkpoint);
+                bytes += block::put(self.transaction, self.databases, key, block, &mut group.tally)?;
             }
         }
-        let value = index.encode()?;
-        self.databases.checkpoint.put(self.transaction, &index_key(index.number), &value)?;
+        if replaces {
+            self.databases.checkpoint.delete(self.transaction, &index.key())?;
+        }
+        let value = index.encode(checkpoint)?;
+        self.databases.checkpoint.put(self.transaction, &index.key(), &value)?;
         Ok(bytes + value.len() as u64)
     }
 
     /// Also notices when there is not what there must be.
-    fn delete_group(
+    fn delete_superseded(
         &mut self,
         address: &StateAddress,
         state: u32,
         group: KeyGroup,
-        expected: &Tally,
+        since: CheckpointId,
+        superseded: &Group,
     ) -> Result<(), Failure> {
-        if expected.values == 0 {
+        if superseded.tally.values == 0 {
             return Ok(());
         }
-        let (first, last) = (BlockKey::first(state, group).encode(), BlockKey::last(state, group).encode());
-        let range = (Bound::Included(&first[..]), Bound::Included(&last[..]));
-        let deleted = self.databases.block.delete_range(self.transaction, &range)? as u64;
-        if deleted == expected.values {
+        let deleted = self.delete_before(state, group, since)?;
+        if deleted == superseded.tally.values {
             return Ok(());
         }
-        let what = format!("state {address}, key group {group}: {deleted} values instead of {}", expected.values);
+        let what =
+            format!("state {address}, key group {group}: {deleted} values instead of {}", superseded.tally.values);
         Err(StoreError::into(fault::damaged(self.directory, what)))
+    }
+
+    /// Deletes the group's blocks of checkpoints before `since`, and says how many values that were.
+    pub(super) fn delete_before(&mut self, state: u32, group: KeyGroup, since: CheckpointId) -> heed::Result<u64> {
+        let (first, end) = (BlockKey::first(state, group).encode(), BlockKey::first_of(state, group, since).encode());
+        let range = (Bound::Included(&first[..]), Bound::Excluded(&end[..]));
+        Ok(self.databases.block.delete_range(self.transaction, &range)? as u64)
+    }
+
+    fn drop_records(&mut self, dropped: &[Retained]) -> heed::Result<()> {
+        for one in dropped {
+            self.databases.checkpoint.delete(self.transaction, &record_key(one.number))?;
+        }
+        Ok(())
     }
 }

@@ -160,7 +160,7 @@ impl Environment {
 impl Open {
     fn of(directory: &Path, env: Env, place: Place, map_size: usize) -> Result<Self, StoreError> {
         let databases = Databases::open(&env).map_err(|cause| fault::lmdb(directory, "open the databases", cause))?;
-        let databases = databases.ok_or_else(|| fault::damaged(directory, "data.mdb lacks a database"))?;
+        let databases = databases.ok_or_else(|| fault::ruined(directory, "data.mdb lacks a database"))?;
         Ok(Self { databases, env, place, map_size })
     }
 }

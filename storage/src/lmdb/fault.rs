@@ -1,6 +1,6 @@
 //! What is said when the directory cannot be used: what failed, where, and the way out.
 
-use std::{fmt::Display, io, path::Path};
+use std::{cmp::Ordering, fmt::Display, io, path::Path};
 
 use cofferdam_engine::{
     BoxError,
@@ -8,18 +8,47 @@ use cofferdam_engine::{
 };
 use heed::MdbError;
 
-/// Something is not whole.
+/// Part of a checkpoint is not whole.
 pub(super) fn damaged(directory: &Path, what: impl Display) -> StoreError {
     damaged_by(directory, what, None)
 }
 
-/// Something is not whole, as `cause` shows.
+/// What all checkpoints are found through is not whole.
+pub(super) fn ruined(directory: &Path, what: impl Display) -> StoreError {
+    ruined_by(directory, what, None)
+}
+
+/// What all checkpoints are found through is not whole, as `cause` shows.
+pub(super) fn ruined_by(directory: &Path, what: impl Display, cause: Option<BoxError>) -> StoreError {
+    damaged_by(directory, format!("{what}, and no checkpoint in it can be gone back to without that"), cause)
+}
+
+/// Part of a checkpoint is not whole, as `cause` shows.
 pub(super) fn damaged_by(directory: &Path, what: impl Display, cause: Option<BoxError>) -> StoreError {
     let directory = directory.display();
     let message = format!(
         "state in {directory} is damaged: {what}; restore the directory from a copy, or delete it to start over"
     );
     StoreError::new(StoreErrorKind::Damaged, message, cause)
+}
+
+/// Refuses a format other than `known`.
+pub(super) fn check_format(directory: &Path, what: impl Display, found: u64, known: u64) -> Result<(), StoreError> {
+    match found.cmp(&known) {
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(newer(directory, what, found, known)),
+        Ordering::Less => Err(older(directory, what, found, known)),
+    }
+}
+
+/// Something was written by an older version of this crate, in a format that is gone.
+pub(super) fn older(directory: &Path, what: impl Display, found: u64, known: u64) -> StoreError {
+    let directory = directory.display();
+    let message = format!(
+        "state in {directory} is too old for this program: {what} has format {found}, and only {known} is read here; \
+         run the version that wrote it, or delete the directory to start over"
+    );
+    StoreError::new(StoreErrorKind::Older, message, None)
 }
 
 /// Something was written by a newer version of this crate.
@@ -60,7 +89,7 @@ pub(super) fn lmdb(directory: &Path, doing: impl Display, cause: heed::Error) ->
             | MdbError::Incompatible
             | MdbError::CursorFull
             | MdbError::NotFound,
-        ) => damaged_by(directory, format!("LMDB could not {doing}"), Some(cause.into())),
+        ) => ruined_by(directory, format!("LMDB could not {doing}"), Some(cause.into())),
         cause => {
             let message = format!("cannot {doing} in {}", directory.display());
             StoreError::new(StoreErrorKind::Io, message, Some(cause.into()))

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! job         "job"                -> Job, as JSON
-//! checkpoint  "newest"             -> Record
-//!             "state" | number     -> Index of that state's blocks
+//! checkpoint  "record" | checkpoint                 -> Record, one for each checkpoint that is kept
+//!             "state" | state number | checkpoint   -> Index of that state's blocks, as of the last checkpoint that changed them
 //! block       state number | key group | checkpoint | part      all big-endian, so that a scan is in order
 //! ```
 
@@ -20,9 +20,6 @@ pub(super) const BLOCK: &str = "block";
 
 /// The only key of database `job`.
 pub(super) const JOB_KEY: &[u8] = b"job";
-/// The record's key in database `checkpoint`.
-pub(super) const NEWEST_KEY: &[u8] = b"newest";
-
 type Bytewise = Database<'static, Bytes, Bytes>;
 
 /// The open databases of one environment.
@@ -62,11 +59,27 @@ impl Databases {
     }
 }
 
-/// The key of a state's index in database `checkpoint`.
-pub(super) fn index_key(state: u32) -> [u8; 9] {
-    let mut key = *b"state\0\0\0\0";
-    key[5..].copy_from_slice(&state.to_be_bytes());
+/// The key of a checkpoint's record in database `checkpoint`.
+pub(super) fn record_key(checkpoint: CheckpointId) -> [u8; 14] {
+    let mut key = [0; 14];
+    key[..6].copy_from_slice(b"record");
+    key[6..].copy_from_slice(&checkpoint.0.to_be_bytes());
     key
+}
+
+/// The key of a state's index in database `checkpoint`. `written` is the checkpoint that it came with.
+pub(super) fn index_key(state: u32, written: CheckpointId) -> [u8; 17] {
+    let mut key = [0; 17];
+    key[..5].copy_from_slice(b"state");
+    key[5..9].copy_from_slice(&state.to_be_bytes());
+    key[9..].copy_from_slice(&written.0.to_be_bytes());
+    key
+}
+
+/// The checkpoint that a record or an index in database `checkpoint` came with; both end in it. `None` if it is no such key.
+pub(super) fn written_with(key: &[u8]) -> Option<CheckpointId> {
+    let (_, number) = key.split_last_chunk()?;
+    Some(CheckpointId(u64::from_be_bytes(*number)))
 }
 
 /// Where one part of a block is.
@@ -81,7 +94,12 @@ pub(super) struct BlockKey {
 impl BlockKey {
     /// The least key that a group of a state can have.
     pub(super) fn first(state: u32, group: KeyGroup) -> Self {
-        Self { state, group, checkpoint: CheckpointId(0), part: 0 }
+        Self::first_of(state, group, CheckpointId(0))
+    }
+
+    /// The least key that a group of a state can have in blocks of `checkpoint`.
+    pub(super) fn first_of(state: u32, group: KeyGroup, checkpoint: CheckpointId) -> Self {
+        Self { state, group, checkpoint, part: 0 }
     }
 
     /// The greatest.

@@ -4,11 +4,11 @@
 //! LOCK       who has the directory open                        lock_file
 //! NOTE       what was committed last, beside LMDB's own word    note
 //! data.mdb   job         one entry: job, attempt, checkpoint    layout
-//!            checkpoint  the newest record, an index per state  record, catalog
+//!            checkpoint  a record each, indexes of states       record, catalog
 //!            block       state | group | checkpoint | part      block
 //! lock.mdb   LMDB's
 //! ```
-//! One transaction for each checkpoint (`commit`), then the note. What a start makes of the two is in `start`; it checks LMDB's pages
+//! One transaction for each checkpoint (`commit`), in which older ones go (`prune`), then the note. What a start makes of the two is in `start`; it checks LMDB's pages
 //! (`meta_page`, `tree`) before LMDB sees them.
 //! Every value ends with a checksum over its place and its bytes (`value`), so that a value at another key is damage too.
 
@@ -23,8 +23,10 @@ mod layout;
 mod lock_file;
 mod meta_page;
 mod note;
+mod prune;
 mod reader;
 mod record;
+mod retained;
 mod start;
 mod store;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! ```text
 //! 0                4096              8192
 //! | slot 0 | zeros | slot 1 | zeros |       slot = sequence mod 2, so that the older one outlives a torn write
-//! slot: magic | version | page size | sequence | attempt | checkpoint | job | transaction | file length | 2 hashes | checksum
+//! slot: magic | version | page size | sequence | attempt | checkpoint | highest | job | transaction | file length | 2 hashes | checksum
 //! ```
 //! Written and synced after each commit. LMDB's pages bear no checksum: one flipped bit in a meta page can bring back the commit before.
 //! The note tells that apart from a crash between a commit and its note, which leaves LMDB exactly one transaction ahead.
@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{directory, fault};
 
 const MAGIC: [u8; 8] = *b"COFFNOTE";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// No disk tears what one slot's page holds together with the other's.
 const SLOT_STRIDE: u64 = 4096;
 const SLOT: usize = 128;
@@ -32,6 +32,8 @@ pub(super) struct Note {
     pub(super) attempt: Attempt,
     /// Job and number of the newest checkpoint.
     pub(super) newest: Option<(JobId, CheckpointId)>,
+    /// The highest number that there ever was.
+    pub(super) highest: Option<CheckpointId>,
     /// LMDB's number of the commit.
     pub(super) transaction: u64,
     pub(super) page_size: u32,
@@ -52,7 +54,7 @@ pub(super) struct NoteFile {
 enum Slot {
     Valid(u64, Note),
     Invalid,
-    Newer(u32),
+    Other(u32),
 }
 
 impl NoteFile {
@@ -67,7 +69,7 @@ impl NoteFile {
         let mut newest = None;
         for (index, slot) in slots.iter().enumerate() {
             match decode(slot, index as u64) {
-                Slot::Newer(version) => return Err(fault::newer(directory, "NOTE", version.into(), VERSION.into())),
+                Slot::Other(version) => fault::check_format(directory, "NOTE", version.into(), VERSION.into())?,
                 Slot::Valid(sequence, note) if newest.is_none_or(|(other, _)| sequence > other) => {
                     newest = Some((sequence, note));
                 }
@@ -76,7 +78,7 @@ impl NoteFile {
         }
         match newest {
             Some((sequence, note)) => Ok(Some(Self { file, sequence, note })),
-            None => Err(fault::damaged(directory, "NOTE has no valid slot")),
+            None => Err(fault::ruined(directory, "NOTE has no valid slot")),
         }
     }
 
@@ -131,7 +133,8 @@ fn encode(sequence: u64, note: &Note) -> [u8; SLOT] {
     slot.extend_from_slice(&MAGIC);
     slot.extend_from_slice(&VERSION.to_le_bytes());
     slot.extend_from_slice(&note.page_size.to_le_bytes());
-    for number in [sequence, note.attempt.0, u64::from(note.newest.is_some()), checkpoint] {
+    let highest = note.highest.unwrap_or_default().0;
+    for number in [sequence, note.attempt.0, u64::from(note.newest.is_some()), checkpoint, highest] {
         slot.extend_from_slice(&number.to_le_bytes());
     }
     slot.extend_from_slice(&job.to_le_bytes());
@@ -162,20 +165,21 @@ fn try_decode(bytes: &[u8]) -> Option<Slot> {
         return None;
     }
     let version = u32::from_le_bytes(take(&mut rest)?);
-    if version > VERSION {
-        return Some(Slot::Newer(version));
+    if version != VERSION {
+        return Some(Slot::Other(version));
     }
     let page_size = u32::from_le_bytes(take(&mut rest)?);
     let sequence = number(&mut rest)?;
     let attempt = Attempt(number(&mut rest)?);
     let has_checkpoint = number(&mut rest)? != 0;
     let checkpoint = CheckpointId(number(&mut rest)?);
+    let highest = has_checkpoint.then_some(CheckpointId(number(&mut rest)?));
     let job = JobId(u128::from_le_bytes(take(&mut rest)?));
     let transaction = number(&mut rest)?;
     let file_length = number(&mut rest)?;
     let hashes = [number(&mut rest)?, number(&mut rest)?];
     let newest = has_checkpoint.then_some((job, checkpoint));
-    Some(Slot::Valid(sequence, Note { attempt, newest, transaction, page_size, file_length, hashes }))
+    Some(Slot::Valid(sequence, Note { attempt, newest, highest, transaction, page_size, file_length, hashes }))
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -196,6 +200,7 @@ mod tests {
         Note {
             attempt: Attempt(3),
             newest: Some((JobId(7), CheckpointId(0))),
+            highest: Some(CheckpointId(4)),
             transaction: 9,
             page_size: 4096,
             file_length: 1 << 20,

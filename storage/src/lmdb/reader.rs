@@ -29,28 +29,36 @@ type Visit<'a> = dyn FnMut(KeyGroup, BlockKind, u32, &[u8]) -> Result<(), BoxErr
 /// See the module.
 pub(super) struct Reader {
     pub(super) environment: Arc<Environment>,
-    pub(super) catalog: Arc<Catalog>,
-    pub(super) checkpoint: Option<CheckpointId>,
+    /// The checkpoint and what it must have; `None` if there is none.
+    pub(super) newest: Option<(CheckpointId, Arc<Catalog>)>,
 }
 
 impl StateReader for Reader {
     fn read(&self, state: &StateAddress, range: KeyGroupRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        let Some(index) = self.catalog.states.get(state).filter(|_| range.start < range.end) else { return Ok(()) };
+        let Some((checkpoint, catalog)) = self.newest.as_ref().filter(|_| range.start < range.end) else {
+            return Ok(());
+        };
+        let Some(index) = catalog.states.get(state) else { return Ok(()) };
         let directory = &self.environment.directory;
         self.environment.read(|transaction, databases| {
-            self.check_checkpoint(transaction, databases)?;
-            Scan { directory, state, index }.run(transaction, databases, range, visit)
+            self.check_checkpoint(*checkpoint, transaction, databases)?;
+            Scan { directory, state, index, checkpoint: *checkpoint }.run(transaction, databases, range, visit)
         })
     }
 }
 
 impl Reader {
-    fn check_checkpoint(&self, transaction: &RoTxn<'_, WithoutTls>, databases: &Databases) -> Result<(), StoreError> {
+    fn check_checkpoint(
+        &self,
+        checkpoint: CheckpointId,
+        transaction: &RoTxn<'_, WithoutTls>,
+        databases: &Databases,
+    ) -> Result<(), StoreError> {
         let directory = &self.environment.directory;
         let stored = databases.job.get(transaction, JOB_KEY);
         let stored = stored.map_err(|cause| fault::lmdb(directory, "read the job's entry", cause))?;
         let newest = Job::decode(directory, stored)?.standing().and_then(|standing| standing.newest);
-        if newest.map(|(_, checkpoint)| checkpoint) == self.checkpoint {
+        if newest.is_some_and(|(_, newest)| newest == checkpoint) {
             return Ok(());
         }
         let message = format!(
@@ -61,11 +69,12 @@ impl Reader {
     }
 }
 
-/// Reads one state.
-struct Scan<'a> {
-    directory: &'a Path,
-    state: &'a StateAddress,
-    index: &'a Index,
+/// Reads one state of one checkpoint.
+pub(super) struct Scan<'a> {
+    pub(super) directory: &'a Path,
+    pub(super) state: &'a StateAddress,
+    pub(super) index: &'a Index,
+    pub(super) checkpoint: CheckpointId,
 }
 
 /// A value without its checksum.
@@ -77,7 +86,8 @@ struct Part<'t> {
 type Entry<'t> = heed::Result<(&'t [u8], &'t [u8])>;
 
 impl Scan<'_> {
-    fn run(
+    /// Calls `visit` with each block, or says what is damaged.
+    pub(super) fn run(
         &self,
         transaction: &RoTxn<'_, WithoutTls>,
         databases: &Databases,
@@ -101,23 +111,28 @@ impl Scan<'_> {
         }
     }
 
-    /// Takes the values of `group`, and checks that they are all there and no others.
+    /// Takes the checkpoint's values of `group`, and checks that they are all there and no others. What lies before them and behind them is
+    /// other checkpoints'.
     fn take_group<'t>(
         &self,
         entries: &mut Peekable<impl Iterator<Item = Entry<'t>>>,
         group: KeyGroup,
         parts: &mut Vec<Part<'t>>,
     ) -> Result<(), StoreError> {
+        let expected = self.index.groups.get(&group).copied().unwrap_or_default();
         let mut found = Tally::default();
         while let Some(entry) = entries.next_if(|entry| is_of(entry, group)) {
             let (key, value) = entry.map_err(|cause| self.lmdb(cause))?;
             let decoded = BlockKey::decode(key).ok_or_else(|| self.damaged("a block's key is unreadable"))?;
+            if decoded.checkpoint < expected.since || decoded.checkpoint > self.checkpoint {
+                continue;
+            }
             let (bytes, checksum) = value::unseal(BLOCK, key, value)
                 .ok_or_else(|| self.damaged_group(group, "a block has a broken checksum"))?;
             found.add(checksum);
             parts.push(Part { key: decoded, bytes });
         }
-        if found != self.index.groups.get(&group).copied().unwrap_or_default() {
+        if found != expected.tally {
             return Err(self.damaged_group(group, "blocks are missing, or there are others"));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The two entries that say what is stored: the job, and its newest checkpoint.
+//! The entries that say what is stored: the job, and each of its checkpoints.
 
 use std::path::Path;
 
@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     fault,
-    layout::{CHECKPOINT, JOB, JOB_KEY, NEWEST_KEY},
+    layout::{CHECKPOINT, JOB, JOB_KEY, record_key},
     value,
 };
 use crate::plan::Standing;
 
-/// Format of everything in the environment.
-const FORMAT: u16 = 1;
+/// Format of everything in the environment. 1 kept a single checkpoint.
+const FORMAT: u16 = 2;
 
 /// Who the directory belongs to and how far it has come. Written by every transaction; JSON, for people with a hex viewer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,13 +31,18 @@ pub(super) struct Job {
     pub(super) checkpoint: Option<JobCheckpoint>,
 }
 
-/// A job's newest checkpoint.
+/// A job's checkpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct JobCheckpoint {
     /// [`JobId`](cofferdam_engine::JobId), in hexadecimal.
     job: String,
     job_name: String,
+    /// The newest.
     number: CheckpointId,
+    /// Those kept beside it, the oldest first.
+    pub(super) older: Vec<CheckpointId>,
+    /// The highest number that there ever was.
+    highest: CheckpointId,
 }
 
 #[derive(Deserialize)]
@@ -56,7 +61,13 @@ impl Job {
             Some(checkpoint) => Some((checkpoint.job.parse().ok()?, checkpoint.number)),
             None => None,
         };
-        Some(Standing { attempt: self.attempt, newest })
+        let highest = self.checkpoint.as_ref().map(|checkpoint| checkpoint.highest);
+        Some(Standing { attempt: self.attempt, newest, highest })
+    }
+
+    /// The checkpoints kept, the oldest first.
+    pub(super) fn retained(&self) -> impl Iterator<Item = CheckpointId> + '_ {
+        self.checkpoint.iter().flat_map(|kept| kept.older.iter().copied().chain([kept.number]))
     }
 
     /// The value to store.
@@ -66,27 +77,32 @@ impl Job {
     }
 
     pub(super) fn decode(directory: &Path, stored: Option<&[u8]>) -> Result<Self, StoreError> {
-        let damaged = |what: &str| fault::damaged(directory, format!("the job's entry {what}"));
+        let damaged = |what: &str| fault::ruined(directory, format!("the job's entry {what}"));
         let stored = stored.ok_or_else(|| damaged("is missing"))?;
         let (json, _) = value::unseal(JOB, JOB_KEY, stored).ok_or_else(|| damaged("has a broken checksum"))?;
-        let unreadable = |cause: serde_json::Error| {
-            fault::damaged_by(directory, "the job's entry is unreadable", Some(cause.into()))
-        };
+        let unreadable =
+            |cause: serde_json::Error| fault::ruined_by(directory, "the job's entry is unreadable", Some(cause.into()));
         let FormatOnly { format } = serde_json::from_slice(json).map_err(unreadable)?;
-        if format > u64::from(FORMAT) {
-            return Err(fault::newer(directory, "the job's entry", format, FORMAT.into()));
-        }
+        fault::check_format(directory, "the job's entry", format, FORMAT.into())?;
         serde_json::from_slice(json).map_err(unreadable)
     }
 }
 
 impl JobCheckpoint {
-    pub(super) fn of(metadata: &CheckpointMetadata) -> Self {
-        Self { job: metadata.job.to_string(), job_name: metadata.job_name.clone(), number: metadata.checkpoint }
+    /// `metadata` as the newest, and `older` beside it.
+    pub(super) fn of(metadata: &CheckpointMetadata, older: Vec<CheckpointId>) -> Self {
+        let (job, job_name, number) = (metadata.job.to_string(), metadata.job_name.clone(), metadata.checkpoint);
+        Self { job, job_name, number, older, highest: number }
+    }
+
+    /// The same without what is newer than `number`, which is one of `older`.
+    pub(super) fn back_to(&self, number: CheckpointId) -> Self {
+        let older = self.older.iter().copied().filter(|older| *older < number).collect();
+        Self { number, older, ..self.clone() }
     }
 }
 
-/// The newest checkpoint.
+/// A checkpoint.
 #[derive(Debug, Deserialize)]
 pub(super) struct Record {
     pub(super) metadata: CheckpointMetadata,
@@ -99,6 +115,8 @@ pub(super) struct StateRecord {
     pub(super) address: StateAddress,
     /// Its number in keys.
     pub(super) number: u32,
+    /// The checkpoint that its index came with: this one, or the last one before it that changed the state.
+    pub(super) written: CheckpointId,
     /// Of its index, so that no other index passes for it.
     pub(super) checksum: u64,
 }
@@ -108,23 +126,19 @@ impl Record {
     pub(super) fn encode(metadata: &CheckpointMetadata, states: &[StateRecord]) -> heed::Result<Vec<u8>> {
         let bytes = postcard::to_extend(&(metadata, states), FORMAT.to_le_bytes().to_vec())
             .map_err(|cause| heed::Error::Encoding(cause.into()))?;
-        Ok(value::seal(CHECKPOINT, NEWEST_KEY, bytes).0)
+        Ok(value::seal(CHECKPOINT, &record_key(metadata.checkpoint), bytes).0)
     }
 
-    pub(super) fn decode(directory: &Path, stored: Option<&[u8]>) -> Result<Self, StoreError> {
-        let damaged = |what: &str| fault::damaged(directory, format!("the checkpoint's record {what}"));
+    /// Reads the record of checkpoint `number`.
+    pub(super) fn decode(directory: &Path, number: CheckpointId, stored: Option<&[u8]>) -> Result<Self, StoreError> {
+        let name = format!("the record of checkpoint {number}");
+        let damaged = |what: &str| fault::damaged(directory, format!("{name} {what}"));
         let stored = stored.ok_or_else(|| damaged("is missing"))?;
         let (bytes, _) =
-            value::unseal(CHECKPOINT, NEWEST_KEY, stored).ok_or_else(|| damaged("has a broken checksum"))?;
+            value::unseal(CHECKPOINT, &record_key(number), stored).ok_or_else(|| damaged("has a broken checksum"))?;
         let (format, bytes) = bytes.split_first_chunk().ok_or_else(|| damaged("is too short"))?;
-        match u16::from_le_bytes(*format) {
-            FORMAT => {}
-            format if format > FORMAT => {
-                return Err(fault::newer(directory, "the checkpoint's record", format.into(), FORMAT.into()));
-            }
-            _ => return Err(damaged("has no format")),
-        }
+        fault::check_format(directory, &name, u16::from_le_bytes(*format).into(), FORMAT.into())?;
         postcard::from_bytes(bytes)
-            .map_err(|cause| fault::damaged_by(directory, "the checkpoint's record is unreadable", Some(cause.into())))
+            .map_err(|cause| fault::damaged_by(directory, format!("{name} is unreadable"), Some(cause.into())))
     }
 }

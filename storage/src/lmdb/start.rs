@@ -19,7 +19,14 @@ use std::{
     sync::Arc,
 };
 
-use cofferdam_engine::{Attempt, checkpoint::store::StoreError, fail_point::Passage};
+use cofferdam_engine::{
+    Attempt, CheckpointId, JobId, KeyGroupRange,
+    checkpoint::{
+        snapshot::CheckpointMetadata,
+        store::{StoreError, StoreErrorKind},
+    },
+    fail_point::Passage,
+};
 
 use super::{
     catalog::{Catalog, Index},
@@ -27,11 +34,13 @@ use super::{
     env::Env,
     environment::{Environment, Place},
     fault,
-    layout::{Databases, JOB_KEY, NEWEST_KEY, index_key},
+    layout::{Databases, JOB_KEY, index_key, record_key},
     lock_file::LockFile,
     meta_page::{Found, MetaPages},
     note::{Note, NoteFile},
+    reader::Scan,
     record::{Job, Record},
+    retained::Retained,
     store::Store,
     tree::{self, Broken},
 };
@@ -49,7 +58,7 @@ pub(super) fn open(path: &Path, map_size: u64) -> Result<Store, StoreError> {
     }
     let initialize = |env: &Env, data: &File| initialize(&directory, env, data, &mut note);
     let environment = Environment::open(directory.clone(), Place { data, lock }, map_size, initialize)?;
-    let Some(note) = note else { return Err(fault::damaged(&directory, "NOTE is missing")) };
+    let Some(note) = note else { return Err(fault::ruined(&directory, "NOTE is missing")) };
     load(environment, note)
 }
 
@@ -73,7 +82,7 @@ fn open_data(directory: &Path, noted: bool) -> Result<File, StoreError> {
         Ok(file) if noted => return Ok(file),
         Ok(file) => check_new(directory, &file)?,
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(failed(cause)),
-        Err(_) if noted => return Err(fault::damaged(directory, "data.mdb is missing")),
+        Err(_) if noted => return Err(fault::ruined(directory, "data.mdb is missing")),
         Err(_) => {}
     }
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)
@@ -88,7 +97,7 @@ fn check_new(directory: &Path, data: &File) -> Result<(), StoreError> {
         Found::Blank(None) => directory::remove(directory, directory::DATA),
         Found::Stranger(why) => Err(fault::foreign(directory, format!("its data.mdb is not Cofferdam's: {why}"))),
         Found::Pages(pages) if pages.names(data, JOB_KEY).map_err(failed)? => {
-            Err(fault::damaged(directory, "NOTE is missing, and data.mdb holds a job"))
+            Err(fault::ruined(directory, "NOTE is missing, and data.mdb holds a job"))
         }
         Found::Pages(_) => Err(fault::foreign(directory, "its data.mdb is another application's")),
     }
@@ -100,14 +109,14 @@ fn check_file(directory: &Path, note: &Note, data: &File) -> Result<(), StoreErr
     let length = data.metadata().map_err(failed)?.len();
     if length < note.file_length {
         let what = format!("data.mdb is cut short: {length} bytes of {}", note.file_length);
-        return Err(fault::damaged(directory, what));
+        return Err(fault::ruined(directory, what));
     }
     let pages = MetaPages::read(data, note.page_size as usize).map_err(failed)?;
-    let pages = pages.ok_or_else(|| fault::damaged(directory, "data.mdb has no meta pages"))?;
+    let pages = pages.ok_or_else(|| fault::ruined(directory, "data.mdb has no meta pages"))?;
     check_meta_pages(directory, note, &pages)?;
     tree::check(data, &pages).map_err(|broken| match broken {
         Broken::Io(cause) => failed(cause),
-        Broken::Page(page, what) => fault::damaged(directory, format!("data.mdb, page {page}: {what}")),
+        Broken::Page(page, what) => fault::ruined(directory, format!("data.mdb, page {page}: {what}")),
     })
 }
 
@@ -123,9 +132,7 @@ fn check_meta_pages(directory: &Path, note: &Note, pages: &MetaPages) -> Result<
     };
     match misfit {
         None => Ok(()),
-        Some(why) => {
-            Err(fault::damaged(directory, format!("data.mdb is not what NOTE says was committed last: {why}")))
-        }
+        Some(why) => Err(fault::ruined(directory, format!("data.mdb is not what NOTE says was committed last: {why}"))),
     }
 }
 
@@ -135,7 +142,7 @@ fn initialize(directory: &Path, env: &Env, data: &File, note: &mut Option<NoteFi
         env.force_sync().map_err(|cause| fault::lmdb(directory, "sync data.mdb", cause))?;
         directory::sync(directory)?;
         let page_size = env.unnamed_database_stat().page_size;
-        let first = take_note(data, page_size, Standing { attempt: Attempt(0), newest: None });
+        let first = take_note(data, page_size, Standing { attempt: Attempt(0), newest: None, highest: None });
         let first = first.map_err(|cause| fault::io(directory, "read data.mdb", cause))?;
         *note = Some(NoteFile::create(directory, first)?);
     }
@@ -153,6 +160,7 @@ pub(super) fn take_note(data: &File, page_size: u32, standing: Standing) -> io::
     Ok(Note {
         attempt: standing.attempt,
         newest: standing.newest,
+        highest: standing.highest,
         transaction: pages.newest(),
         page_size,
         file_length: data.metadata()?.len(),
@@ -162,30 +170,30 @@ pub(super) fn take_note(data: &File, page_size: u32, standing: Standing) -> io::
 
 /// Reads what is stored, and checks it against the note.
 fn load(environment: Environment, mut note: NoteFile) -> Result<Store, StoreError> {
-    let (job, catalog) = environment.read(|transaction, databases| {
+    let (job, retained) = environment.read(|transaction, databases| {
         let reading = Reading { directory: &environment.directory, transaction, databases };
         let job = reading.job()?;
-        let catalog = reading.catalog(&job)?;
-        Ok((job, catalog))
+        let retained = reading.retained(&job)?;
+        Ok((job, retained))
     })?;
     let directory = &environment.directory;
-    let standing = job.standing().ok_or_else(|| fault::damaged(directory, "the job's id is unreadable"))?;
+    let standing = job.standing().ok_or_else(|| fault::ruined(directory, "the job's id is unreadable"))?;
     if !follows(note.note(), &job, standing) {
-        return Err(fault::damaged(directory, "what data.mdb holds is not what NOTE says was committed last"));
+        return Err(fault::ruined(directory, "what data.mdb holds is not what NOTE says was committed last"));
     }
     if job.transaction != note.note().transaction {
         let page_size = note.note().page_size;
         let current = environment.inspect(|data| take_note(data, page_size, standing))?;
         note.write(current, Passage::On).map_err(|cause| fault::io(directory, "write NOTE", cause))?;
     }
-    Ok(Store::new(environment, note, job, standing, catalog))
+    Ok(Store::new(environment, note, job, standing, retained))
 }
 
 /// Whether what is stored is what was noted, or what one more commit made of that.
 fn follows(note: &Note, job: &Job, found: Standing) -> bool {
-    let noted = (note.attempt, note.newest);
+    let is_same = found.attempt == note.attempt && found.newest == note.newest && found.highest == note.highest;
     if job.transaction == note.transaction {
-        return (found.attempt, found.newest) == noted;
+        return is_same;
     }
     if job.transaction != note.transaction + 1 {
         return false;
@@ -194,12 +202,21 @@ fn follows(note: &Note, job: &Job, found: Standing) -> bool {
         return (found.attempt, found.newest) == (Attempt(0), None);
     }
     let is_next_checkpoint = match (note.newest, found.newest) {
-        (Some((job, noted)), Some((found_job, found))) => found_job == job && found > noted,
+        (Some((job, _)), Some((found_job, number))) => {
+            found_job == job && Some(number) > note.highest && found.highest == Some(number)
+        }
         (None, found) => found.is_some(),
         (Some(_), None) => false,
     };
-    let began_attempt = found.attempt == note.attempt.next() && found.newest == note.newest;
-    began_attempt || (found.attempt == note.attempt && is_next_checkpoint)
+    let went_back = match (note.newest, found.newest) {
+        (Some((job, noted)), Some((found_job, number))) => {
+            found_job == job && number < noted && found.highest == note.highest
+        }
+        _ => false,
+    };
+    let began_attempt =
+        found.attempt == note.attempt.next() && found.newest == note.newest && found.highest == note.highest;
+    began_attempt || (found.attempt == note.attempt && (is_next_checkpoint || went_back))
 }
 
 /// One look at what is stored.
@@ -215,34 +232,63 @@ impl Reading<'_, '_> {
         let stored = self.databases.job.get(self.transaction, JOB_KEY);
         let job = Job::decode(self.directory, stored.map_err(|cause| self.failed(cause))?)?;
         if job.transaction != self.transaction.id() as u64 {
-            return Err(fault::damaged(self.directory, "the job's entry is of another transaction than the meta page"));
+            return Err(fault::ruined(self.directory, "the job's entry is of another transaction than the meta page"));
         }
         Ok(job)
     }
 
-    /// The record of the newest checkpoint, if there is one.
-    pub(super) fn record(&self, standing: Standing) -> Result<Option<Record>, StoreError> {
-        let Some(newest) = standing.newest else { return Ok(None) };
-        let stored = self.databases.checkpoint.get(self.transaction, NEWEST_KEY);
-        let record = Record::decode(self.directory, stored.map_err(|cause| self.failed(cause))?)?;
-        if (record.metadata.job, record.metadata.checkpoint) != newest {
-            return Err(fault::damaged(
-                self.directory,
-                "the checkpoint's record is not the one that the job's entry names",
-            ));
-        }
-        Ok(Some(record))
+    /// Every checkpoint kept. What is damaged is found out again when it is asked for; what another version wrote is refused.
+    fn retained(&self, job: &Job) -> Result<Vec<Retained>, StoreError> {
+        let Some(owner) = self.owner(job)? else { return Ok(Vec::new()) };
+        let read = |number| match self.catalog(owner, number) {
+            Ok((_, catalog)) => Ok(Retained { number, catalog: Some(Arc::new(catalog)) }),
+            Err(error) if error.kind == StoreErrorKind::Damaged => Ok(Retained { number, catalog: None }),
+            Err(error) => Err(error),
+        };
+        job.retained().map(read).collect()
     }
 
-    fn catalog(&self, job: &Job) -> Result<Catalog, StoreError> {
+    fn owner(&self, job: &Job) -> Result<Option<JobId>, StoreError> {
+        let standing = job.standing().ok_or_else(|| fault::ruined(self.directory, "the job's id is unreadable"))?;
+        Ok(standing.newest.map(|(owner, _)| owner))
+    }
+
+    /// The record of a checkpoint of job `owner`.
+    fn record(&self, owner: JobId, number: CheckpointId) -> Result<Record, StoreError> {
+        let stored = self.databases.checkpoint.get(self.transaction, &record_key(number));
+        let record = Record::decode(self.directory, number, stored.map_err(|cause| self.failed(cause))?)?;
+        if (record.metadata.job, record.metadata.checkpoint) != (owner, number) {
+            let what = format!("the record of checkpoint {number} is not the one that the job's entry names");
+            return Err(fault::damaged(self.directory, what));
+        }
+        Ok(record)
+    }
+
+    /// A checkpoint's metadata, and which blocks it must have.
+    pub(super) fn catalog(
+        &self,
+        owner: JobId,
+        number: CheckpointId,
+    ) -> Result<(CheckpointMetadata, Catalog), StoreError> {
         let mut catalog = Catalog::default();
-        let standing = job.standing().ok_or_else(|| fault::damaged(self.directory, "the job's id is unreadable"))?;
-        for state in self.record(standing)?.map(|record| record.states).unwrap_or_default() {
-            let stored = self.databases.checkpoint.get(self.transaction, &index_key(state.number));
+        let Record { metadata, states } = self.record(owner, number)?;
+        for state in states {
+            let stored = self.databases.checkpoint.get(self.transaction, &index_key(state.number, state.written));
             let index = Index::decode(self.directory, &state, stored.map_err(|cause| self.failed(cause))?)?;
             catalog.states.insert(state.address, Arc::new(index));
         }
-        Ok(catalog)
+        Ok((metadata, catalog))
+    }
+
+    /// A checkpoint's metadata, after all of its state was read and found whole.
+    pub(super) fn verify(&self, owner: JobId, number: CheckpointId) -> Result<CheckpointMetadata, StoreError> {
+        let (metadata, catalog) = self.catalog(owner, number)?;
+        let range = KeyGroupRange { start: 0, end: metadata.max_parallelism };
+        for (state, index) in &catalog.states {
+            let scan = Scan { directory: self.directory, state, index, checkpoint: number };
+            scan.run(self.transaction, self.databases, range, &mut |_, _, _, _| Ok(()))?;
+        }
+        Ok(metadata)
     }
 
     fn failed(&self, cause: heed::Error) -> StoreError {

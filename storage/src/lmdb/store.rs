@@ -6,10 +6,10 @@
 use std::{fs, sync::Arc};
 
 use cofferdam_engine::{
-    Attempt,
+    Attempt, CheckpointId, JobId,
     checkpoint::{
         snapshot::{CheckpointCommit, CheckpointMetadata},
-        store::{CheckpointStore, CommitStats, StateReader, StoreError, StoreErrorKind},
+        store::{CheckpointStore, CommitStats, RetainedCheckpoint, StateReader, StoreError, StoreErrorKind},
     },
     fail_point::{Passage, Point},
 };
@@ -23,6 +23,7 @@ use super::{
     note::NoteFile,
     reader::Reader,
     record::Job,
+    retained::Retained,
     start::{self, Reading},
 };
 use crate::plan::{self, Standing};
@@ -33,7 +34,8 @@ pub(super) struct Store {
     note: NoteFile,
     job: Job,
     standing: Standing,
-    catalog: Arc<Catalog>,
+    /// The oldest first.
+    retained: Vec<Retained>,
     /// Whether a write has failed.
     poisoned: bool,
 }
@@ -44,9 +46,9 @@ impl Store {
         note: NoteFile,
         job: Job,
         standing: Standing,
-        catalog: Catalog,
+        retained: Vec<Retained>,
     ) -> Self {
-        Self { environment: Arc::new(environment), note, job, standing, catalog: Arc::new(catalog), poisoned: false }
+        Self { environment: Arc::new(environment), note, job, standing, retained, poisoned: false }
     }
 
     #[cfg(test)]
@@ -74,6 +76,29 @@ impl Store {
         Err(StoreError::new(StoreErrorKind::Io, message, None))
     }
 
+    /// Looks at what is stored.
+    fn reading<R>(&self, look: impl FnOnce(&Reading<'_, '_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
+        let directory = &self.environment.directory;
+        self.environment.read(|transaction, databases| look(&Reading { directory, transaction, databases }))
+    }
+
+    /// The newest checkpoint and what it must have; an error if that is damaged.
+    fn newest_catalog(&self) -> Result<Option<(CheckpointId, Arc<Catalog>)>, StoreError> {
+        let (Some((owner, _)), Some(newest)) = (self.standing.newest, self.retained.last()) else { return Ok(None) };
+        let catalog = match &newest.catalog {
+            Some(catalog) => catalog.clone(),
+            None => Arc::new(self.reading(|reading| reading.catalog(owner, newest.number))?.1),
+        };
+        Ok(Some((newest.number, catalog)))
+    }
+
+    /// Whose the directory is, if `checkpoint` is kept.
+    fn owner_of(&self, checkpoint: CheckpointId) -> Result<JobId, StoreError> {
+        let numbers = || self.retained.iter().map(|kept| kept.number);
+        let owner = self.standing.newest.filter(|_| numbers().any(|number| number == checkpoint));
+        owner.map(|(owner, _)| owner).ok_or_else(|| plan::not_retained(&self.place(), checkpoint, numbers()))
+    }
+
     /// Runs `write`, which leaves the store unusable if it fails.
     fn writing<R>(&mut self, write: impl FnOnce(&mut Self) -> Result<R, StoreError>) -> Result<R, StoreError> {
         self.check_poison()?;
@@ -86,7 +111,7 @@ impl Store {
     /// Takes over what was committed, and notes it.
     fn committed(&mut self, job: Job, passage: Passage) -> Result<(), StoreError> {
         let directory = &self.environment.directory;
-        let standing = job.standing().ok_or_else(|| fault::damaged(directory, "the job's id is unreadable"))?;
+        let standing = job.standing().ok_or_else(|| fault::ruined(directory, "the job's id is unreadable"))?;
         let note = self.environment.inspect(|data| start::take_note(data, self.note.note().page_size, standing))?;
         self.note.write(note, passage).map_err(|cause| fault::io(directory, "write NOTE", cause))?;
         (self.job, self.standing) = (job, standing);
@@ -104,11 +129,14 @@ impl Drop for Store {
 impl CheckpointStore for Store {
     fn newest(&mut self) -> Result<Option<CheckpointMetadata>, StoreError> {
         self.check_poison()?;
-        let directory = &self.environment.directory;
-        let record = self
-            .environment
-            .read(|transaction, databases| Reading { directory, transaction, databases }.record(self.standing))?;
-        Ok(record.map(|record| record.metadata))
+        let Some((owner, newest)) = self.standing.newest else { return Ok(None) };
+        let (metadata, _) = self.reading(|reading| reading.catalog(owner, newest))?;
+        Ok(Some(metadata))
+    }
+
+    fn highest(&mut self) -> Result<Option<CheckpointId>, StoreError> {
+        self.check_poison()?;
+        Ok(self.standing.highest)
     }
 
     fn begin_attempt(&mut self) -> Result<Attempt, StoreError> {
@@ -127,16 +155,17 @@ impl CheckpointStore for Store {
         plan::check(&self.place(), self.standing, commit)?;
         let checkpoint = commit.metadata.checkpoint;
         let plan = plan::plan(self.standing.newest.map(|(_, checkpoint)| checkpoint), commit)?;
+        let newest = self.newest_catalog()?.map(|(_, catalog)| catalog).unwrap_or_default();
         self.writing(|store| {
-            let (environment, job, catalog) = (&store.environment, &store.job, &store.catalog);
+            let (environment, job, retained) = (&store.environment, &store.job, &store.retained);
             let committed = environment.write(|transaction, databases| {
                 let mut writer = Writer { directory: &environment.directory, transaction, databases };
-                let committed = writer.commit(job, catalog, &commit.metadata, &plan)?;
+                let committed = writer.commit(job, retained, &newest, &commit.metadata, &plan, commit.num_retained)?;
                 commit.fail_points.reach(Point::CommitWritten, None, checkpoint).map_err(StoreError::from)?;
                 Ok(committed)
             })?;
             let passage = commit.fail_points.reach(Point::CommitNoting, None, checkpoint)?;
-            store.catalog = Arc::new(committed.catalog);
+            store.retained = committed.retained;
             store.committed(committed.job, passage)?;
             Ok(CommitStats { bytes: committed.bytes })
         })
@@ -144,8 +173,35 @@ impl CheckpointStore for Store {
 
     fn reader(&mut self) -> Result<Arc<dyn StateReader>, StoreError> {
         self.check_poison()?;
-        let checkpoint = self.standing.newest.map(|(_, checkpoint)| checkpoint);
-        Ok(Arc::new(Reader { environment: self.environment.clone(), catalog: self.catalog.clone(), checkpoint }))
+        Ok(Arc::new(Reader { environment: self.environment.clone(), newest: self.newest_catalog()? }))
+    }
+
+    fn retained(&mut self) -> Result<Vec<RetainedCheckpoint>, StoreError> {
+        self.check_poison()?;
+        let Some((owner, _)) = self.standing.newest else { return Ok(Vec::new()) };
+        let look = |kept: &Retained| match self.reading(|reading| reading.verify(owner, kept.number)) {
+            Err(error) if error.kind != StoreErrorKind::Damaged => Err(error),
+            metadata => Ok(RetainedCheckpoint { checkpoint: kept.number, metadata }),
+        };
+        self.retained.iter().map(look).collect()
+    }
+
+    fn go_back(&mut self, checkpoint: CheckpointId) -> Result<CheckpointMetadata, StoreError> {
+        self.check_poison()?;
+        let owner = self.owner_of(checkpoint)?;
+        let metadata = self.reading(|reading| reading.verify(owner, checkpoint))?;
+        if self.standing.newest == Some((owner, checkpoint)) {
+            return Ok(metadata);
+        }
+        self.writing(|store| {
+            let (environment, job) = (&store.environment, &store.job);
+            let job = environment.write(|transaction, databases| {
+                Writer { directory: &environment.directory, transaction, databases }.go_back(job, checkpoint)
+            })?;
+            store.retained.retain(|kept| kept.number <= checkpoint);
+            store.committed(job, Passage::On)
+        })?;
+        Ok(metadata)
     }
 
     /// The mark comes first and the lock goes last, so that a crash in between leaves what the next start removes.

@@ -1,6 +1,6 @@
-//! What only the inside can bring about: blocks that vanished or that nobody committed, and crashes between the first steps.
+//! What only the inside can bring about or count: blocks that vanished or that nobody committed, values that are left, and crashes between the first steps.
 
-use std::{fs::File, sync::Arc};
+use std::{collections::BTreeSet, fs::File, num::NonZeroU32, sync::Arc};
 
 use cofferdam_engine::{
     Attempt, CheckpointId, JobId, KeyGroup, KeyGroupRange,
@@ -28,9 +28,13 @@ fn address() -> StateAddress {
 
 /// Commits checkpoint `number` with a full block of groups 1 and 3.
 fn commit(store: &mut Store, number: u64) -> Result<(), StoreError> {
-    let checkpoint = CheckpointId(number);
     let block =
         |group| StateBlock { group: KeyGroup(group), kind: BlockKind::Full, entries: 1, bytes: vec![7; 20_000] };
+    commit_blocks(store, number, 1, vec![block(1), block(3)])
+}
+
+fn commit_blocks(store: &mut Store, number: u64, num_retained: u32, blocks: Vec<StateBlock>) -> Result<(), StoreError> {
+    let checkpoint = CheckpointId(number);
     let metadata = CheckpointMetadata {
         job: JobId(1),
         job_name: "test".into(),
@@ -42,8 +46,10 @@ fn commit(store: &mut Store, number: u64) -> Result<(), StoreError> {
         in_flight: Vec::new(),
         operators: vec![],
     };
-    let delta = Arc::new(StateDelta { checkpoint, address: address(), blocks: vec![block(1), block(3)] });
-    store.commit(&CheckpointCommit { metadata, deltas: vec![delta], fail_points: Default::default() }).map(drop)
+    let delta = Arc::new(StateDelta { checkpoint, address: address(), blocks });
+    let deltas = if delta.blocks.is_empty() { vec![] } else { vec![delta] };
+    let (num_retained, fail_points) = (NonZeroU32::new(num_retained).unwrap(), Default::default());
+    store.commit(&CheckpointCommit { metadata, deltas, num_retained, fail_points }).map(drop)
 }
 
 fn read(store: &mut Store) -> Result<(), StoreError> {
@@ -92,6 +98,69 @@ fn there_is_a_part_too_many() {
     notices(|databases, transaction| databases.block.put(transaction, &key(1, 2), &[0; 100]));
 }
 
+/// How many values there are: blocks, and records and indexes.
+fn counts(store: &Store) -> (u64, u64) {
+    let environment = store.environment();
+    let count = environment.read(|transaction, databases| {
+        Ok((databases.block.len(transaction).unwrap(), databases.checkpoint.len(transaction).unwrap()))
+    });
+    count.unwrap()
+}
+
+/// Group 0 is full in each third checkpoint, group 1 in each fifth, and each has changes in every second one besides.
+fn blocks_of(number: u64) -> Vec<StateBlock> {
+    let kind = |period| match number {
+        _ if number % period == 0 => Some(BlockKind::Full),
+        _ if number % 2 == 0 => Some(BlockKind::Changes),
+        _ => None,
+    };
+    let block = |(group, period)| {
+        Some(StateBlock { group: KeyGroup(group), kind: kind(period)?, entries: 1, bytes: number.to_be_bytes().into() })
+    };
+    [(0, 3), (1, 5)].into_iter().filter_map(block).collect()
+}
+
+/// The blocks that checkpoint `number` needs, as (group, checkpoint).
+fn needed(number: u64) -> BTreeSet<(u16, u64)> {
+    let mut needed = BTreeSet::new();
+    for (checkpoint, block) in (0..=number).flat_map(|number| blocks_of(number).into_iter().map(move |b| (number, b))) {
+        if block.kind == BlockKind::Full {
+            needed.retain(|(group, _)| *group != block.group.0);
+        }
+        needed.insert((block.group.0, checkpoint));
+    }
+    needed
+}
+
+fn is_quiet(number: u64) -> bool {
+    blocks_of(number).is_empty()
+}
+
+#[test]
+fn there_is_what_the_checkpoints_kept_need_and_nothing_else() {
+    for num_retained in 1..=4 {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = start::open(directory.path(), 1 << 24).unwrap();
+        store.begin_attempt().unwrap();
+        for number in 0..40 {
+            commit_blocks(&mut store, number, num_retained, blocks_of(number)).unwrap();
+            let kept = (number + 1).saturating_sub(num_retained.into())..=number;
+            let blocks: BTreeSet<_> = kept.clone().flat_map(needed).collect();
+            // An index came with the last checkpoint that changed the state.
+            let indexes: BTreeSet<_> = kept.clone().map(|kept| (0..=kept).rfind(|one| !is_quiet(*one))).collect();
+            let others = kept.count() + indexes.len();
+            assert_eq!(counts(&store), (blocks.len() as u64, others as u64), "{num_retained} of {number}");
+            if number % 7 == 0 {
+                drop(store);
+                store = start::open(directory.path(), 1 << 24).unwrap();
+            }
+        }
+        store.go_back(CheckpointId(40 - u64::from(num_retained))).unwrap();
+        let oldest = needed(40 - u64::from(num_retained)).len() as u64;
+        assert_eq!(counts(&store), (oldest, 2), "{num_retained}, gone back");
+    }
+}
+
 /// Takes the first `steps` towards a place in use, and dies.
 fn die_after(steps: u32, directory: &std::path::Path) {
     let lock = LockFile::acquire(directory).unwrap();
@@ -108,7 +177,7 @@ fn die_after(steps: u32, directory: &std::path::Path) {
         return;
     }
     let page_size = env.unnamed_database_stat().page_size;
-    let nothing = Standing { attempt: Attempt(0), newest: None };
+    let nothing = Standing { attempt: Attempt(0), newest: None, highest: None };
     let note = start::take_note(&File::open(&data_path).unwrap(), page_size, nothing).unwrap();
     NoteFile::create(directory, note).unwrap();
     if steps == 3 {

@@ -58,6 +58,19 @@ pub fn survey(original: &Path, file: &str, content: &[u8], flips: impl Iterator<
     survey
 }
 
+/// What a record begins with: the format, then the first bytes of the job id.
+pub const RECORD: [u8; 6] = [2, 0, 0xee, 0xff, 0x83, 0x06];
+
+/// Where the record of `checkpoint` is, in database `checkpoint`.
+pub fn record_key(checkpoint: u64) -> Vec<u8> {
+    [&b"record"[..], &checkpoint.to_be_bytes()].concat()
+}
+
+/// Where the index of state number `state` is that came with `checkpoint`, in database `checkpoint`.
+pub fn index_key(state: u32, checkpoint: u64) -> Vec<u8> {
+    [&b"state"[..], &state.to_be_bytes(), &checkpoint.to_be_bytes()].concat()
+}
+
 /// What ends the value `bytes` at `key` of `database`.
 pub fn checksum(database: &str, key: &[u8], bytes: &[u8]) -> [u8; 8] {
     let mut hash = Xxh3Default::new();

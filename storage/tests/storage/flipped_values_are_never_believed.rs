@@ -6,7 +6,7 @@ use cofferdam_engine::checkpoint::store::StateBackend as _;
 use cofferdam_storage::Lmdb;
 
 use crate::{
-    flip::{show, survey, values},
+    flip::{RECORD, index_key, record_key, show, survey, values},
     support::*,
 };
 
@@ -70,19 +70,18 @@ fn of_a_block_in_parts() {
 
 #[test]
 fn of_the_job() {
-    flip_value("job", b"job", b"{\"format\":1");
+    flip_value("job", b"job", b"{\"format\":2");
 }
 
 #[test]
 fn of_the_record() {
-    // The format, then the first bytes of the job id.
-    flip_value("checkpoint", b"newest", &[1, 0, 0xee, 0xff, 0x83, 0x06]);
+    flip_value("checkpoint", &record_key(1), &RECORD);
 }
 
 #[test]
 fn of_an_index() {
     // Three groups, the first of them 0.
-    flip_value("checkpoint", b"state\0\0\0\0", &[3, 0]);
+    flip_value("checkpoint", &index_key(0, 1), &[3, 0]);
 }
 
 #[test]

@@ -1,12 +1,12 @@
-//! Both backends agree with a plain map, whatever is committed, aborted, reopened.
+//! Both backends agree with plain maps, one for each checkpoint kept, whatever is committed, aborted, reopened, gone back from.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use cofferdam_engine::{
-    Attempt,
+    Attempt, CheckpointId,
     checkpoint::{
         snapshot::{BlockKind, StateBlock, StateDelta},
-        store::StateBackend,
+        store::{CheckpointStore, StateBackend, StoreErrorKind},
     },
 };
 use cofferdam_storage::{Lmdb, Memory};
@@ -25,22 +25,38 @@ struct Step {
     forgotten: bool,
     reopened: bool,
     new_attempt: bool,
+    num_retained: u32,
+    /// Goes back to the checkpoint so many before the newest, if it is kept.
+    back: Option<usize>,
 }
 
 const STATES: [&str; 2] = ["total", "window"];
+const NUM_RETAINED: u32 = 3;
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let block = (0..STATES.len(), 0..GROUPS, any::<bool>(), any::<u16>());
     let flags =
         (prop::bool::weighted(0.2), prop::bool::weighted(0.2), prop::bool::weighted(0.2), prop::bool::weighted(0.2));
-    let step = (vec(block, 0..6), flags).prop_map(|(blocks, (aborted, forgotten, reopened, new_attempt))| Step {
-        blocks,
-        aborted,
-        forgotten,
-        reopened,
-        new_attempt,
-    });
+    let retention = (1..=NUM_RETAINED, prop::option::weighted(0.2, 0..NUM_RETAINED as usize + 1));
+    let step = (vec(block, 0..6), flags, retention).prop_map(
+        |(blocks, (aborted, forgotten, reopened, new_attempt), (num_retained, back))| Step {
+            blocks,
+            aborted,
+            forgotten,
+            reopened,
+            new_attempt,
+            num_retained,
+            back,
+        },
+    );
     vec(step, 1..20)
+}
+
+/// The number does not change in most runs.
+fn settle(mut steps: Vec<Step>, changes: bool) -> Vec<Step> {
+    let first = steps[0].num_retained;
+    steps.iter_mut().filter(|_| !changes).for_each(|step| step.num_retained = first);
+    steps
 }
 
 /// From nothing to a few parts.
@@ -62,15 +78,22 @@ fn deltas_of(number: u64, step: &Step) -> Vec<Arc<StateDelta>> {
     states.into_iter().map(|(state, blocks)| delta(number, STATES[state], blocks.into_values().collect())).collect()
 }
 
-#[derive(Default)]
-struct Oracle {
-    newest: Option<u64>,
+/// A checkpoint as a plain map.
+#[derive(Clone, Default)]
+struct Model {
+    number: Option<u64>,
     blocks: BTreeMap<(String, u16), Vec<Seen>>,
 }
 
-impl Oracle {
+/// Every checkpoint kept, the oldest first.
+#[derive(Default)]
+struct Oracle {
+    kept: Vec<Model>,
+}
+
+impl Model {
     fn commit(&mut self, number: u64, deltas: &[Arc<StateDelta>]) {
-        for delta in deltas.iter().filter(|delta| self.newest.is_none_or(|newest| delta.checkpoint.0 > newest)) {
+        for delta in deltas.iter().filter(|delta| self.number.is_none_or(|newest| delta.checkpoint.0 > newest)) {
             for block in &delta.blocks {
                 let stored = self.blocks.entry((delta.address.state.clone(), block.group.0)).or_default();
                 if block.kind == BlockKind::Full {
@@ -79,12 +102,47 @@ impl Oracle {
                 stored.push(seen(block));
             }
         }
-        self.newest = Some(number);
+        self.number = Some(number);
     }
 
     fn state(&self, state: &str) -> Vec<Seen> {
         self.blocks.iter().filter(|((name, _), _)| name == state).flat_map(|(_, blocks)| blocks.clone()).collect()
     }
+}
+
+impl Oracle {
+    fn commit(&mut self, number: u64, deltas: &[Arc<StateDelta>], num_retained: u32) {
+        let mut next = self.newest();
+        next.commit(number, deltas);
+        self.kept.push(next);
+        let outdated = self.kept.len().saturating_sub(num_retained as usize);
+        self.kept.drain(..outdated);
+    }
+
+    fn newest(&self) -> Model {
+        self.kept.last().cloned().unwrap_or_default()
+    }
+
+    fn numbers(&self) -> Vec<u64> {
+        self.kept.iter().filter_map(|kept| kept.number).collect()
+    }
+}
+
+/// Goes back, or is refused what is not kept.
+fn go_back(store: &mut dyn CheckpointStore, oracle: &mut Oracle, back: usize) {
+    let highest = store.highest().unwrap();
+    match oracle.kept.len().checked_sub(back + 1) {
+        Some(chosen) => {
+            oracle.kept.truncate(chosen + 1);
+            let number = oracle.newest().number.unwrap();
+            assert_eq!(store.go_back(CheckpointId(number)).unwrap().checkpoint.0, number);
+        }
+        None => {
+            let dropped = oracle.numbers().first().map_or(0, |oldest| oldest.wrapping_sub(1));
+            assert_eq!(refusal(store.go_back(CheckpointId(dropped))).0, StoreErrorKind::NotRetained);
+        }
+    }
+    assert_eq!(store.highest().unwrap(), highest);
 }
 
 fn run(backend: &dyn StateBackend, steps: &[Step]) {
@@ -97,8 +155,8 @@ fn run(backend: &dyn StateBackend, steps: &[Step]) {
         if step.aborted {
             continue;
         }
-        oracle.commit(number, &owed);
-        commit(&mut *store, attempt, number, owed.clone());
+        oracle.commit(number, &owed, step.num_retained);
+        store.commit(&retaining(step.num_retained, attempt, number, owed.clone())).unwrap();
         if !step.forgotten {
             owed.clear();
         }
@@ -111,9 +169,24 @@ fn run(backend: &dyn StateBackend, steps: &[Step]) {
             assert_eq!(next, Attempt(attempt.0 + 1));
             attempt = next;
         }
-        assert_eq!(newest(&mut *store), oracle.newest);
+        if let Some(back) = step.back {
+            go_back(&mut *store, &mut oracle, back);
+            // Going back belongs to a start, which owes nothing.
+            owed.clear();
+        }
+        assert_eq!(newest(&mut *store), oracle.newest().number);
         for state in STATES {
-            assert_eq!(read(&mut *store, state), oracle.state(state));
+            assert_eq!(read(&mut *store, state), oracle.newest().state(state));
+        }
+        let retained = store.retained().unwrap();
+        let whole: Vec<_> = retained.iter().map(|kept| kept.metadata.as_ref().unwrap().checkpoint.0).collect();
+        assert_eq!(whole, oracle.numbers());
+    }
+    // Each one kept is exactly what it was.
+    while let Some(model) = oracle.kept.pop() {
+        store.go_back(CheckpointId(model.number.unwrap())).unwrap();
+        for state in STATES {
+            assert_eq!(read(&mut *store, state), model.state(state));
         }
     }
 }
@@ -122,13 +195,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn memory_agrees_with_a_map(steps in steps()) {
-        run(&Memory::new(), &steps);
+    fn memory_agrees_with_a_map(steps in steps(), changes in prop::bool::weighted(0.3)) {
+        run(&Memory::new(), &settle(steps, changes));
     }
 
     #[test]
-    fn lmdb_agrees_with_a_map(steps in steps()) {
+    fn lmdb_agrees_with_a_map(steps in steps(), changes in prop::bool::weighted(0.3)) {
         let directory = tempfile::tempdir().unwrap();
-        run(&Lmdb::at(directory.path()).map_size(1 << 20), &steps);
+        run(&Lmdb::at(directory.path()).map_size(1 << 20), &settle(steps, changes));
     }
 }

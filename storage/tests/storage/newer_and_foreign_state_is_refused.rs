@@ -7,7 +7,7 @@ use cofferdam_storage::Lmdb;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    flip::{checksum, values},
+    flip::{RECORD, checksum, record_key, values},
     support::*,
 };
 
@@ -17,19 +17,27 @@ fn refused(path: &Path, expected: StoreErrorKind, part: &str) {
     assert!(message.contains(part), "{message}");
 }
 
-#[test]
-fn a_newer_note() {
-    let directory = tempfile::tempdir().unwrap();
-    directory_up_to(directory.path(), 1);
-    let path = directory.path().join("NOTE");
+fn write_note_as(path: &Path, version: u8) {
+    let path = path.join("NOTE");
     let mut note = fs::read(&path).unwrap();
     for slot in [0, 4096] {
-        note[slot + 8] = 2;
+        note[slot + 8] = version;
         let checksum = xxh3_64(&note[slot..slot + 120]);
         note[slot + 120..slot + 128].copy_from_slice(&checksum.to_le_bytes());
     }
     fs::write(&path, note).unwrap();
-    refused(directory.path(), StoreErrorKind::Newer, "format 2");
+}
+
+#[test]
+fn a_note_of_another_version() {
+    let directory = tempfile::tempdir().unwrap();
+    directory_up_to(directory.path(), 1);
+    for (version, kind) in [(1, StoreErrorKind::Older), (3, StoreErrorKind::Newer)] {
+        write_note_as(directory.path(), version);
+        refused(directory.path(), kind, &format!("NOTE has format {version}"));
+    }
+    write_note_as(directory.path(), 2);
+    Lmdb::at(directory.path()).open().unwrap();
 }
 
 /// Writes a value as a newer version would: everything is right, but for the format.
@@ -47,22 +55,24 @@ fn reseal(path: &Path, database: &str, key: &[u8], start: &[u8], change: impl Fn
 }
 
 #[test]
-fn a_newer_job() {
-    let directory = tempfile::tempdir().unwrap();
-    directory_up_to(directory.path(), 1);
-    let find = b"{\"format\":1";
-    reseal(directory.path(), "job", b"job", find, |value| value[find.len() - 1] = b'2');
-    refused(directory.path(), StoreErrorKind::Newer, "format 2");
+fn a_job_of_another_version() {
+    for (format, kind) in [(b'1', StoreErrorKind::Older), (b'3', StoreErrorKind::Newer)] {
+        let directory = tempfile::tempdir().unwrap();
+        directory_up_to(directory.path(), 1);
+        let find = b"{\"format\":2";
+        reseal(directory.path(), "job", b"job", find, |value| value[find.len() - 1] = format);
+        refused(directory.path(), kind, &format!("format {}", char::from(format)));
+    }
 }
 
 #[test]
-fn a_newer_record() {
-    let directory = tempfile::tempdir().unwrap();
-    directory_up_to(directory.path(), 1);
-    // Format 1, then the first bytes of the job id.
-    let find = [1, 0, 0xee, 0xff, 0x83, 0x06];
-    reseal(directory.path(), "checkpoint", b"newest", &find, |value| value[0] = 9);
-    refused(directory.path(), StoreErrorKind::Newer, "format 9");
+fn a_record_of_another_version() {
+    for (format, kind) in [(1, StoreErrorKind::Older), (9, StoreErrorKind::Newer)] {
+        let directory = tempfile::tempdir().unwrap();
+        directory_up_to(directory.path(), 1);
+        reseal(directory.path(), "checkpoint", &record_key(1), &RECORD, |value| value[0] = format);
+        refused(directory.path(), kind, &format!("format {format}"));
+    }
 }
 
 /// Ours, under other names.

@@ -1,6 +1,6 @@
 //! Small checkpoints, and a look at what is stored.
 
-use std::{path::Path, sync::Arc};
+use std::{num::NonZeroU32, path::Path, sync::Arc};
 
 use cofferdam_engine::{
     Attempt, CheckpointId, JobId, KeyGroup, KeyGroupRange,
@@ -66,7 +66,18 @@ pub fn metadata(attempt: Attempt, checkpoint: u64) -> CheckpointMetadata {
 }
 
 pub fn checkpoint(attempt: Attempt, checkpoint: u64, deltas: Vec<Arc<StateDelta>>) -> CheckpointCommit {
-    CheckpointCommit { metadata: metadata(attempt, checkpoint), deltas, fail_points: Default::default() }
+    retaining(1, attempt, checkpoint, deltas)
+}
+
+/// A checkpoint that is kept with the newest others, `num_retained` in all.
+pub fn retaining(
+    num_retained: u32,
+    attempt: Attempt,
+    checkpoint: u64,
+    deltas: Vec<Arc<StateDelta>>,
+) -> CheckpointCommit {
+    let num_retained = NonZeroU32::new(num_retained).unwrap();
+    CheckpointCommit { metadata: metadata(attempt, checkpoint), deltas, num_retained, fail_points: Default::default() }
 }
 
 pub fn commit(

@@ -28,26 +28,40 @@ pub(super) fn write(directory: &Directory, transaction: &FileTransaction) -> Res
     write_atomically(&path, format!("{checkpoint}\n").as_bytes())
 }
 
-/// The names of the operator's marks, and the checkpoint that each says was published. Removes what a crash left of one.
+/// The names of the operator's marks, and the checkpoint that each says was published.
 pub(super) fn read_all(directory: &Directory, operator: &str) -> Result<Vec<(String, CheckpointId)>, BoxError> {
-    let prefix = format!("{PREFIX}{}-", file_name::part(operator));
     let mut marks = Vec::new();
-    for name in Directory::names_in(&directory.internal())? {
-        // Another operator's name may begin with this one's, but then what follows is not a number.
-        let Some(rest) = name.strip_prefix(&prefix) else { continue };
-        let (subtask, extension) = rest.split_once('.').unwrap_or((rest, ""));
-        let temporary = extension.ends_with(".tmp");
-        if subtask.parse::<u32>().is_err() || (!temporary && !extension.is_empty()) {
-            continue;
-        }
-        let path = directory.internal().join(&name);
-        if temporary {
-            fs::remove_file(&path).at("remove", &path)?;
-        } else if let Some(checkpoint) = read(&path)? {
+    for name in names(directory, operator)?.into_iter().filter(|name| !is_temporary(name)) {
+        if let Some(checkpoint) = read(&directory.internal().join(&name))? {
             marks.push((name, checkpoint));
         }
     }
     Ok(marks)
+}
+
+/// Removes what a crash left of the operator's marks.
+pub(super) fn clear(directory: &Directory, operator: &str) -> Result<(), BoxError> {
+    for name in names(directory, operator)?.into_iter().filter(|name| is_temporary(name)) {
+        let path = directory.internal().join(name);
+        fs::remove_file(&path).at("remove", &path)?;
+    }
+    Ok(())
+}
+
+/// The operator's marks, half-written ones among them.
+fn names(directory: &Directory, operator: &str) -> Result<Vec<String>, BoxError> {
+    let prefix = format!("{PREFIX}{}-", file_name::part(operator));
+    // Another operator's name may begin with this one's, but then what follows is not a number.
+    let is_mark = |name: &String| {
+        let Some(rest) = name.strip_prefix(&prefix) else { return false };
+        let (subtask, extension) = rest.split_once('.').unwrap_or((rest, ""));
+        subtask.parse::<u32>().is_ok() && (extension.is_empty() || is_temporary(extension))
+    };
+    Ok(Directory::names_in(&directory.internal())?.into_iter().filter(is_mark).collect())
+}
+
+fn is_temporary(name: &str) -> bool {
+    name.ends_with(".tmp")
 }
 
 fn read(path: &Path) -> Result<Option<CheckpointId>, BoxError> {

@@ -35,7 +35,7 @@ mod writer;
 
 use std::{fmt::Display, path::Path};
 
-use cofferdam_engine::{BoxError, Ownership, SinkContext, SubtaskIndex, TwoPhaseSink};
+use cofferdam_engine::{BoxError, CheckpointId, Ownership, SinkContext, SubtaskIndex, TwoPhaseSink};
 use serde::Serialize;
 
 use self::{directory::Directory, encoder::Format, lock::Locks, name::OperatorNames};
@@ -142,6 +142,10 @@ impl<T: 'static> TwoPhaseSink<T> for FileSink<T> {
         owner::claim(&self.directory, context)?;
         self.locks.acquire(&self.directory, &context.operator)?;
         owner::refresh(&self.directory, context)
+    }
+
+    fn published(&self, context: &SinkContext) -> Result<Option<CheckpointId>, BoxError> {
+        recovery::published(&self.directory, context)
     }
 
     fn recover(

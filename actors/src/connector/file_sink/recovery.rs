@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fs, path::Path};
 
-use cofferdam_engine::{BoxError, SinkContext};
+use cofferdam_engine::{BoxError, CheckpointId, SinkContext};
 
 use super::{
     directory::{Directory, FileTransaction, exists},
@@ -26,12 +26,25 @@ pub(super) fn recover(
     refuse_newer_files(directory, context, &names, transactions)?;
     refuse_newer_marks(directory, context, transactions)?;
     refuse_files_elsewhere(directory, transactions)?;
+    mark::clear(directory, &context.operator)?;
     // 2. What the checkpoint holds becomes visible.
     directory.warn_of_missing(transactions)?;
     directory.publish(transactions)?;
     transactions.iter().try_for_each(|transaction| mark::write(directory, transaction))?;
     // 3. What it does not name will be written again.
     remove_leftovers(directory, &names, writers)
+}
+
+/// See [`TwoPhaseSink::published`](cofferdam_engine::TwoPhaseSink::published).
+pub(super) fn published(directory: &Directory, context: &SinkContext) -> Result<Option<CheckpointId>, BoxError> {
+    if owner::read(directory)?.is_none() {
+        return Ok(None);
+    }
+    let names = OperatorNames::new(context);
+    let files = Directory::names_in(directory.path())?;
+    let files = files.iter().filter_map(|name| names.checkpoint_of(name));
+    let marks = mark::read_all(directory, &context.operator)?;
+    Ok(files.chain(marks.into_iter().map(|(_, checkpoint)| checkpoint)).max())
 }
 
 /// A file of a checkpoint after the restored one: its records would be written, and published, once more.

@@ -1,0 +1,123 @@
+//! Which checkpoint an attempt goes on from: the newest by itself, or one that the host has named.
+//!
+//! ```text
+//! nothing named:  newest whole?     yes: that one
+//!                                   no: refused, with the older ones that are whole; nothing else is tried
+//! one named:      kept, and whole?  -> sinks' places -> topology -> published past it? -> go back
+//!                 \_________________________ each may refuse, and nothing has changed ___/
+//! ```
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use crate::{
+    checkpoint::{
+        snapshot::{BlockKind, CheckpointMetadata, StateAddress},
+        store::{RetainedCheckpoint, StateReader, StoreError, StoreErrorKind},
+    },
+    error::{BoxError, Error, ErrorKind},
+    id::CheckpointId,
+    key_group::{KeyGroup, KeyGroupRange},
+    opening::StoreSlot,
+    topology::plan::Plan,
+};
+
+/// The record of the newest checkpoint, `None` if there is none yet.
+pub(crate) fn newest(slot: &StoreSlot, plan: &Plan) -> Result<Option<CheckpointMetadata>, Error> {
+    slot.with(|store| store.newest()).map_err(|error| match error.kind {
+        StoreErrorKind::Damaged => offer_older(slot, plan, error.into()),
+        _ => error.into(),
+    })
+}
+
+/// The record of the checkpoint that the host has named, if that can be gone back to as far as the store knows.
+pub(crate) fn named(slot: &StoreSlot, plan: &Plan, checkpoint: CheckpointId) -> Result<CheckpointMetadata, Error> {
+    let mut retained = slot.with(|store| store.retained())?;
+    let place = slot.place();
+    let refused = |why: String, cause| {
+        let message = format!("job '{}' cannot go back to checkpoint {checkpoint}: {why}", plan.name());
+        Error::new(ErrorKind::Refused, message, cause)
+    };
+    match retained.iter().position(|kept| kept.checkpoint == checkpoint) {
+        Some(found) => retained.swap_remove(found).metadata.map_err(|damage| {
+            let others = whole(&retained).unwrap_or_else(|| "no other".to_string());
+            refused(format!("it is not whole; of those that {place} keeps, {others} is"), Some(damage.into()))
+        }),
+        None if retained.is_empty() => Err(refused(format!("nothing is stored in {place} yet"), None)),
+        None => {
+            let kept: Vec<_> = retained.iter().map(|kept| kept.checkpoint).collect();
+            Err(refused(format!("{place} does not keep it; it keeps {}", list(&kept)), None))
+        }
+    }
+}
+
+/// Makes `checkpoint` the newest, unless a sink has published past it.
+pub(crate) fn go_back(slot: &StoreSlot, plan: &Plan, checkpoint: &CheckpointMetadata) -> Result<(), Error> {
+    plan.check_published(checkpoint, &slot.place())?;
+    slot.with(|store| store.go_back(checkpoint.checkpoint))?;
+    Ok(())
+}
+
+/// What is to be said of a newest checkpoint that is not whole: `damage`, and which older ones are whole. Reads all of them.
+pub(crate) fn offer_older(slot: &StoreSlot, plan: &Plan, damage: Error) -> Error {
+    // Where not even this can be read, nothing can be gone back to.
+    let Ok(mut older) = slot.with(|store| store.retained()) else { return damage };
+    let Some(newest) = older.pop().filter(|newest| newest.metadata.is_err() && !older.is_empty()) else {
+        return damage;
+    };
+    let offer = match (whole(&older), older.iter().rev().find(|kept| kept.metadata.is_ok())) {
+        (Some(whole), Some(best)) => format!(
+            "of the older ones, {whole} is whole: `Engine::builder().restore_from(CheckpointId({}))` goes back and gives up what came after, \
+             unless a sink has published past it",
+            best.checkpoint
+        ),
+        _ => "no older one that is kept is whole either".to_string(),
+    };
+    let message =
+        format!("job '{}': checkpoint {} in {} is damaged; {offer}", plan.name(), newest.checkpoint, slot.place());
+    Error::new(damage.kind(), message, Some(damage.into()))
+}
+
+fn whole(retained: &[RetainedCheckpoint]) -> Option<String> {
+    let whole = retained.iter().filter(|kept| kept.metadata.is_ok());
+    let whole: Vec<_> = whole.map(|kept| kept.checkpoint).collect();
+    (!whole.is_empty()).then(|| list(&whole))
+}
+
+fn list(checkpoints: &[CheckpointId]) -> String {
+    let numbers: Vec<_> = checkpoints.iter().map(ToString::to_string).collect();
+    numbers.join(", ")
+}
+
+/// A reader that remembers whether it met damage: the error of a subtask does not say so.
+pub(crate) struct Watched {
+    reader: Arc<dyn StateReader>,
+    has_met_damage: AtomicBool,
+}
+
+impl Watched {
+    pub(crate) fn new(reader: Arc<dyn StateReader>) -> Self {
+        Self { reader, has_met_damage: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn has_met_damage(&self) -> bool {
+        self.has_met_damage.load(Ordering::Acquire)
+    }
+}
+
+impl StateReader for Watched {
+    fn read(
+        &self,
+        state: &StateAddress,
+        range: KeyGroupRange,
+        visit: &mut dyn FnMut(KeyGroup, BlockKind, u32, &[u8]) -> Result<(), BoxError>,
+    ) -> Result<(), StoreError> {
+        self.reader.read(state, range, visit).inspect_err(|error| {
+            if error.kind == StoreErrorKind::Damaged {
+                self.has_met_damage.store(true, Ordering::Release);
+            }
+        })
+    }
+}
