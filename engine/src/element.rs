@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::{
     id::{Attempt, CheckpointId, ProcessingTime},
+    mutation::{self, Mutation},
     record::Batch,
 };
 
@@ -94,7 +95,9 @@ pub fn overtake<B: InFlight>(
     let Some(place) = queue.iter().position(is_due) else { return Ok(None) };
     let mut copies = Vec::new();
     for element in queue.iter().take(place) {
-        if let StreamElement::Batch(batch) = element {
+        if let StreamElement::Batch(batch) = element
+            && !mutation::is(Mutation::OvertakenNotCopied)
+        {
             copies.push(batch.copy()?);
         }
     }

@@ -40,6 +40,10 @@ mutations! {
     EndOfInputTwice "The end of input is sent twice.",
     RecoverSkipped "A sink is not told of the transactions that a checkpoint still owes.",
     GenesisMissing "Checkpoint 0 is not stored before the first record.",
+    InFlightNotRestored "Records that were in flight are not put back.",
+    RecordingCutShort "A checkpoint whose barrier overtook is acknowledged before all that was in flight is known.",
+    OvertakenNotCopied "A barrier takes along no copies of what it overtakes.",
+    LoopEndedEarly "A loop is taken for empty without looking at what came round.",
     OnlyNewestDelta "An acknowledgement carries only its own changes, not those of aborted checkpoints.",
     OnlyOwnTransaction "An acknowledgement carries only its own transaction, not those of aborted checkpoints.",
 }

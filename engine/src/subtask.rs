@@ -243,7 +243,7 @@ impl Subtask {
                 for bytes in &stored.batches {
                     let batch = self.chain.head().decode_batch(bytes, owned, context.max_parallelism);
                     let batch = batch.map_err(|error| not_in_flight(&edge.layout.name, context, &error))?;
-                    if !batch.is_empty() {
+                    if !batch.is_empty() && !mutation::is(Mutation::InFlightNotRestored) {
                         self.gate.put_back(edge.layout.first, batch);
                     }
                 }
@@ -381,6 +381,7 @@ impl Subtask {
                 self.gate_events(effects)?;
             }
             SubtaskInput::Overtaken(channel, barrier, copies) => {
+                self.reach(Point::Overtaken, barrier.checkpoint)?;
                 self.gate.overtaken(channel, barrier, copies, slice.now(), &mut self.events)?;
                 self.gate_events(effects)?;
             }
@@ -404,6 +405,7 @@ impl Subtask {
             Control::Trigger(barrier) => self.participant.trigger(barrier, slice.now()),
             Control::EndInput => self.chain.head().end_source(),
             Control::EndLoop => {
+                self.reach(Point::LoopEnded, CheckpointId(0))?;
                 self.gate.end_loop(&mut self.events);
                 self.gate_events(effects)?;
             }
@@ -524,6 +526,7 @@ impl Subtask {
                 self.participant.aligned(aligned);
             }
             GateEvent::Recorded(checkpoint, Recorded { batches, is_quiet }) => {
+                self.reach(Point::Recorded, checkpoint)?;
                 let batches = batches.into_iter().map(|(channel, bytes)| InFlightBatch { channel, bytes }).collect();
                 let wanted = self.participant.recorded(checkpoint, batches, is_quiet);
                 self.pass_on(wanted, effects)?;
@@ -682,7 +685,8 @@ impl Subtask {
         if mutation::is(Mutation::SubsumedTooEarly) {
             self.chain.completed(checkpoint);
         }
-        let wanted = self.participant.frozen(checkpoint, snapshot, pre_commit, aligned.is_recording);
+        let is_recording = aligned.is_recording && !mutation::is(Mutation::RecordingCutShort);
+        let wanted = self.participant.frozen(checkpoint, snapshot, pre_commit, is_recording);
         self.pass_on(wanted, effects)
     }
 

@@ -154,6 +154,18 @@ impl Torture {
         self.adjust(move |setup| setup.mode(mode))
     }
 
+    /// Barriers overtake `steps` of a run after their trigger; and two checkpoints may be under way at once.
+    #[must_use]
+    pub fn unaligned(mut self, steps: u32) -> Self {
+        self.settings += &format!(".unaligned({steps})");
+        self.adjust(move |setup| {
+            let aligned_timeout = setup.step_time * steps;
+            setup.checkpoints(|checkpoints| {
+                checkpoints.min_pause(std::time::Duration::ZERO).max_concurrent(2).unaligned(aligned_timeout)
+            })
+        })
+    }
+
     /// Changes the numbers of each run, which are drawn from its order.
     #[must_use]
     pub fn setup(mut self, change: impl Fn(Setup) -> Setup + Send + Sync + 'static) -> Self {

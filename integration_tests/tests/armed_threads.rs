@@ -9,7 +9,7 @@ use std::{collections::HashMap, fs, num::NonZeroUsize, path::Path, thread, time:
 
 use cofferdam::prelude::*;
 use cofferdam_testkit::{Armed, Fault, Point, Schedule, every_fault};
-use reaching::{is_of_opening, reaching};
+use reaching::{is_of_every_job, is_of_opening, reaching};
 
 const RECORDS: u64 = 2000;
 const KEYS: u64 = 7;
@@ -157,6 +157,7 @@ const LANES: usize = 3;
 
 fn at_every_point(fault: Fault) {
     let points = every_fault().into_iter().filter(|(_, known)| *known == fault).map(|(point, _)| point);
+    let points = points.filter(|point| is_of_every_job(*point));
     let schedules: Vec<_> = points.flat_map(|point| first_and_later(point, fault)).collect();
     thread::scope(|scope| {
         for lane in 0..LANES {

@@ -468,7 +468,7 @@ impl<B: InFlight> InputGate<B> {
         let is_whole = |one: &Recording<_>| one.checkpoint == checkpoint && !one.arrived.contains(&false);
         let Some(place) = self.recordings.iter().position(is_whole) else { return };
         if let Some(Recording { had_ended, batches, .. }) = self.recordings.remove(place) {
-            let is_quiet = had_ended && batches.is_empty();
+            let is_quiet = had_ended && (batches.is_empty() || mutation::is(Mutation::LoopEndedEarly));
             events.push(GateEvent::Recorded(checkpoint, Recorded { batches, is_quiet }));
         }
     }

@@ -25,7 +25,7 @@
 //! | 0 checkpoint 0, before the first record | `topology/plan.rs` | `Plan::genesis` | `commit.*` |
 //! | 1 trigger | `checkpoint/coordinator.rs` | `Coordinator::step` | `trigger`, `trigger.heard` |
 //! | 2 source answers | `subtask.rs`, `operator/source.rs` | `Subtask::boundary`, `SourceStep::snapshot` | `source.snapshot`, `barrier.sent` |
-//! | 3 align, stash | `checkpoint/gate.rs` | `InputGate::receive` | `barrier.first`, `stash`, `aligned` |
+//! | 3 align, stash | `checkpoint/gate.rs` | `InputGate::receive` | `barrier.first`, `stash`, `aligned`, `barrier.overtaken`, `recorded` |
 //! | 4 freeze, forward, replay | `subtask.rs`, `state/keyed_table.rs` | `Subtask::checkpoint`, `KeyedTable::freeze`, `InputGate::replay` | `frozen`, `sink.freeze.*`, `barrier.forwarded`, `encoded` |
 //! | 5 pre-commit, acknowledge | `checkpoint/participant.rs`, `output/sink.rs` | `Participant::frozen`, `TwoPhaseTail::snapshot` | `sink.pre_commit.*`, `acknowledge` |
 //! | 6 complete | `checkpoint/coordinator.rs`, `checkpoint/store.rs` | `Coordinator::acknowledged`, `CheckpointStore::commit` | `acknowledged`, `acknowledged.last`, `store.handed`, `commit.*` |

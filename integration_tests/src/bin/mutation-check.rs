@@ -30,13 +30,13 @@ mod check {
     use std::process::ExitCode;
 
     use cofferdam_engine::mutation::{Mutation, choose};
-    use cofferdam_testkit::{Report, Torture, TortureError, reference};
+    use cofferdam_testkit::{Report, Torture, TortureError, matrix::Variant, reference};
 
     const HEAD: &str = "# Mutation check
 
 Written by `mutation-check`, not by hand (the command is in its [source](../integration_tests/src/bin/mutation-check.rs)). A harness that finds nothing may be one that looks nowhere. So
 the engine is broken on purpose ([mutation.rs](../engine/src/mutation.rs)), in one way after the other, and the reference topology is run until a run breaks a promise: first at every fail
-point, in memory, then under drawn schedules. `0:` is a run without any fault in order 0.
+point, in memory, then under drawn schedules; then jobs with records in flight, whose barriers overtake or whose records go round. `0:` is a run without any fault in order 0.
 
 | what is broken | found after runs | what was seen | first schedule that shows it |
 |---|--:|---|---|";
@@ -76,8 +76,9 @@ point, in memory, then under drawn schedules. `0:` is a run without any fault in
     fn hunt() -> Result<Caught, u32> {
         let exhaustive = Torture::new(reference).state::<u64, u64>("count").every_fail_point().until_failure();
         let drawn = Torture::new(reference).state::<u64, u64>("count").seeds(0..SEEDS).until_failure();
+        let in_flight = Variant::in_flight().map(|variant| variant.torture().every_fail_point().until_failure());
         let mut runs = 0;
-        for torture in [exhaustive, drawn] {
+        for torture in [exhaustive, drawn].into_iter().chain(in_flight) {
             match torture.run() {
                 Ok(report) => {
                     runs += report.runs();

@@ -56,6 +56,7 @@ pub fn parts(seeds: u64) -> Vec<Part> {
     let pairwise = |variant| Part { variant, every_fail_point: true, seeds: 200 };
     let mut parts = vec![each(Variant::reference(Backend::Memory)), each(Variant::reference(Backend::Lmdb))];
     parts.extend(Variant::pairwise().into_iter().map(pairwise));
+    parts.extend(Variant::in_flight().map(each));
     parts.push(Part { variant: Variant::reference(Backend::Memory), every_fail_point: false, seeds });
     parts
 }

@@ -50,7 +50,7 @@ run without faults publishes; its keyed state must be the same in the end. Jobs 
 
 The reference topology ([reference.rs](../integration_tests/src/reference.rs)) has two sources, a keyed exchange, a step with two inputs and state, and a two-phase
 sink. Word count and flight delays are those of the examples, over a few records. The jobs below the first two are a selection in which each two values of two
-different columns meet.
+different columns meet. In the three that follow, records are in flight in the checkpoints: barriers overtake, or numbers go round a loop.
 
 *Each* fail point: with every fault that makes sense there, at its first, second and last time; in the attempt after a failure as well; what delays or loses
 something also with the death of the process after it; and that death twice in a row. *Seeds*: schedules of one to five faults and an order of all channels, messages and calls, drawn from each seed from 0 on.

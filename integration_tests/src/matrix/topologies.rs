@@ -24,6 +24,26 @@ const LINES: [&str; 16] = [
     "Th' oppressor's wrong, the proud man's contumely,",
 ];
 
+/// How often each number is halved until nothing is left: it goes round a loop, and its state counts the rounds.
+pub(super) fn halvings(io: &Io) -> Topology {
+    let topology = Topology::new("halvings");
+    let halved =
+        topology.source("numbers", io.source((0..40u64).collect())).map(|n| (n, n)).iterate("round", |looped| {
+            let rounds = looped
+                .key_by(|(first, _)| *first)
+                .fold("rounds", (0u64, 0u64), |(rounds, now), (_, n): (u64, u64)| {
+                    (*rounds, *now) = (*rounds + 1, n / 2)
+                })
+                .share();
+            (
+                rounds.stream().filter(|(_, (_, now))| *now > 0).map(|(first, (_, now))| (first, now)),
+                rounds.stream().filter(|(_, (_, now))| *now == 0).map(|(first, (rounds, _))| (first, rounds)),
+            )
+        });
+    halved.sink("rows", io.sink());
+    topology
+}
+
 /// For each word, how often it has come so far.
 pub(super) fn word_count(io: &Io) -> Topology {
     let topology = Topology::new("word_count");

@@ -4,7 +4,7 @@ use std::fmt;
 
 use cofferdam_engine::{checkpoint::config::CheckpointMode, topology::Topology};
 
-use super::topologies::{Delays, flight_delays, word_count};
+use super::topologies::{Delays, flight_delays, halvings, word_count};
 use crate::{io::Io, reference, torture::Torture, trial::Backend};
 
 /// A topology of the matrix.
@@ -16,10 +16,12 @@ pub enum Example {
     WordCount,
     /// Adds up the delays of departures.
     FlightDelays,
+    /// Halves numbers in a loop.
+    Loop,
 }
 
 impl Example {
-    /// Every topology.
+    /// Those that are run in every way; the loop has a job of its own.
     pub const ALL: [Self; 3] = [Self::Reference, Self::WordCount, Self::FlightDelays];
 
     fn build(self, io: &Io) -> Topology {
@@ -27,6 +29,7 @@ impl Example {
             Self::Reference => reference(io),
             Self::WordCount => word_count(io),
             Self::FlightDelays => flight_delays(io),
+            Self::Loop => halvings(io),
         }
     }
 }
@@ -37,6 +40,7 @@ impl fmt::Display for Example {
             Self::Reference => "reference",
             Self::WordCount => "word count",
             Self::FlightDelays => "flight delays",
+            Self::Loop => "loop",
         })
     }
 }
@@ -52,6 +56,8 @@ pub struct Variant {
     pub parallelism: u32,
     /// Where its checkpoints are.
     pub backend: Backend,
+    /// Whether barriers overtake.
+    pub unaligned: bool,
 }
 
 const PARALLELISMS: [u32; 3] = [1, 2, 3];
@@ -59,7 +65,23 @@ const PARALLELISMS: [u32; 3] = [1, 2, 3];
 impl Variant {
     /// The reference topology as the harness runs it if nothing is said, with its checkpoints in `backend`.
     pub fn reference(backend: Backend) -> Self {
-        Self { example: Example::Reference, mode: CheckpointMode::ExactlyOnce, parallelism: 2, backend }
+        Self {
+            example: Example::Reference,
+            mode: CheckpointMode::ExactlyOnce,
+            parallelism: 2,
+            backend,
+            unaligned: false,
+        }
+    }
+
+    /// Jobs in which records are in flight in a checkpoint: barriers overtake, or records go round.
+    pub fn in_flight() -> [Self; 3] {
+        let aligned = Self::reference(Backend::Memory);
+        [
+            Self { unaligned: true, ..aligned },
+            Self { example: Example::Loop, ..aligned },
+            Self { example: Example::Loop, unaligned: true, backend: Backend::Lmdb, ..aligned },
+        ]
     }
 
     /// Nine jobs in which each two values of two different choices meet.
@@ -73,6 +95,7 @@ impl Variant {
             parallelism: PARALLELISMS[column],
             mode: if (row + column) % 3 == 0 { CheckpointMode::AtLeastOnce } else { CheckpointMode::ExactlyOnce },
             backend: if (row + 2 * column) % 3 == 0 { Backend::Lmdb } else { Backend::Memory },
+            unaligned: false,
         };
         places.map(variant).collect()
     }
@@ -81,15 +104,18 @@ impl Variant {
     pub fn torture(self) -> Torture {
         let torture = Torture::new(move |io| self.example.build(io));
         let torture = torture.mode(self.mode).parallelism(self.parallelism).backend(self.backend);
+        let torture = if self.unaligned { torture.unaligned(2) } else { torture };
         match self.example {
             Example::Reference => torture.state::<u64, u64>("count"),
             Example::WordCount => torture.state::<String, u64>("count"),
             Example::FlightDelays => torture.state::<(String, String), Delays>("delays"),
+            Example::Loop => torture,
         }
     }
 
     pub(super) fn mode_name(self) -> &'static str {
         match self.mode {
+            CheckpointMode::ExactlyOnce if self.unaligned => "exactly-once, unaligned",
             CheckpointMode::ExactlyOnce => "exactly-once",
             CheckpointMode::AtLeastOnce => "at-least-once",
         }

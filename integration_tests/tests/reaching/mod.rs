@@ -17,6 +17,11 @@ pub fn reaching(point: Point) -> Schedule {
     }
 }
 
+/// Whether a job passes a point in which nothing is in flight in a checkpoint: no barrier overtakes, and no record goes round. The crash matrix has the others.
+pub fn is_of_every_job(point: Point) -> bool {
+    !matches!(point, Point::Overtaken | Point::Recorded | Point::LoopEnded)
+}
+
 /// Whether a point is passed while an attempt is opened, so that whoever is there for a second time is in a second attempt.
 pub fn is_of_opening(point: Point) -> bool {
     let sink_is_opened = Point::OwnerBefore <= point && point <= Point::OpenAfter;
