@@ -160,9 +160,9 @@ fn a_diverted_record_is_out_of_the_counts_and_in_the_dead_letters_once_through_o
         )
         .try_map_or_divert(2, |line: &String| line.parse::<u64>())
         .share();
-    let seen = Arc::new(AtomicU64::new(0));
-    let unreliable = move |n: u64| match seen.fetch_add(1, Ordering::SeqCst) {
-        500 | 1500 | 2100 => Err("now and then"),
+    let tries = Arc::new(AtomicU64::new(0));
+    let unreliable = move |n: u64| match n {
+        1500 if tries.fetch_add(1, Ordering::SeqCst) < 5 => Err("now and then"),
         _ => Ok(n),
     };
     parsed
@@ -183,7 +183,8 @@ fn a_diverted_record_is_out_of_the_counts_and_in_the_dead_letters_once_through_o
     assert_eq!(rows, expected);
     let error = "invalid digit found in string".to_string();
     assert_eq!(dead.snapshot(), [Diverted { record: "x".to_string(), error, failures: 3 }]);
-    assert!(job.status().restarts >= 4, "two for the poison, and more for the rest: {}", job.status().restarts);
+    // Two for the poison; and five for the rest, but for those that were symptoms of the poison's.
+    assert!((5..=7).contains(&job.status().restarts), "{} restarts", job.status().restarts);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! How often a record has failed: what a step that diverts records goes by. See `docs/decisions/0008`.
 //!
-//! The step that meets a failure names the record ([`RecordId`]) in its error, the supervisor counts, and the next attempt's steps are given the
+//! The step that meets a failure names the record in its error, the supervisor counts, and the next attempt's steps are given the
 //! counts. They live as long as the process.
 //!
 //! # Invariants

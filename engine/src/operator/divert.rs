@@ -14,7 +14,7 @@ use crate::{
     topology::graph::StepIndex,
 };
 
-/// A record that the job went on without: what [`try_map_or_divert`](crate::topology::stream::Stream::try_map_or_divert) gives for it.
+/// A record that the job went on without: what [`try_map_or_divert`](crate::topology::Stream::try_map_or_divert) gives for it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Diverted<In> {
     /// The record.
@@ -31,7 +31,7 @@ enum Failure {
     Panic(String),
 }
 
-/// See [`try_map_or_divert`](crate::topology::stream::Stream::try_map_or_divert).
+/// See [`try_map_or_divert`](crate::topology::Stream::try_map_or_divert).
 pub struct Divert<U, F> {
     step: StepIndex,
     address: Arc<str>,
