@@ -109,8 +109,8 @@ fn counts(store: &Store) -> (u64, u64) {
 /// Group 0 is full in each third checkpoint, group 1 in each fifth, and each has changes in every second one besides.
 fn blocks_of(number: u64) -> Vec<StateBlock> {
     let kind = |period| match number {
-        _ if number % period == 0 => Some(BlockKind::Full),
-        _ if number % 2 == 0 => Some(BlockKind::Changes),
+        _ if number.is_multiple_of(period) => Some(BlockKind::Full),
+        _ if number.is_multiple_of(2) => Some(BlockKind::Changes),
         _ => None,
     };
     let block = |(group, period)| {
