@@ -143,7 +143,7 @@ fn a_damaged_newest_checkpoint_is_refused_naming_those_that_are_whole_and_the_wa
     let [(first, _), (second, counted), (third, _)] = runs[..] else { panic!("{runs:?}") };
     for part in [
         format!("checkpoint {third} in {} is damaged", state.display()),
-        format!("of the older ones, {first}, {second} is whole"),
+        format!("older ones that are whole: {first}, {second}."),
         format!("`Engine::builder().restore_from(CheckpointId({second}))`"),
         "key group".to_string(),
     ] {
@@ -151,7 +151,7 @@ fn a_damaged_newest_checkpoint_is_refused_naming_those_that_are_whole_and_the_wa
     }
     let message = refused(engine(state).restore_from(CheckpointId(third)), given("fourth run", &sink));
     assert!(
-        message.contains(&format!("it is not whole; of those that {} keeps, {first}, {second} is", state.display()))
+        message.contains(&format!("it is not whole; those kept in {} that are: {first}, {second}", state.display()))
     );
     assert_eq!(retained(state), [first, second, third]);
     assert_eq!(sink.len(), 0, "nothing ran");

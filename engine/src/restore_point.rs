@@ -41,9 +41,9 @@ pub(crate) fn named(slot: &StoreSlot, plan: &Plan, checkpoint: CheckpointId) -> 
         Error::new(ErrorKind::Refused, message, cause)
     };
     match retained.iter().position(|kept| kept.checkpoint == checkpoint) {
-        Some(found) => retained.swap_remove(found).metadata.map_err(|damage| {
-            let others = whole(&retained).unwrap_or_else(|| "no other".to_string());
-            refused(format!("it is not whole; of those that {place} keeps, {others} is"), Some(damage.into()))
+        Some(found) => retained.remove(found).metadata.map_err(|damage| {
+            let why = format!("it is not whole; those kept in {place} that are: {}", list(&whole(&retained)));
+            refused(why, Some(damage.into()))
         }),
         None if retained.is_empty() => Err(refused(format!("nothing is stored in {place} yet"), None)),
         None => {
@@ -67,26 +67,29 @@ pub(crate) fn offer_older(slot: &StoreSlot, plan: &Plan, damage: Error) -> Error
     let Some(newest) = older.pop().filter(|newest| newest.metadata.is_err() && !older.is_empty()) else {
         return damage;
     };
-    let offer = match (whole(&older), older.iter().rev().find(|kept| kept.metadata.is_ok())) {
-        (Some(whole), Some(best)) => format!(
-            "of the older ones, {whole} is whole: `Engine::builder().restore_from(CheckpointId({}))` goes back and gives up what came after, \
-             unless a sink has published past it",
-            best.checkpoint
+    let whole = whole(&older);
+    let offer = match whole.last() {
+        Some(best) => format!(
+            "older ones that are whole: {}. To go back to one, and give up what came after, start once with \
+             `Engine::builder().restore_from(CheckpointId({best}))`, which is refused if a sink has published past it",
+            list(&whole)
         ),
-        _ => "no older one that is kept is whole either".to_string(),
+        None => "no older one that is kept is whole either".to_string(),
     };
     let message =
         format!("job '{}': checkpoint {} in {} is damaged; {offer}", plan.name(), newest.checkpoint, slot.place());
     Error::new(damage.kind(), message, Some(damage.into()))
 }
 
-fn whole(retained: &[RetainedCheckpoint]) -> Option<String> {
-    let whole = retained.iter().filter(|kept| kept.metadata.is_ok());
-    let whole: Vec<_> = whole.map(|kept| kept.checkpoint).collect();
-    (!whole.is_empty()).then(|| list(&whole))
+fn whole(retained: &[RetainedCheckpoint]) -> Vec<CheckpointId> {
+    retained.iter().filter(|kept| kept.metadata.is_ok()).map(|kept| kept.checkpoint).collect()
 }
 
+/// `none`, if there are none.
 fn list(checkpoints: &[CheckpointId]) -> String {
+    if checkpoints.is_empty() {
+        return "none".to_string();
+    }
     let numbers: Vec<_> = checkpoints.iter().map(ToString::to_string).collect();
     numbers.join(", ")
 }

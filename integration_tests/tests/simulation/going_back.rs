@@ -1,4 +1,5 @@
 //! Going back to an older checkpoint, with everything else going wrong as well.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::BTreeMap,

@@ -26,13 +26,13 @@ impl Writer<'_, '_> {
             _ => None,
         };
         for (address, index) in &catalog.states {
-            let before = before.map(|catalog| catalog.states.get(address));
-            match before {
-                // The state is new.
-                Some(None) => {}
-                Some(Some(before)) if before.written == index.written => {}
-                Some(Some(before)) => self.prune_state(index, Some(before))?,
-                None => self.prune_state(index, None)?,
+            let Some(before) = before else {
+                self.prune_state(index, None)?;
+                continue;
+            };
+            // A state that is new has nothing older.
+            if let Some(before) = before.states.get(address).filter(|before| before.written != index.written) {
+                self.prune_state(index, Some(before))?;
             }
         }
         Ok(())

@@ -132,32 +132,42 @@ fn needed(number: u64) -> BTreeSet<(u16, u64)> {
     needed
 }
 
-fn is_quiet(number: u64) -> bool {
-    blocks_of(number).is_empty()
+/// Counts after each of 40 commits, of which the nth keeps `num_retained(n)` checkpoints.
+fn keeps_what_is_needed(num_retained: impl Fn(u64) -> u32) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = start::open(directory.path(), 1 << 24).unwrap();
+    store.begin_attempt().unwrap();
+    let mut kept = Vec::new();
+    for number in 0..40 {
+        commit_blocks(&mut store, number, num_retained(number), blocks_of(number)).unwrap();
+        kept.push(number);
+        kept.drain(..kept.len().saturating_sub(num_retained(number) as usize));
+        assert_eq!(counts(&store), expected_counts(&kept), "{kept:?}");
+        if number % 7 == 0 {
+            drop(store);
+            store = start::open(directory.path(), 1 << 24).unwrap();
+        }
+    }
+    while let Some(chosen) = kept.last() {
+        store.go_back(CheckpointId(*chosen)).unwrap();
+        assert_eq!(counts(&store), expected_counts(&kept), "{kept:?}, gone back");
+        kept.pop();
+    }
+}
+
+fn expected_counts(kept: &[u64]) -> (u64, u64) {
+    let blocks: BTreeSet<_> = kept.iter().flat_map(|number| needed(*number)).collect();
+    // An index came with the last checkpoint that changed the state.
+    let changed = |number: &u64| (0..=*number).rfind(|one| !blocks_of(*one).is_empty());
+    let indexes: BTreeSet<_> = kept.iter().map(changed).collect();
+    (blocks.len() as u64, (kept.len() + indexes.len()) as u64)
 }
 
 #[test]
 fn there_is_what_the_checkpoints_kept_need_and_nothing_else() {
     for num_retained in 1..=4 {
-        let directory = tempfile::tempdir().unwrap();
-        let mut store = start::open(directory.path(), 1 << 24).unwrap();
-        store.begin_attempt().unwrap();
-        for number in 0..40 {
-            commit_blocks(&mut store, number, num_retained, blocks_of(number)).unwrap();
-            let kept = (number + 1).saturating_sub(num_retained.into())..=number;
-            let blocks: BTreeSet<_> = kept.clone().flat_map(needed).collect();
-            // An index came with the last checkpoint that changed the state.
-            let indexes: BTreeSet<_> = kept.clone().map(|kept| (0..=kept).rfind(|one| !is_quiet(*one))).collect();
-            let others = kept.count() + indexes.len();
-            assert_eq!(counts(&store), (blocks.len() as u64, others as u64), "{num_retained} of {number}");
-            if number % 7 == 0 {
-                drop(store);
-                store = start::open(directory.path(), 1 << 24).unwrap();
-            }
-        }
-        store.go_back(CheckpointId(40 - u64::from(num_retained))).unwrap();
-        let oldest = needed(40 - u64::from(num_retained)).len() as u64;
-        assert_eq!(counts(&store), (oldest, 2), "{num_retained}, gone back");
+        keeps_what_is_needed(|_| num_retained);
+        keeps_what_is_needed(|number| 1 + (number as u32 * 7 / 3 + num_retained) % 4);
     }
 }
 

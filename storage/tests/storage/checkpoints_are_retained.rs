@@ -11,7 +11,7 @@ use crate::support::*;
 /// Checkpoint `number`: group 0 in full, group 1 in full every third time, else its changes, group 2 only in the first.
 fn commit_one(store: &mut dyn CheckpointStore, attempt: Attempt, number: u64, num_retained: u32) {
     let byte = number as u8;
-    let third = if number % 3 == 0 { full(1, &[byte; 20]) } else { changes(1, &[byte; 5]) };
+    let third = if number.is_multiple_of(3) { full(1, &[byte; 20]) } else { changes(1, &[byte; 5]) };
     let mut blocks = vec![full(0, &[byte; 40_000]), third];
     if number == 0 {
         blocks.push(full(2, b"first"));
