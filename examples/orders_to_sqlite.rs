@@ -19,7 +19,7 @@ use cofferdam_examples::{
 /// Adds up orders in a SQLite database
 #[derive(Parser)]
 struct Options {
-    /// Make up so many orders, when the job is started for the first time
+    /// Make up so many orders; a job that goes on must be told the same
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     orders: u64,
 

@@ -77,6 +77,6 @@ fn after_many_kills_the_accounts_are_those_of_a_plain_loop() {
     assert!(resumes >= 10, "only {resumes} starts resumed: the kills tell nothing");
     assert!(moved >= 10, "only {moved} lives have published something");
 
-    place.run(Program::OrdersToSqlite, &["--parallelism", "1"]).assert_success();
+    place.run(Program::OrdersToSqlite, &["--orders", "30000", "--parallelism", "1"]).assert_success();
     assert_eq!(accounts(&database), expected);
 }
