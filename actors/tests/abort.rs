@@ -19,14 +19,16 @@ const RECORDS: u64 = 100_000;
 enum Order {
     /// The one has prepared when the other one fails.
     PreparedThenFailed,
-    /// The one is preparing when the other one fails: its call returns when the attempt may have been stopped.
-    FailedThenPrepared,
+    /// The one is preparing when the other one fails, and is done only when that one's actor has been stopped, and with it its own.
+    StoppedThenPrepared,
 }
 
 #[derive(Default)]
 struct Events {
     has_prepared: bool,
     has_failed: bool,
+    /// The writer of the sink that fails is gone.
+    has_stopped: bool,
     prepared: Vec<Vec<u8>>,
     aborted: Vec<Vec<u8>>,
     /// What had been prepared when the second attempt took up the output.
@@ -73,7 +75,7 @@ impl Watched {
     fn first(&self) -> Result<(), BoxError> {
         match (self.role, self.order) {
             (Role::Prepares, Order::PreparedThenFailed) => {}
-            (Role::Prepares, Order::FailedThenPrepared) => self.shared.wait_until(|events| events.has_failed),
+            (Role::Prepares, Order::StoppedThenPrepared) => self.shared.wait_until(|events| events.has_stopped),
             (Role::Fails, order) => {
                 if order == Order::PreparedThenFailed {
                     self.shared.wait_until(|events| events.has_prepared);
@@ -92,8 +94,35 @@ impl Watched {
     }
 }
 
+struct Writer {
+    inner: CollectWriter<u64>,
+    shared: Arc<Shared>,
+    role: Role,
+}
+
+impl SinkWriter<u64> for Writer {
+    type Frozen = CollectFrozen<u64>;
+    type State = ();
+
+    fn write(&mut self, record: u64) -> Result<(), BoxError> {
+        self.inner.write(record)
+    }
+
+    fn freeze(&mut self, checkpoint: CheckpointId, last: bool) -> Result<(CollectFrozen<u64>, ()), BoxError> {
+        self.inner.freeze(checkpoint, last)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if self.role == Role::Fails {
+            self.shared.change(|events| events.has_stopped = true);
+        }
+    }
+}
+
 impl TwoPhaseSink<u64> for Watched {
-    type Writer = CollectWriter<u64>;
+    type Writer = Writer;
     type Frozen = CollectFrozen<u64>;
     type Transaction = CollectTransaction;
     type WriterState = ();
@@ -117,8 +146,9 @@ impl TwoPhaseSink<u64> for Watched {
         self.inner.recover(context, due, writers)
     }
 
-    fn open(&self, context: &SinkContext, subtask: SubtaskIndex, _: Vec<()>) -> Result<CollectWriter<u64>, BoxError> {
-        self.inner.open(context, subtask, Vec::new())
+    fn open(&self, context: &SinkContext, subtask: SubtaskIndex, _: Vec<()>) -> Result<Writer, BoxError> {
+        let inner = self.inner.open(context, subtask, Vec::new())?;
+        Ok(Writer { inner, shared: self.shared.clone(), role: self.role })
     }
 
     fn pre_commit(&self, frozen: CollectFrozen<u64>) -> Result<Option<CollectTransaction>, BoxError> {
@@ -149,7 +179,7 @@ impl TwoPhaseSink<u64> for Watched {
 
 #[test]
 fn what_an_attempt_prepared_before_or_after_it_was_stopped_is_aborted_by_the_next_one() {
-    for order in [Order::PreparedThenFailed, Order::FailedThenPrepared] {
+    for order in [Order::PreparedThenFailed, Order::StoppedThenPrepared] {
         let shared = Arc::<Shared>::default();
         let topology = Topology::new("two-sinks");
         let numbers = topology.source("numbers", Generator::bounded(RECORDS, |i| i).rate(400_000)).share();

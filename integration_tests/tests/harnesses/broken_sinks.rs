@@ -214,7 +214,10 @@ impl TwoPhaseSink<u64> for Shelf {
                 Ok(())
             }
             Fault::AbortOnce => self.take(&transaction.0).map(drop).ok_or_else(|| "there is no such file".into()),
-            _ => Ok(drop(self.take(&transaction.0))),
+            _ => {
+                self.take(&transaction.0);
+                Ok(())
+            }
         }
     }
 
