@@ -115,7 +115,8 @@ pub trait AsyncTwoPhaseSink<T>: Send + Sync + 'static {
 ///
 /// In a job these threads have entered a tokio runtime of the job's, on which everything is enabled that the program has asked tokio for: `tokio::time` and `tokio::spawn`
 /// work, and, with its feature `net`, `tokio::net`. A task that it spawns dies with the job. [`open`](TwoPhaseSink::open) and what drives a sink outside of a job, as harnesses and
-/// simulations do, have no runtime: a future that needs one there must be given a handle to one of its own.
+/// simulations do, have no runtime: a future that needs one there must be given a handle to one of its own, which another
+/// thread drives.
 #[derive(Clone, Debug)]
 pub struct Asynchronous<S>(
     /// The sink that awaits.
