@@ -52,17 +52,22 @@ use stateright::{Checker, HasDiscoveries, Model};
 use crate::{
     job::Job,
     model::{Mistake, ProtocolModel},
-    properties::{ACKNOWLEDGED, CLEAN, CONSISTENT, DURABLE, KEPT, LIVE, ONCE},
+    properties::{ACKNOWLEDGED, CLEAN, CONSISTENT, DURABLE, EMPTY, KEPT, LIVE, ONCE, ORDERED},
 };
 
 /// One of each, and two records: so that a transaction is prepared while the one before is published.
-const LINE: Job = Job { sources: 1, operators: 1, sinks: 1, records: 2 };
+const LINE: Job = Job { sources: 1, operators: 1, bodies: 0, sinks: 1, records: 2 };
 /// One of each, and one record.
 const SHORT_LINE: Job = Job { records: 1, ..LINE };
 /// Two sources that one operator joins.
 const JOIN: Job = Job { sources: 2, ..SHORT_LINE };
 /// Two of each.
-const GRID: Job = Job { sources: 2, operators: 2, sinks: 2, records: 1 };
+const GRID: Job = Job { sources: 2, operators: 2, bodies: 0, sinks: 2, records: 1 };
+
+/// A loop: one record goes round once, the other twice.
+const LOOP: Job = Job { bodies: 1, ..LINE };
+/// A loop, and one record that goes round once.
+const SHORT_LOOP: Job = Job { records: 1, ..LOOP };
 
 /// Explores every state. A model that has shrunk unnoticed would prove less than it says: there are at least as many states as `at_least`.
 fn explore(model: ProtocolModel, at_least: usize) {
@@ -104,6 +109,31 @@ fn two_checkpoints_at_once_hold_with_two_lost_messages_and_a_failure() {
 #[test]
 fn a_job_ends_with_a_lost_message_and_a_failure() {
     explore(ProtocolModel { ends: true, losses: 1, failures: 1, ..ProtocolModel::new(LINE, 2) }, 38_000);
+}
+
+#[test]
+fn checkpoints_that_overlap_hold_with_a_lost_message_and_a_failure() {
+    explore(ProtocolModel { concurrent: 2, losses: 1, failures: 1, ..ProtocolModel::new(SHORT_LINE, 3) }, 55_000);
+}
+
+#[test]
+fn barriers_that_overtake_hold_with_two_checkpoints_and_a_failure() {
+    explore(ProtocolModel { unaligned: true, concurrent: 2, failures: 1, ..ProtocolModel::new(LINE, 2) }, 30_000);
+}
+
+#[test]
+fn barriers_that_overtake_hold_at_a_gate_that_aligns_with_a_failure() {
+    explore(ProtocolModel { unaligned: true, failures: 1, ..ProtocolModel::new(JOIN, 1) }, 6_500);
+}
+
+#[test]
+fn a_loop_ends_with_a_lost_message_and_a_failure() {
+    explore(ProtocolModel { ends: true, losses: 1, failures: 1, ..ProtocolModel::new(SHORT_LOOP, 2) }, 82_000);
+}
+
+#[test]
+fn a_loop_with_two_records_ends() {
+    explore(ProtocolModel { ends: true, ..ProtocolModel::new(LOOP, 2) }, 31_000);
 }
 
 // cargo test --release -p cofferdam-testkit --test protocol_model -- --ignored --nocapture --test-threads 1
@@ -168,4 +198,29 @@ fn the_model_finds_a_completion_announced_too_early() {
 #[test]
 fn the_model_finds_a_checkpoint_that_is_waited_for_without_end() {
     assert_found(Mistake::NoTimeout, LIVE, ProtocolModel { losses: 1, ..ProtocolModel::new(LINE, 1) });
+}
+
+#[test]
+fn the_model_finds_an_older_checkpoint_that_becomes_durable_after_a_newer_one() {
+    assert_found(Mistake::EarlyCompletion, ORDERED, ProtocolModel { concurrent: 2, ..ProtocolModel::new(LINE, 2) });
+}
+
+#[test]
+fn the_model_finds_records_in_flight_that_a_restart_forgets() {
+    let failing = ProtocolModel { failures: 1, ..ProtocolModel::new(LINE, 2) };
+    assert_found(Mistake::NotPutBack, CONSISTENT, ProtocolModel { unaligned: true, ..failing });
+}
+
+#[test]
+fn the_model_finds_a_snapshot_acknowledged_before_all_that_was_in_flight_is_known() {
+    assert_found(
+        Mistake::EarlyAcknowledgement,
+        CONSISTENT,
+        ProtocolModel { unaligned: true, ..ProtocolModel::new(JOIN, 1) },
+    );
+}
+
+#[test]
+fn the_model_finds_a_loop_that_is_ended_with_a_record_in_it() {
+    assert_found(Mistake::EarlyLoopEnd, EMPTY, ProtocolModel { ends: true, ..ProtocolModel::new(SHORT_LOOP, 1) });
 }
