@@ -1,5 +1,6 @@
 //! One subtask: the gate and the participant that run in production, around the least that stands for a chain. Each step does what
-//! `Subtask::step` does with the same input. Where barriers overtake, each replayed element is a turn of its own: a barrier may overtake between any two.
+//! `Subtask::step` does with the same input. Where barriers overtake, a record is first taken and then handled, in a turn of its own, and so
+//! is each replayed element: a barrier may overtake between any two.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -50,8 +51,9 @@ pub struct Node {
     gate: InputGate<Travelling>,
     participant: Participant<Vec<Record>>,
     chain: Chain,
-    /// One replayed element at a time.
     in_turns: bool,
+    /// The record that is taken and not yet handled, and where it came from.
+    feeding: Option<(ChannelIndex, Record)>,
     acknowledges_early: bool,
 }
 
@@ -79,13 +81,15 @@ impl Node {
             participant: Participant::new(sink),
             chain,
             in_turns: model.unaligned,
+            feeding: None,
             acknowledges_early: model.mistake == Some(Mistake::EarlyAcknowledgement),
         }
     }
 
     /// Whether the next element of a channel may be taken.
     pub fn can_receive(&self, channel: usize) -> bool {
-        !self.inputs[channel].is_empty() && self.gate.can_read(ChannelIndex(channel as u32))
+        let can_read = self.feeding.is_none() && self.gate.can_read(ChannelIndex(channel as u32));
+        !self.inputs[channel].is_empty() && can_read
     }
 
     /// Whether something waits in a channel that the gate does not read.
@@ -141,11 +145,17 @@ impl Node {
 
     /// Whether something is left over that needs no input.
     pub fn can_turn(&self) -> bool {
-        self.gate.has_replay()
+        self.feeding.is_some() || self.gate.has_replay()
     }
 
     /// Goes on with what is left over.
     pub fn turn(&mut self, job: &Job) -> Vec<NodeEffect> {
+        if let Some((_, record)) = self.feeding.take() {
+            let mut effects = Vec::new();
+            self.apply(job, record, &mut effects);
+            self.work(job, &mut effects);
+            return effects;
+        }
         self.ask_gate(job, |gate, events| {
             assert!(gate.replay(EARLY, events).is_ok(), "a record can always be copied");
         })
@@ -219,6 +229,10 @@ impl Node {
 
     fn gate_event(&mut self, job: &Job, event: GateEvent<Travelling>, effects: &mut Vec<NodeEffect>) {
         match event {
+            GateEvent::Deliver(channel, Travelling(record)) if self.in_turns => {
+                assert!(self.feeding.is_none(), "one record at a time");
+                self.feeding = Some((channel, record));
+            }
             GateEvent::Deliver(_, Travelling(record)) => self.apply(job, record, effects),
             GateEvent::Aligned(aligned) => self.participant.aligned(aligned),
             GateEvent::Recorded(checkpoint, Recorded { batches, is_quiet }) => {
@@ -267,7 +281,9 @@ impl Node {
     }
 
     fn boundaries(&mut self, job: &Job, effects: &mut Vec<NodeEffect>) {
-        while let Some(boundary) = self.participant.next_boundary() {
+        while !(self.feeding.is_some() && self.participant.waits_for_batch())
+            && let Some(boundary) = self.participant.next_boundary()
+        {
             match boundary {
                 Boundary::Checkpoint(aligned) => self.checkpoint(job, aligned, effects),
                 Boundary::Finish => {
@@ -290,7 +306,11 @@ impl Node {
         let snapshot = SubtaskSnapshot {
             deltas: Vec::new(),
             operators: vec![(job.role(self.node).uid().to_string(), operator)],
-            in_flight: Vec::new(),
+            in_flight: self
+                .feeding
+                .map(|(channel, record)| InFlightBatch { channel, bytes: vec![record] })
+                .into_iter()
+                .collect(),
             finished: self.participant.is_finished(),
             is_quiet: false,
             stats: SnapshotStats::default(),

@@ -18,6 +18,7 @@ pub const KEPT: &str = "no transaction is dropped";
 pub const DURABLE: &str = "completion is announced of nothing that is not durable";
 pub const CLEAN: &str = "nothing that an earlier attempt prepared is left over";
 pub const ORDERED: &str = "no checkpoint becomes durable after a newer one";
+pub const BOUNDED: &str = "no more checkpoints are under way than may be at once";
 pub const WHOLE: &str = "a job that has ended has published each record once";
 pub const EMPTY: &str = "no loop is ended with a record in it";
 pub const SOUND: &str = "the coordinator does not fail by itself";
@@ -32,6 +33,7 @@ pub fn all(model: &ProtocolModel) -> Vec<Property<ProtocolModel>> {
         Property::always(DURABLE, is_announced_durable),
         Property::always(CLEAN, is_clean),
         Property::always(ORDERED, is_ordered),
+        Property::always(BOUNDED, is_bounded),
         Property::always(WHOLE, is_whole),
         Property::always(EMPTY, is_empty),
         Property::always(SOUND, |_, state: &State| !state.broken),
@@ -117,9 +119,21 @@ fn is_kept(model: &ProtocolModel, state: &State) -> bool {
     !state.place.lost && counted.all(is_kept)
 }
 
+/// The commits that the attempt waits for.
+fn commits(state: &State) -> impl Iterator<Item = CheckpointId> {
+    state.calls.iter().filter(|call| call.attempt == state.attempt).filter_map(|call| match &call.work {
+        Work::Commit { stored, .. } => Some(stored.checkpoint),
+        _ => None,
+    })
+}
+
+fn is_bounded(model: &ProtocolModel, state: &State) -> bool {
+    let is_bounded = |running: &Running| running.pending.len() + commits(state).count() <= model.concurrent as usize;
+    state.running.as_ref().is_none_or(is_bounded)
+}
+
 fn is_ordered(_: &ProtocolModel, state: &State) -> bool {
-    let mut own = state.calls.iter().filter(|call| call.attempt == state.attempt);
-    own.all(|call| !matches!(&call.work, Work::Commit { stored, .. } if stored.checkpoint <= state.store.checkpoint))
+    commits(state).all(|checkpoint| checkpoint > state.store.checkpoint)
 }
 
 fn is_whole(model: &ProtocolModel, state: &State) -> bool {
@@ -188,21 +202,13 @@ fn is_late(_: &ProtocolModel, state: &State) -> bool {
     })
 }
 
-/// The number that the store is making durable.
-fn committing(state: &State) -> Option<CheckpointId> {
-    state.calls.iter().find_map(|call| match &call.work {
-        Work::Commit { stored, .. } => Some(stored.checkpoint),
-        _ => None,
-    })
-}
-
 fn is_waiting(model: &ProtocolModel, state: &State) -> bool {
     let is_whole =
         |running: &Running| running.pending.values().any(|pending| pending.acknowledged.len() == model.job.nodes());
-    committing(state).is_some() && state.running.as_ref().is_some_and(is_whole)
+    commits(state).next().is_some() && state.running.as_ref().is_some_and(is_whole)
 }
 
 fn is_subsumed(_: &ProtocolModel, state: &State) -> bool {
-    let is_older = |control: &Control| matches!(control, Control::Aborted(n) if Some(*n) < committing(state));
+    let is_older = |control: &Control| matches!(control, Control::Aborted(n) if Some(*n) < commits(state).next());
     any_node(state, |running, node| running.controls[node].iter().any(is_older))
 }
