@@ -7,16 +7,20 @@
 //! | what must hold | `properties.rs`, `liveness.rs` |
 //! | that a mistake would be found | the tests `the_model_finds_..` below |
 //!
-//! Every source is connected with every operator, and every operator with every sink. What can happen: an element is taken off a channel, a message comes
-//! or is lost, a call returns, a source reads a record, time passes up to the coordinator's deadline, the attempt fails or the process dies (a call
-//! under way has or has not done its work), the job goes on from the newest checkpoint.
+//! Every source is connected with every operator, and every operator with every sink; in a loop the operators are its heads, and a body is between
+//! them and the sinks. What can happen: an element is taken off a channel, a message comes or is lost, a call returns, a source reads a record, the
+//! moment comes for a barrier to overtake, time passes up to the coordinator's deadline, the attempt fails or the process dies (a call under way has or
+//! has not done its work), the job goes on from the newest checkpoint.
 //!
-//! The coordinator has at most one checkpoint pending or being committed. "Two at once" means two numbers alive: *n* is given up, and its
-//! barriers, acknowledgements, pre-commits and publications are still under way while *n* + 1 runs. "One at a time" gives *n* up
-//! only when nothing of it is under way.
+//! Two numbers are alive in one of two ways. Two checkpoints that "overlap" are both pending, or pending and being committed: the configuration says so.
+//! "Two at once": *n* is given up, and its barriers, acknowledgements, pre-commits and publications are still under way while *n* + 1 runs.
+//! "One at a time" gives *n* up only when nothing of it is under way.
 //!
-//! What is not here: bounded channels, keyed state as changes, a host's stop and drain, failures in the midst of recovery. The
-//! simulation has those.
+//! Where barriers "overtake", each does at whatever moment: in a channel, at the gate, in its stash, past the record that is being handled; or never.
+//!
+//! What is not here: bounded channels and what waits with a sender, keyed state as changes, the order of a channel's records, another parallelism at the
+//! restart, a host's stop and drain, failures in the midst of recovery. The simulation has those. That an input has ended and that a loop has are told
+//! without loss where nothing else would tell it.
 //!
 //! States explored, with at most this many numbers, lost messages and failures, and how long it took in release on two cores:
 //!
@@ -132,6 +136,11 @@ fn a_loop_ends_with_a_lost_message_and_a_failure() {
 }
 
 #[test]
+fn a_loop_ends_where_barriers_overtake() {
+    explore(ProtocolModel { ends: true, unaligned: true, ..ProtocolModel::new(SHORT_LOOP, 2) }, 37_000);
+}
+
+#[test]
 fn a_loop_with_two_records_ends() {
     explore(ProtocolModel { ends: true, ..ProtocolModel::new(LOOP, 2) }, 31_000);
 }
@@ -165,6 +174,71 @@ fn a_job_ends_with_two_checkpoints_at_once_two_lost_messages_and_a_failure() {
     explore(ProtocolModel { ends: true, ..faults }, 1_400_000);
 }
 
+// cargo test --release -p cofferdam-testkit --test protocol_model -- --ignored --nocapture --test-threads 1
+#[test]
+#[ignore = "minutes"]
+fn checkpoints_that_overlap_hold_at_a_gate_that_aligns_with_two_records() {
+    explore(ProtocolModel { concurrent: 2, ..ProtocolModel::new(Job { records: 2, ..JOIN }, 2) }, 240_000);
+}
+
+// cargo test --release -p cofferdam-testkit --test protocol_model -- --ignored --nocapture --test-threads 1
+#[test]
+#[ignore = "minutes"]
+fn barriers_that_overtake_hold_at_a_gate_that_aligns_with_a_lost_message() {
+    explore(ProtocolModel { unaligned: true, losses: 1, ..ProtocolModel::new(JOIN, 2) }, 490_000);
+}
+
+// cargo test --release -p cofferdam-testkit --test protocol_model -- --ignored --nocapture --test-threads 1
+#[test]
+#[ignore = "minutes"]
+fn barriers_that_overtake_hold_at_a_gate_that_aligns_with_two_checkpoints() {
+    explore(ProtocolModel { unaligned: true, concurrent: 2, ..ProtocolModel::new(JOIN, 2) }, 1_100_000);
+}
+
+// cargo test --release -p cofferdam-testkit --test protocol_model -- --ignored --nocapture --test-threads 1
+#[test]
+#[ignore = "minutes"]
+fn barriers_that_overtake_hold_with_three_checkpoints_a_lost_message_and_a_failure() {
+    let faults = ProtocolModel { losses: 1, failures: 1, ..ProtocolModel::new(SHORT_LINE, 3) };
+    explore(ProtocolModel { unaligned: true, concurrent: 2, ..faults }, 290_000);
+}
+
+// cargo test --release -p cofferdam-testkit --test protocol_model -- --ignored --nocapture --test-threads 1
+#[test]
+#[ignore = "minutes"]
+fn a_loop_with_two_records_ends_with_a_lost_message_and_a_failure() {
+    explore(ProtocolModel { ends: true, losses: 1, failures: 1, ..ProtocolModel::new(LOOP, 2) }, 450_000);
+}
+
+// cargo test --release -p cofferdam-testkit --test protocol_model -- --ignored --nocapture --test-threads 1
+#[test]
+#[ignore = "minutes"]
+fn a_loop_ends_with_checkpoints_that_overlap_and_a_failure() {
+    explore(ProtocolModel { ends: true, concurrent: 2, failures: 1, ..ProtocolModel::new(SHORT_LOOP, 3) }, 570_000);
+}
+
+// cargo test --release -p cofferdam-testkit --test protocol_model -- --ignored --nocapture --test-threads 1
+#[test]
+#[ignore = "minutes"]
+fn a_loop_with_two_heads_ends_with_a_failure() {
+    let heads = Job { operators: 2, ..LOOP };
+    explore(ProtocolModel { ends: true, failures: 1, ..ProtocolModel::new(heads, 2) }, 350_000);
+}
+
+// cargo test --release -p cofferdam-testkit --test protocol_model -- --ignored --nocapture --test-threads 1
+#[test]
+#[ignore = "minutes"]
+fn a_loop_with_two_sources_ends() {
+    explore(ProtocolModel { ends: true, ..ProtocolModel::new(Job { sources: 2, ..SHORT_LOOP }, 2) }, 210_000);
+}
+
+// cargo test --release -p cofferdam-testkit --test protocol_model -- --ignored --nocapture --test-threads 1
+#[test]
+#[ignore = "minutes"]
+fn a_loop_ends_where_barriers_overtake_with_a_failure() {
+    explore(ProtocolModel { ends: true, unaligned: true, failures: 1, ..ProtocolModel::new(SHORT_LOOP, 2) }, 89_000);
+}
+
 #[test]
 fn the_model_finds_a_checkpoint_completed_without_an_acknowledgement() {
     assert_found(Mistake::ForgedAcknowledgement, ACKNOWLEDGED, ProtocolModel::new(LINE, 1));
@@ -187,7 +261,7 @@ fn the_model_finds_a_lost_transaction() {
 
 #[test]
 fn the_model_finds_a_publication_before_completion() {
-    assert_found(Mistake::EarlyPublication, ONCE, ProtocolModel { failures: 1, ..ProtocolModel::new(LINE, 2) });
+    assert_found(Mistake::EarlyPublication, ONCE, ProtocolModel { failures: 1, ..ProtocolModel::new(SHORT_LINE, 2) });
 }
 
 #[test]
