@@ -26,17 +26,32 @@
 //!
 //! | job | numbers | lost | failures | states | |
 //! |---|---|---|---|---|---|
-//! | 2 + 2 + 2, one at a time | 2 | 1 | 0 | 271,761 | |
+//! | 2 + 2 + 2, one at a time | 2 | 1 | 0 | 291,223 | |
 //! | 2 + 2 + 2, one at a time | 2 | 0 | 1 | 67,513 | |
-//! | 1 + 1 + 1, two records, one at a time | 3 | 2 | 1 | 104,551 | |
-//! | 1 + 1 + 1, two at once | 2 | 2 | 1 | 125,100 | |
-//! | 1 + 1 + 1, two records, to the end of the input | 2 | 1 | 1 | 38,898 | |
+//! | 1 + 1 + 1, two records, one at a time | 3 | 2 | 1 | 108,682 | |
+//! | 1 + 1 + 1, two at once | 2 | 2 | 1 | 151,790 | |
+//! | 1 + 1 + 1, two records, to the end of the input | 2 | 1 | 1 | 39,682 | |
+//! | 1 + 1 + 1, overlap | 3 | 1 | 1 | 55,875 | |
+//! | 1 + 1 + 1, two records, overlap, overtake | 2 | 0 | 1 | 54,475 | |
+//! | 2 + 1 + 1, overtake | 1 | 0 | 1 | 15,363 | |
+//! | loop, to its end | 2 | 1 | 1 | 82,809 | |
+//! | loop, to its end, overtake | 2 | 0 | 0 | 37,062 | |
+//! | loop, two records, to its end | 2 | 0 | 0 | 31,388 | |
 //! | 2 + 2 + 2, one at a time | 2 | 2 | 1 | 2,358,207 | 99 s |
 //! | 1 + 1 + 1, two at once | 3 | 2 | 1 | 2,119,563 | 46 s |
 //! | 2 + 1 + 1, two at once | 2 | 2 | 1 | 5,298,196 | 135 s |
-//! | 1 + 1 + 1, two at once, to the end of the input | 2 | 2 | 1 | 1,419,604 | 23 s |
+//! | 1 + 1 + 1, two at once, to the end of the input | 2 | 2 | 1 | 1,663,251 | 24 s |
+//! | 2 + 1 + 1, two records each, overlap | 2 | 0 | 0 | 240,307 | 3 s |
+//! | 2 + 1 + 1, overtake | 2 | 1 | 0 | 490,619 | 6 s |
+//! | 2 + 1 + 1, overlap, overtake | 2 | 0 | 0 | 1,103,414 | 18 s |
+//! | 1 + 1 + 1, overlap, overtake | 3 | 1 | 1 | 294,958 | 3 s |
+//! | loop, two records, to its end | 2 | 1 | 1 | 453,691 | 6 s |
+//! | loop, overlap, to its end | 3 | 0 | 1 | 579,294 | 10 s |
+//! | loop with two heads, two records, to its end | 2 | 0 | 1 | 356,353 | 5 s |
+//! | loop with two sources, to its end | 2 | 0 | 0 | 214,103 | 3 s |
+//! | loop, to its end, overtake | 2 | 0 | 1 | 89,979 | 1 s |
 //!
-//! The last four are left out unless asked for:
+//! Those with a time are left out unless asked for:
 //! `cargo test --release -p cofferdam-testkit --test protocol_model -- --ignored --nocapture --test-threads 1`
 #![allow(clippy::print_stdout)]
 
