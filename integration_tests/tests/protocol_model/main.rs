@@ -38,7 +38,7 @@
 //! | loop, to its end, overtake | 2 | 0 | 0 | 37,062 | |
 //! | loop, two records, to its end | 2 | 0 | 0 | 31,388 | |
 //! | 2 + 2 + 2, one at a time | 2 | 2 | 1 | 2,358,207 | 99 s |
-//! | 1 + 1 + 1, two at once | 3 | 2 | 1 | 2,119,563 | 46 s |
+//! | 1 + 1 + 1, two at once | 3 | 2 | 1 | 2,846,723 | 49 s |
 //! | 2 + 1 + 1, two at once | 2 | 2 | 1 | 5,298,196 | 135 s |
 //! | 1 + 1 + 1, two at once, to the end of the input | 2 | 2 | 1 | 1,663,251 | 24 s |
 //! | 2 + 1 + 1, two records each, overlap | 2 | 0 | 0 | 240,307 | 3 s |
