@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use cofferdam_engine::{
-    Attempt, CheckpointId,
+    Attempt, ChannelIndex, CheckpointId,
     checkpoint::snapshot::{CheckpointMetadata, OperatorKind, OperatorSnapshot, PreparedTransaction},
 };
 
-use crate::job::{Job, NodeIndex, Record};
+use crate::job::{Job, NodeIndex, Record, plain};
 
 /// A completed checkpoint, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,10 +17,12 @@ pub struct Stored {
     pub finished: bool,
     /// How far each source was.
     pub positions: Vec<u8>,
-    /// What each operator's state counts, in order.
+    /// What the state of each operator, and then of each body, counts, in order.
     pub applied: Vec<Vec<Record>>,
     /// What the sinks are to publish.
     pub carried: Vec<PreparedTransaction>,
+    /// What was on its way: to which node, on which of its channels.
+    pub in_flight: Vec<(NodeIndex, ChannelIndex, Record)>,
 }
 
 impl Stored {
@@ -31,12 +33,19 @@ impl Stored {
             attempt: Attempt(0),
             finished: false,
             positions: vec![0; job.sources],
-            applied: vec![Vec::new(); job.operators],
+            applied: vec![Vec::new(); job.operators + job.bodies],
             carried: Vec::new(),
+            in_flight: Vec::new(),
         }
     }
 
-    pub fn new(metadata: CheckpointMetadata) -> Self {
+    pub fn new(job: &Job, metadata: CheckpointMetadata) -> Self {
+        let edges = job.edges();
+        let in_flight = metadata.in_flight.iter().flat_map(|stored| {
+            let (edge, to) = edges.iter().find(|(edge, _)| edge.name == stored.edge)?;
+            let to = to.start + stored.subtask.index();
+            Some(stored.batches.iter().flatten().map(move |record| (to, edge.first, *record)))
+        });
         let of = |kind| -> Vec<OperatorSnapshot> {
             let operators = metadata.operators.iter().filter(|operator| operator.kind == kind);
             operators.flat_map(|operator| operator.subtasks.clone()).collect()
@@ -48,7 +57,28 @@ impl Stored {
             positions: of(OperatorKind::Source).iter().map(|source| source.state.first().map_or(0, |p| *p)).collect(),
             applied: of(OperatorKind::Keyed).into_iter().map(|operator| operator.state).collect(),
             carried: of(OperatorKind::TwoPhaseSink).into_iter().flat_map(|sink| sink.transactions).collect(),
+            in_flight: in_flight.flatten().collect(),
         }
+    }
+
+    /// How often a record is counted in the state of a node that is neither source nor sink.
+    pub fn applied(&self, job: &Job, node: NodeIndex, record: Record) -> usize {
+        self.applied[node - job.sources].iter().filter(|applied| **applied == record).count()
+    }
+
+    /// How often a record is on its way to a node.
+    pub fn in_flight(&self, node: NodeIndex, record: Record) -> usize {
+        self.in_flight.iter().filter(|(to, _, flying)| (*to, *flying) == (node, record)).count()
+    }
+
+    /// Whether a record is on its way to anywhere.
+    pub fn is_in_flight(&self, record: Record) -> bool {
+        self.in_flight.iter().any(|(_, _, flying)| plain(*flying) == record)
+    }
+
+    /// Whether a record is among what the sinks are to publish.
+    pub fn is_carried(&self, record: Record) -> bool {
+        self.carried.iter().any(|prepared| prepared.bytes[2..].contains(&record))
     }
 }
 

@@ -1,5 +1,5 @@
-//! From every state that can be reached there is a way, without further faults, to a newer completed checkpoint or the job's end, with all published
-//! that it counts.
+//! From every state that can be reached there is a way, without further faults, to a newer completed checkpoint, or to the job's end if its input has one,
+//! with all published that it counts and that is not in flight.
 //!
 //! The way looked for is one fixed fair schedule: the first of what is under way, then what is new, and time only when nothing else can happen. Whoever
 //! comes to a state known to be live is live too, since the newest checkpoint never goes back.
@@ -35,6 +35,6 @@ pub fn is_live(model: &ProtocolModel, from: &State) -> bool {
 
 fn is_reached(model: &ProtocolModel, from: &State, state: &State) -> bool {
     let mut counted = model.job.all_records().filter(|record| state.is_counted(&model.job, *record));
-    let is_newer = state.done || state.store.checkpoint > from.store.checkpoint;
-    is_newer && counted.all(|record| state.place.count(record) == 1)
+    let is_newer = state.done || !model.ends && state.store.checkpoint > from.store.checkpoint;
+    is_newer && counted.all(|record| state.place.count(record) == 1 || state.store.is_in_flight(record))
 }

@@ -25,7 +25,7 @@ use crate::{
     job::{Job, NodeIndex, Record, Role},
     node::{Node, NodeEffect},
     properties,
-    running::{Running, forged},
+    running::{Pending, Running, forged},
     shared::Shared,
 };
 
@@ -46,7 +46,16 @@ pub enum Mistake {
     EarlyCompletion,
     /// A pending checkpoint is waited for without end.
     NoTimeout,
+    /// A restart forgets the records that were in flight.
+    NotPutBack,
+    /// A snapshot is acknowledged before all that was in flight is known.
+    EarlyAcknowledgement,
+    /// A loop is ended as soon as its sources have finished.
+    EarlyLoopEnd,
 }
+
+/// How long after its trigger a barrier overtakes: longer than all that is explored takes, so that it is of no matter what else happens meanwhile.
+pub const ALIGNED_TIMEOUT: Duration = Duration::from_secs(1000);
 
 /// What is explored, and how far.
 pub struct ProtocolModel {
@@ -54,6 +63,10 @@ pub struct ProtocolModel {
     pub layout: Arc<JobLayout>,
     /// Checkpoints that may be triggered.
     pub checkpoints: u64,
+    /// Checkpoints that may be under way at once.
+    pub concurrent: u32,
+    /// Whether barriers overtake, each at whatever moment.
+    pub unaligned: bool,
     /// Whether a checkpoint may time out with barriers, reports and calls of it still under way: so that two numbers are alive.
     pub overlap: bool,
     /// Whether the input ends.
@@ -131,6 +144,12 @@ impl State {
 pub enum Action {
     /// The next element of a channel is taken.
     Receive(NodeIndex, usize),
+    /// A subtask goes on with what it has.
+    Turn(NodeIndex),
+    /// The moment comes for a barrier in a channel to overtake.
+    Overtake(NodeIndex, usize),
+    /// The moment comes for a barrier that the gate knows of.
+    Switch(NodeIndex),
     Control(NodeIndex),
     Report(NodeIndex),
     LoseControl(NodeIndex),
@@ -156,6 +175,8 @@ impl ProtocolModel {
             job,
             layout: job.layout(),
             checkpoints,
+            concurrent: 1,
+            unaligned: false,
             overlap: false,
             ends: false,
             losses: 0,
@@ -165,9 +186,15 @@ impl ProtocolModel {
         }
     }
 
-    /// With less time for a checkpoint than between two, each trigger has its moment, whatever happened before.
+    /// With less time for a checkpoint than until the next needs its place, each trigger has its moment, whatever happened before.
     pub fn config(&self) -> CheckpointConfig {
-        CheckpointConfig::every(Duration::from_nanos(2)).timeout(Duration::from_nanos(1))
+        let every = CheckpointConfig::every(Duration::from_nanos(2));
+        let config = every.timeout(self.timeout()).max_concurrent(self.concurrent);
+        if self.unaligned { config.unaligned(ALIGNED_TIMEOUT) } else { config }
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_nanos(2 * u64::from(self.concurrent) - 1)
     }
 
     pub fn mode(&self) -> CheckpointMode {
@@ -178,8 +205,12 @@ impl ProtocolModel {
         }
     }
 
-    /// What can happen without a fault, what is under way before what is new.
+    /// What can happen without a fault, what is under way before what is new, and what only time brings at the end.
     pub fn faultless(&self, state: &State, actions: &mut Vec<Action>) {
+        if self.mistake == Some(Mistake::EarlyLoopEnd) && !properties::is_empty(self, state) {
+            // No gate takes a record after the end.
+            return;
+        }
         let Some(running) = &state.running else {
             if !state.calls.is_empty() {
                 actions.push(Action::Return(0));
@@ -193,6 +224,7 @@ impl ProtocolModel {
             actions.extend(channels.map(|channel| Action::Receive(node, channel)));
         }
         let nodes = || 0..self.job.nodes();
+        actions.extend(nodes().filter(|node| running.nodes[*node].can_turn()).map(Action::Turn));
         actions.extend(nodes().filter(|node| !running.controls[*node].is_empty()).map(Action::Control));
         actions.extend(nodes().filter(|node| !running.reports[*node].is_empty()).map(Action::Report));
         actions.extend((0..state.calls.len()).map(Action::Return));
@@ -202,17 +234,33 @@ impl ProtocolModel {
         if self.may_tick(state, running, is_quiet) {
             actions.push(Action::Tick);
         }
+        for node in nodes().filter(|_| self.unaligned) {
+            let channels = (0..self.job.inputs(node)).filter(|channel| running.nodes[node].can_overtake(*channel));
+            actions.extend(channels.map(|channel| Action::Overtake(node, channel)));
+            actions.extend(running.nodes[node].can_switch().then_some(Action::Switch(node)));
+        }
     }
 
     fn may_tick(&self, state: &State, running: &Running, is_quiet: bool) -> bool {
-        let is_pending = running.acknowledged.is_some();
-        let may = match (is_pending, state.store.finished) {
+        let may = match (running.is_expiring(), state.store.finished) {
             (true, _) => (is_quiet || self.overlap) && self.mistake != Some(Mistake::NoTimeout),
             // The last completion is announced again only when the first is no longer under way: else there were no end of states.
             (false, true) => is_quiet,
             (false, false) => true,
         };
         may && running.deadline().is_some()
+    }
+
+    /// That a loop has ended is told once.
+    fn may_lose_control(&self, running: &Running, node: NodeIndex) -> bool {
+        running.controls[node].front().is_some_and(|control| *control != Control::EndLoop)
+    }
+
+    /// That the input has ended is told once; snapshots say it too, but where barriers overtake, a loop is not looked at before it is told.
+    fn may_lose_report(&self, running: &Running, node: NodeIndex) -> bool {
+        let is_needed =
+            |report: &SubtaskReport| self.unaligned && self.job.has_loop() && *report == SubtaskReport::Finished;
+        running.reports[node].front().is_some_and(|report| !is_needed(report))
     }
 
     fn restart(&self, state: &mut State) {
@@ -236,26 +284,29 @@ impl ProtocolModel {
         for effect in effects {
             match effect {
                 CoordinatorEffect::Trigger(barrier) => {
-                    running.acknowledged = Some(BTreeSet::new());
+                    let expires = barrier.triggered.after(self.timeout());
+                    running.pending.insert(barrier.checkpoint, Pending { expires, acknowledged: BTreeSet::new() });
                     running.tell(self.job.range(Role::Source), Control::Trigger(barrier));
                 }
                 // A gate without channels has nothing to cancel, and who is no sink nothing to publish: they are not told.
                 CoordinatorEffect::Aborted(checkpoint) => {
-                    running.acknowledged = None;
+                    running.pending.remove(&checkpoint);
                     running.tell(self.job.sources..self.job.nodes(), Control::Aborted(checkpoint));
                 }
                 CoordinatorEffect::Completed(checkpoint) => {
                     running.tell(self.job.range(Role::Sink), Control::Completed(checkpoint));
                 }
                 CoordinatorEffect::Commit(commit) => {
-                    let acknowledged = running.acknowledged.take().unwrap_or_default();
-                    let whole = acknowledged.len() == self.job.nodes();
-                    committing = Some(commit.metadata.checkpoint);
-                    let stored = Box::new(Stored::new(commit.metadata));
+                    let checkpoint = commit.metadata.checkpoint;
+                    let pending = running.pending.remove(&checkpoint);
+                    let whole = pending.is_some_and(|pending| pending.acknowledged.len() == self.job.nodes());
+                    committing = Some(checkpoint);
+                    let stored = Box::new(Stored::new(&self.job, commit.metadata));
                     state.calls.push(Call { attempt: state.attempt, work: Work::Commit { stored, whole } });
                 }
                 CoordinatorEffect::Done(_) => state.done = true,
-                CoordinatorEffect::Record(_) | CoordinatorEffect::EndInput | CoordinatorEffect::EndLoop(_) => {}
+                CoordinatorEffect::EndLoop(_) => running.tell(self.job.range(Role::Operator), Control::EndLoop),
+                CoordinatorEffect::Record(_) | CoordinatorEffect::EndInput => {}
             }
         }
         if state.done {
@@ -270,6 +321,9 @@ impl ProtocolModel {
     fn report(&self, state: &mut State, node: NodeIndex, report: SubtaskReport) {
         let Some(running) = &mut state.running else { return };
         running.note(node, &report);
+        if self.mistake == Some(Mistake::EarlyLoopEnd) && report == SubtaskReport::Finished && node < self.job.sources {
+            running.tell(self.job.range(Role::Operator), Control::EndLoop);
+        }
         let last = self.job.nodes() - 1;
         let forged = match &report {
             SubtaskReport::Acknowledged(checkpoint, snapshot)
@@ -291,8 +345,7 @@ impl ProtocolModel {
         for effect in running.nodes[node].change(step) {
             let mut call = |work| state.calls.push(Call { attempt: state.attempt, work });
             match effect {
-                NodeEffect::Send(to, element) => {
-                    let channel = self.job.index(node);
+                NodeEffect::Send(to, channel, element) => {
                     running.nodes[to].change(|to| to.inputs[channel].push_back(element));
                 }
                 NodeEffect::Report(report) => running.reports[node].push_back(report),
@@ -387,12 +440,12 @@ impl Model for ProtocolModel {
         if let Some(node) = nodes.clone().find(|node| !self.overlap && !running.reports[*node].is_empty()) {
             actions.clear();
             actions.push(Action::Report(node));
-            actions.extend(may_lose.then_some(Action::LoseReport(node)));
+            actions.extend((may_lose && self.may_lose_report(running, node)).then_some(Action::LoseReport(node)));
             return;
         }
         if may_lose {
-            actions.extend(nodes.clone().filter(|n| !running.controls[*n].is_empty()).map(Action::LoseControl));
-            actions.extend(nodes.filter(|n| !running.reports[*n].is_empty()).map(Action::LoseReport));
+            actions.extend(nodes.clone().filter(|n| self.may_lose_control(running, *n)).map(Action::LoseControl));
+            actions.extend(nodes.filter(|n| self.may_lose_report(running, *n)).map(Action::LoseReport));
         }
         if state.failures < self.failures {
             actions.extend([Action::Fail, Action::Die]);
@@ -403,6 +456,9 @@ impl Model for ProtocolModel {
         let mut state = before.clone();
         match action {
             Action::Receive(node, channel) => self.step(&mut state, node, |node| node.receive(&self.job, channel)),
+            Action::Turn(node) => self.step(&mut state, node, |node| node.turn(&self.job)),
+            Action::Overtake(node, channel) => self.step(&mut state, node, |node| node.overtake(&self.job, channel)),
+            Action::Switch(node) => self.step(&mut state, node, |node| node.switch(&self.job)),
             Action::Emit(node) => self.step(&mut state, node, |node| node.emit(&self.job)),
             Action::Control(node) => {
                 let control = state.running.as_mut()?.controls[node].pop_front()?;

@@ -2,7 +2,7 @@
 //! was sent, between any two; that of different pairs in any order.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Range,
 };
 
@@ -17,6 +17,15 @@ use cofferdam_engine::{
 
 use crate::{durable::Stored, job::NodeIndex, model::ProtocolModel, node::Node, shared::Shared};
 
+/// A pending checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pending {
+    /// When it is given up.
+    pub expires: ProcessingTime,
+    /// Whose acknowledgement came.
+    pub acknowledged: BTreeSet<NodeIndex>,
+}
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Running {
@@ -25,14 +34,14 @@ pub struct Running {
     pub nodes: Vec<Shared<Node>>,
     pub controls: Vec<VecDeque<Control>>,
     pub reports: Vec<VecDeque<SubtaskReport>>,
-    /// Whose acknowledgement of the pending checkpoint came: the model's own count.
-    pub acknowledged: Option<BTreeSet<NodeIndex>>,
+    /// Checkpoints that are triggered, and neither aborted nor handed to the store: the model's own count.
+    pub pending: BTreeMap<CheckpointId, Pending>,
 }
 
 impl Running {
     pub fn new(model: &ProtocolModel, attempt: Attempt, next: CheckpointId, restored: &Stored) -> Self {
         let job = &model.job;
-        let open = |node| Shared::new(Node::open(job, node, model.mode(), restored));
+        let open = |node| Shared::new(Node::open(model, node, restored));
         let (config, now) = (model.config(), ProcessingTime(0));
         Self {
             now,
@@ -40,7 +49,7 @@ impl Running {
             nodes: (0..job.nodes()).map(open).collect(),
             controls: vec![VecDeque::new(); job.nodes()],
             reports: vec![VecDeque::new(); job.nodes()],
-            acknowledged: None,
+            pending: BTreeMap::new(),
         }
     }
 
@@ -58,13 +67,18 @@ impl Running {
         self.coordinator.change(|coordinator| coordinator.step(input, now))
     }
 
-    /// Counts an acknowledgement of the pending checkpoint.
+    /// Counts an acknowledgement of a pending checkpoint.
     pub fn note(&mut self, node: NodeIndex, report: &SubtaskReport) {
-        if let (SubtaskReport::Acknowledged(checkpoint, _), Some(acknowledged)) = (report, &mut self.acknowledged)
-            && checkpoint.next() == self.coordinator.next_checkpoint()
+        if let SubtaskReport::Acknowledged(checkpoint, _) = report
+            && let Some(pending) = self.pending.get_mut(checkpoint)
         {
-            acknowledged.insert(node);
+            pending.acknowledged.insert(node);
         }
+    }
+
+    /// Whether a checkpoint is given up when time next passes.
+    pub fn is_expiring(&self) -> bool {
+        self.deadline().is_some_and(|deadline| self.pending.values().any(|pending| pending.expires <= deadline))
     }
 
     pub fn tell(&mut self, nodes: Range<NodeIndex>, control: Control) {
