@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use cofferdam_engine::{BoxError, Ownership, SinkContext, SinkWriter, SubtaskIndex, TwoPhaseSink};
+use cofferdam_engine::{BoxError, CheckpointId, Ownership, SinkContext, SinkWriter, SubtaskIndex, TwoPhaseSink};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::block_on::block_on;
@@ -78,6 +78,12 @@ pub trait AsyncTwoPhaseSink<T>: Send + Sync + 'static {
     /// See [`TwoPhaseSink::claim`].
     fn claim(&self, context: &SinkContext) -> impl Future<Output = Result<(), BoxError>> + Send;
 
+    /// See [`TwoPhaseSink::published`]. Cannot tell unless overridden.
+    fn published(&self, context: &SinkContext) -> impl Future<Output = Result<Option<CheckpointId>, BoxError>> + Send {
+        let _ = context;
+        async { Ok(None) }
+    }
+
     /// See [`TwoPhaseSink::recover`].
     fn recover(
         &self,
@@ -140,6 +146,10 @@ impl<T, S: AsyncTwoPhaseSink<T>> TwoPhaseSink<T> for Asynchronous<S> {
 
     fn claim(&self, context: &SinkContext) -> Result<(), BoxError> {
         block_on(self.0.claim(context))
+    }
+
+    fn published(&self, context: &SinkContext) -> Result<Option<CheckpointId>, BoxError> {
+        block_on(self.0.published(context))
     }
 
     fn recover(

@@ -128,7 +128,7 @@ fn failed_checkpoints_are_counted_and_tolerated_unless_something_else_was_said()
     assert_eq!(job.status().restarts, 0);
     let history = job.checkpoints();
     let failed = history.last_failed().unwrap();
-    assert!(matches!(failed.aborted, Some(CheckpointFailureReason::Timeout(_))), "{failed:?}");
+    assert!(matches!(failed.aborted, Some(CheckpointFailureReason::Timeout { .. })), "{failed:?}");
     job.cancel_blocking().unwrap();
 
     let engine = Engine::builder().parallelism(1).checkpoints(config.tolerable_failures(2));

@@ -203,3 +203,22 @@ fn a_strategy_that_allows_fewer_restarts_ends_the_job_first() {
         "given up after 2 restarts: job 'short of restarts', operator 'mapped', subtask 0 failed: unlucky"
     );
 }
+
+#[test]
+fn a_record_is_known_by_its_place_in_the_source_whatever_it_looks_like() {
+    let topology = Topology::new("stamped");
+    let stamped = topology.source("numbers", Generator::bounded(50, |i| i)).map(|n| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        (n, now.as_nanos() as u64)
+    });
+    let (sink, rows) = CollectSink::new();
+    stamped
+        .try_map_or_divert(2, |(n, _): &(u64, u64)| if *n == 13 { Err("poison") } else { Ok(*n) })
+        .flat_map(Result::ok)
+        .sink("rows", sink);
+    let restart = RestartStrategy::FixedDelay { attempts: 5, delay: Duration::ZERO };
+    let job = Engine::builder().parallelism(1).restart(restart).start_blocking(topology).unwrap();
+    job.wait_blocking().unwrap();
+    assert_eq!(job.status().restarts, 2);
+    assert_eq!(rows.snapshot(), (0..50).filter(|n| *n != 13).collect::<Vec<_>>());
+}

@@ -36,7 +36,8 @@ fn a_job_says_once_what_a_crash_costs_it() {
     log::set_max_level(log::LevelFilter::Info);
     let directory = tempfile::tempdir().unwrap();
     let in_memory = "checkpoints are kept in memory: they survive an operator's failure, not the end of the process";
-    let no_interval = "no checkpoint interval is set: after a crash it starts from the beginning";
+    let no_interval =
+        "no checkpoint interval is set: after a crash it starts from the beginning, or from where it was last stopped";
     let every = || CheckpointConfig::every(Duration::from_secs(1));
     assert_eq!(logged("neither", Engine::builder()), [in_memory, no_interval]);
     assert_eq!(logged("interval", Engine::builder().checkpoints(every())), [in_memory]);

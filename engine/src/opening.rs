@@ -176,6 +176,12 @@ fn try_open_attempt(
         None => begin_job(slot, plan, job)?,
     };
     reach(plan, Point::AttemptBegun, restored.checkpoint)?;
+    if is_first && !restored.finished {
+        // Before anything of it is published: what is owed would close the way back to an older one.
+        let reader = slot.with(|store| store.reader())?;
+        let verified = restore_point::verify(reader.as_ref(), &restored);
+        verified.map_err(|error| restore_point::offer_older(slot, plan, error.into()))?;
+    }
     plan.abort_orphans(&restored, &orphans);
     plan.recover_sinks(&restored, attempt, &place, is_first)?;
     let (job, checkpoint) = (restored.job, restored.checkpoint);

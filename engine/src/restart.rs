@@ -198,7 +198,7 @@ impl Restarts {
                 self.in_a_row = self.in_a_row.saturating_add(1);
                 let delay = self.next_delay;
                 self.next_delay = times(delay, multiplier.max(1.0)).min(max);
-                times(delay, (1.0 + jitter * (2.0 * random - 1.0)).max(0.0))
+                times(delay, (1.0 + jitter * (2.0 * random - 1.0)).max(0.0)).min(max).max(initial)
             }
             RestartStrategy::FailureRate { max_failures, interval, delay } => {
                 self.failures.retain(|failure| now.since(*failure) <= interval);
@@ -261,7 +261,7 @@ mod tests {
     fn exponential_delay_is_varied_by_its_jitter_up_and_down() {
         let of = |random| delays(RestartStrategy::exponential_delay(), &[1, 1], random);
         assert_eq!(of(1.0), [Some(1100), Some(1650)], "ten per cent more, at most");
-        assert_eq!(of(0.0), [Some(900), Some(1350)], "ten per cent less, at least");
+        assert_eq!(of(0.0), [Some(1000), Some(1350)], "ten per cent less, but never less than the first");
     }
 
     #[test]

@@ -60,6 +60,18 @@ pub(crate) fn go_back(slot: &StoreSlot, plan: &Plan, checkpoint: &CheckpointMeta
     Ok(())
 }
 
+/// Reads all of a checkpoint's keyed state, to see whether it is whole.
+pub(crate) fn verify(reader: &dyn StateReader, checkpoint: &CheckpointMetadata) -> Result<(), StoreError> {
+    let range = KeyGroupRange { start: 0, end: checkpoint.max_parallelism };
+    for operator in &checkpoint.operators {
+        for state in &operator.states {
+            let address = StateAddress { operator: operator.uid.clone(), state: state.clone() };
+            reader.read(&address, range, &mut |_, _, _, _| Ok(()))?;
+        }
+    }
+    Ok(())
+}
+
 /// What is to be said of a newest checkpoint that is not whole: `damage`, and which older ones are whole. Reads all of them.
 pub(crate) fn offer_older(slot: &StoreSlot, plan: &Plan, damage: Error) -> Error {
     // Where not even this can be read, nothing can be gone back to.

@@ -667,14 +667,15 @@ impl Subtask {
         self.reach(if is_source { Point::BarrierSent } else { Point::BarrierForwarded }, checkpoint)?;
         let SnapshotBuilder { deltas, operators, pre_commit, bytes_full, .. } = builder;
         let newest = deltas.iter().filter(|delta| delta.checkpoint == checkpoint);
-        let bytes = newest.flat_map(|delta| &delta.blocks).map(|block| block.bytes.len() as u64).sum();
+        let keyed: u64 = newest.flat_map(|delta| &delta.blocks).map(|block| block.bytes.len() as u64).sum();
+        let other: u64 = operators.iter().map(|(_, operator)| operator.state.len() as u64).sum();
         let stats = SnapshotStats {
             start_delay: aligned.start_delay,
             alignment: aligned.alignment,
             stashed: aligned.stashed,
             sync,
-            bytes,
-            bytes_full,
+            bytes: keyed + other,
+            bytes_full: bytes_full + other,
             is_unaligned: aligned.is_early && !is_source,
             ..SnapshotStats::default()
         };

@@ -228,9 +228,10 @@ impl<T> SqliteSink<T> {
 
     /// Rows of a checkpoint behind the one restored have been published: they would be a second time.
     fn refuse_older_state(&self, transaction: &Transaction<'_>, context: &SinkContext) -> Result<(), BoxError> {
-        let newest = "SELECT max(checkpoint) FROM cofferdam_marks WHERE operator = ?1";
-        let newest: Option<i64> = transaction.query_row(newest, [&context.operator], |row| row.get(0))?;
-        let Some(newest) = newest.filter(|newest| *newest > integer(context.restored.0)) else { return Ok(()) };
+        let Some(newest) = newest_mark(transaction, context)?.filter(|newest| *newest > integer(context.restored.0))
+        else {
+            return Ok(());
+        };
         let (place, state, now) = (self.place_name(), &context.state_place, context.restored);
         Err(Error::refused(format!(
             "sink '{}': {place} holds rows of checkpoint {newest}, and the state in {state} is that of checkpoint {now}: it went back in time, and going on \
@@ -239,6 +240,12 @@ impl<T> SqliteSink<T> {
         ))
         .into())
     }
+}
+
+/// The newest checkpoint of which anything is published.
+fn newest_mark(connection: &Connection, context: &SinkContext) -> rusqlite::Result<Option<i64>> {
+    let newest = "SELECT max(checkpoint) FROM cofferdam_marks WHERE operator = ?1";
+    connection.query_row(newest, [&context.operator], |row| row.get(0))
 }
 
 /// The key of a staging table, before the number of the row.
@@ -353,6 +360,12 @@ impl<T: Send + 'static> TwoPhaseSink<T> for SqliteSink<T> {
             ))?;
             Ok(())
         })
+    }
+
+    fn published(&self, context: &SinkContext) -> Result<Option<CheckpointId>, BoxError> {
+        let newest = self.connect(OpenFlags::empty()).and_then(|connection| Ok(newest_mark(&connection, context)?));
+        let newest = newest.map_err(|error| self.explain("find out what is published", error))?;
+        Ok(newest.map(|newest| CheckpointId(newest as u64)))
     }
 
     fn open(

@@ -103,12 +103,13 @@ impl CoordinatorActor {
         let (checkpoint, parts) = (stats.checkpoint, stats.parts);
         match &stats.aborted {
             Some(reason) if reason.is_failure() => {
-                log::warn!("checkpoint {checkpoint} aborted: {reason}; the next one carries its changes");
+                let job = self.coordinator.job_name();
+                log::warn!("job '{job}': checkpoint {checkpoint} aborted: {reason}; the next one carries its changes");
             }
             Some(reason) => log::debug!("checkpoint {checkpoint} aborted: {reason}"),
             None => log::debug!(
                 "checkpoint {checkpoint} completed in {:?} ({:?}): start delay {:?}, alignment {:?} with {} records stashed, synchronous part {:?}, \
-                 asynchronous part {:?}, commit {:?}, {} bytes new of {}",
+                 asynchronous part {:?}, commit {:?}, {} bytes new of {}, {} in flight; job '{}', attempt {}",
                 stats.end_to_end,
                 stats.kind,
                 parts.start_delay,
@@ -118,8 +119,19 @@ impl CoordinatorActor {
                 parts.r#async,
                 stats.commit,
                 parts.bytes,
-                parts.bytes_full
+                parts.bytes_full,
+                parts.bytes_in_flight,
+                self.coordinator.job_name(),
+                stats.attempt
             ),
+        }
+        for subtask in stats.subtasks.iter().filter(|_| log::log_enabled!(log::Level::Trace)) {
+            log::trace!(
+                "checkpoint {checkpoint}, {} after {:?}: {:?}",
+                subtask.name,
+                subtask.end_to_end,
+                subtask.parts
+            );
         }
         self.board.history.lock().push(stats);
     }

@@ -24,9 +24,9 @@ pub struct Failure {
     pub cause: Error,
     /// How long the restart strategy had the job wait; `None` if the job ended.
     pub delay: Option<Duration>,
-    /// The checkpoint that the next attempt went on from; `None` if there was none, or it could not be opened.
+    /// The checkpoint that the next attempt to run went on from; `None` if there was none.
     pub restored: Option<CheckpointId>,
-    /// From the failure to the first record that the next attempt gave to a sink; `None` as long as it has given none.
+    /// From the failure to the first record that the next attempt to run gave to a sink; `None` as long as it has given none.
     pub time_to_recover: Option<Duration>,
 }
 
@@ -64,22 +64,18 @@ impl FailureHistory {
         }
     }
 
-    /// The next attempt runs.
+    /// The next attempt runs: the one that follows the last failure, and those before it whose attempts could not be opened.
     pub(crate) fn opened(&mut self, attempt: Attempt, restored: CheckpointId) {
-        if let Some(last) = self.entries.back_mut()
-            && last.next.is_none()
-        {
-            last.next = Some(attempt);
-            last.failure.restored = Some(restored);
+        for entry in self.entries.iter_mut().rev().take_while(|entry| entry.next.is_none()) {
+            entry.next = Some(attempt);
+            entry.failure.restored = Some(restored);
         }
     }
 
     /// An attempt gave its first record to a sink.
     pub(crate) fn recovered(&mut self, attempt: Attempt, at: ProcessingTime) {
-        if let Some(last) = self.entries.back_mut()
-            && last.next == Some(attempt)
-        {
-            last.failure.time_to_recover.get_or_insert(at.since(last.at));
+        for entry in self.entries.iter_mut().rev().take_while(|entry| entry.next == Some(attempt)) {
+            entry.failure.time_to_recover.get_or_insert(at.since(entry.at));
         }
     }
 

@@ -68,7 +68,7 @@ fn live(
             log::info!("job '{}': checkpoints are kept in memory: they survive an operator's failure, not the end of the process", job.plan.name());
         }
         if job.plan.settings().checkpoints.interval.is_none() {
-            log::info!("job '{}': no checkpoint interval is set: after a crash it starts from the beginning", job.plan.name());
+            log::info!("job '{}': no checkpoint interval is set: after a crash it starts from the beginning, or from where it was last stopped", job.plan.name());
         }
         let actor = SupervisorActor {
             supervisor,

@@ -206,8 +206,9 @@ impl Board {
         inner.failures.failed((SystemTime::now(), clock.now()), attempt, cause);
     }
 
-    pub(crate) fn restarting(&self, cause: Error, delay: Duration) {
+    pub(crate) fn restarting(&self, cause: Error, restarts: u32, delay: Duration) {
         let mut inner = self.inner.lock();
+        inner.restarts = restarts;
         inner.phase = JobPhase::Restarting(cause);
         inner.failures.restarting(delay);
     }

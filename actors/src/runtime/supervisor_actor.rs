@@ -254,7 +254,7 @@ impl SupervisorActor {
         }
         if let (Some(cause), Some(delay)) = (self.supervisor.waiting_for(), self.supervisor.delay()) {
             log::warn!("the job will be restarted from its last completed checkpoint in {delay:?}");
-            self.board.restarting(cause.clone(), delay);
+            self.board.restarting(cause.clone(), self.supervisor.restarts(), delay);
             self.answer_start(Ok(()));
         }
         if std::mem::take(&mut self.abandoned) {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     duration,
-    error::{Error, ErrorKind},
+    error::{BoxError, Error, ErrorKind},
     topology::fault::TopologyFault,
 };
 
@@ -117,9 +117,20 @@ impl CheckpointConfig {
     }
 
     fn parse(json: &str, what: &str) -> Result<Self, Error> {
-        serde_json::from_str(json).map_err(|error| {
-            Error::new(ErrorKind::InvalidTopology, format!("{what} makes no sense"), Some(Box::new(error)))
-        })
+        let refused = |why: String, error: Option<serde_json::Error>| {
+            let cause = error.map(|error| Box::new(error) as BoxError);
+            Error::new(ErrorKind::InvalidTopology, format!("{what} makes no sense{why}"), cause)
+        };
+        if !json.trim_start().starts_with('{') {
+            return Err(refused(": it is no JSON object".to_string(), None));
+        }
+        let mut deserializer = serde_json::Deserializer::from_str(json);
+        let config = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+            let field = Some(error.path().to_string()).filter(|path| path != "." && path != "?");
+            refused(field.map_or_else(String::new, |field| format!(" at '{field}'")), Some(error.into_inner()))
+        })?;
+        deserializer.end().map_err(|error| refused(String::new(), Some(error)))?;
+        Ok(config)
     }
 
     /// Sets the mode.
@@ -236,6 +247,41 @@ mod tests {
                 Ok(config)
             );
         }
+    }
+
+    #[test]
+    fn a_field_that_makes_no_sense_is_named() {
+        let wrong = [
+            (r#"{ "intervall": "1s" }"#, "unknown field `intervall`"),
+            (r#"{ "tolerable_failures": -1 }"#, "'tolerable_failures'"),
+            (r#"{ "timeout": "soon" }"#, "'timeout'"),
+            (r#"{ "max_concurrent": 0 }"#, "'max_concurrent'"),
+            (r#"{ "mode": "Twice" }"#, "'mode'"),
+            (r#"["1s"]"#, "no JSON object"),
+            (r#"{} {}"#, "trailing characters"),
+        ];
+        for (json, named) in wrong {
+            let error = CheckpointConfig::from_json(json).err().map(|error| error.to_string());
+            assert!(error.as_ref().is_some_and(|error| error.contains(named)), "{json}: {error:?}");
+        }
+        let directory = std::env::temp_dir().join(format!("cofferdam-config-{}.json", std::process::id()));
+        let written = std::fs::write(&directory, r#"{ "interval": "1s", "num_retained": 3 }"#);
+        let read = CheckpointConfig::from_json_file(&directory);
+        assert!(written.is_ok() && std::fs::remove_file(&directory).is_ok());
+        let expected = CheckpointConfig::every(Duration::from_secs(1)).num_retained(3);
+        assert_eq!(read.map_err(|error| error.to_string()), Ok(expected));
+        let missing = CheckpointConfig::from_json_file(&directory).err().map(|error| error.to_string());
+        assert!(missing.is_some_and(|error| error.contains(&directory.display().to_string())));
+    }
+
+    #[test]
+    fn the_defaults_are_flinks_but_for_tolerable_failures() {
+        let config = CheckpointConfig::default();
+        assert_eq!((config.interval, config.timeout), (None, Duration::from_secs(600)));
+        assert_eq!((config.max_concurrent.get(), config.num_retained.get(), config.tolerable_failures), (1, 1, None));
+        assert_eq!((config.mode, config.unaligned), (CheckpointMode::ExactlyOnce, false));
+        let late = CheckpointConfig { aligned_timeout: Duration::from_secs(1), ..config };
+        assert_eq!(late.faults(true).len(), 1, "aligned_timeout without unaligned");
     }
 
     #[test]

@@ -179,7 +179,7 @@ pub struct Coordinator {
     beat: Option<ProcessingTime>,
     /// When to try again what is not bound to the interval.
     again: Option<ProcessingTime>,
-    /// Nothing is triggered before.
+    /// The beat is kept waiting until then. What ends the job is not.
     not_before: ProcessingTime,
     /// Oldest first.
     pending: BTreeMap<CheckpointId, Pending>,
@@ -238,6 +238,11 @@ impl Coordinator {
         }
     }
 
+    /// The job's name.
+    pub fn job_name(&self) -> &str {
+        &self.layout.job_name
+    }
+
     /// The number that the next trigger will use.
     pub fn next_checkpoint(&self) -> CheckpointId {
         self.next
@@ -254,8 +259,8 @@ impl Coordinator {
         if self.last.is_some() {
             return self.again.filter(|_| !self.done);
         }
-        let time = self.beat.into_iter().chain(self.again).min()?;
-        self.has_room().then(|| time.max(self.not_before))
+        let beat = self.beat.map(|beat| beat.max(self.not_before));
+        beat.into_iter().chain(self.again).min().filter(|_| self.has_room())
     }
 
     fn has_room(&self) -> bool {
@@ -332,7 +337,9 @@ impl Coordinator {
         let is_late = |pending: &Pending| now >= pending.barrier.triggered.after(self.config.timeout);
         let late: Vec<_> = self.pending.values().filter(|pending| is_late(pending)).map(Pending::checkpoint).collect();
         for checkpoint in late {
-            self.abort(checkpoint, CheckpointFailureReason::Timeout(self.config.timeout), now, effects)?;
+            let reason =
+                CheckpointFailureReason::Timeout { after: self.config.timeout, missing: self.missing(checkpoint) };
+            self.abort(checkpoint, reason, now, effects)?;
         }
         self.trigger_if_due(now, effects)
     }
@@ -358,6 +365,10 @@ impl Coordinator {
         now: ProcessingTime,
         effects: &mut Vec<CoordinatorEffect>,
     ) -> Result<(), BoxError> {
+        if snapshot.finished {
+            // Should the report of it be lost.
+            self.finished.insert(subtask);
+        }
         let Some(pending) = self.pending.get_mut(&checkpoint) else { return Ok(()) };
         pending.acknowledged.insert(subtask, (now, snapshot));
         let is_whole = pending.acknowledged.len() == self.layout.subtasks.len();
@@ -374,6 +385,14 @@ impl Coordinator {
             self.abort(older, CheckpointFailureReason::Subsumed(checkpoint), now, effects)?;
         }
         self.commit_next(now, effects)
+    }
+
+    /// The names of those that have not acknowledged a checkpoint.
+    fn missing(&self, checkpoint: CheckpointId) -> String {
+        let acknowledged =
+            |subtask| self.pending.get(&checkpoint).is_some_and(|one| one.acknowledged.contains_key(subtask));
+        let missing = self.layout.subtasks.iter().filter(|(subtask, _)| !acknowledged(*subtask));
+        missing.map(|(_, name)| &**name).collect::<Vec<_>>().join(", ")
     }
 
     fn is_whole(&self, pending: &Pending) -> bool {
@@ -519,8 +538,11 @@ impl Coordinator {
         effects: &mut Vec<CoordinatorEffect>,
     ) -> Result<(), BoxError> {
         let Some(pending) = self.pending.remove(&checkpoint) else { return Ok(()) };
-        self.failures_in_a_row += u32::from(reason.is_failure());
-        let too_many = self.config.tolerable_failures.filter(|tolerable| self.failures_in_a_row > *tolerable);
+        // A stop is tried again, whatever is tolerated.
+        let is_counted = reason.is_failure() && pending.kind != CheckpointKind::Stop;
+        self.failures_in_a_row += u32::from(is_counted);
+        let tolerable = self.config.tolerable_failures.filter(|_| is_counted);
+        let too_many = tolerable.filter(|tolerable| self.failures_in_a_row > *tolerable);
         let cause = too_many.map(|tolerable| {
             format!("checkpoint {checkpoint} was {reason}, and {tolerable} failed checkpoints in a row are tolerable")
         });
@@ -533,8 +555,8 @@ impl Coordinator {
         self.layout.fail_points.reach(Point::Abort, None, checkpoint)?;
         effects.push(CoordinatorEffect::Aborted(checkpoint));
         if self.is_ending() && self.last.is_none() {
-            self.not_before = now.after(RETRY.max(self.config.min_pause));
-            self.again = Some(self.not_before);
+            self.again = Some(now.after(RETRY));
+            self.not_before = self.not_before.max(now.after(RETRY));
         }
         Ok(())
     }

@@ -191,7 +191,9 @@ impl<B: InFlight> InputGate<B> {
     /// When to tell the gate that [time has passed](Self::time_passed).
     pub fn overtakes_at(&self) -> Option<ProcessingTime> {
         let collecting = self.collecting.front().and_then(|collecting| collecting.barrier.overtakes);
-        let stashed = self.channels.iter().filter(|_| self.stashed > 0).filter_map(|one| overtakes_at(&one.stash));
+        let channels =
+            self.channels.iter().enumerate().filter(|(index, _)| self.stashed > 0 && !self.is_blocked(*index));
+        let stashed = channels.filter_map(|(_, one)| overtakes_at(&one.stash));
         stashed.chain(collecting).min()
     }
 

@@ -66,8 +66,13 @@ pub struct SubtaskStats {
 #[non_exhaustive]
 pub enum CheckpointFailureReason {
     /// It took too long.
-    #[error("not complete within {0:?}")]
-    Timeout(Duration),
+    #[error("not complete within {after:?}: not acknowledged by {missing}")]
+    Timeout {
+        /// How long that is.
+        after: Duration,
+        /// Who has not acknowledged it.
+        missing: String,
+    },
     /// A subtask could not take part.
     #[error("declined by {subtask}: {reason}")]
     Declined {
@@ -87,7 +92,7 @@ pub enum CheckpointFailureReason {
 impl CheckpointFailureReason {
     /// Whether it counts against the tolerable failures.
     pub fn is_failure(&self) -> bool {
-        matches!(self, Self::Timeout(_) | Self::Declined { .. })
+        matches!(self, Self::Timeout { .. } | Self::Declined { .. })
     }
 }
 

@@ -88,13 +88,13 @@ impl<U: Operator, F: Clone> Divert<U, F> {
         }))
     }
 
-    /// Which record it is: by its place, if the source can tell it. A record that cannot be encoded is nothing that could be found again.
+    /// Which record it is: by its place, if the source can tell it, else by its content. One that cannot be encoded is nothing that could be found again.
     fn identify(&mut self, record: &U::Out) -> Option<RecordId>
     where
         U::Out: Serialize,
     {
         let position = self.upstream.source_position().and_then(Result::ok);
-        let content = encode(record).ok()?;
+        let content = if position.is_some() { Vec::new() } else { encode(record).ok()? };
         Some(RecordId::new(&self.address, position.as_deref(), &content))
     }
 }

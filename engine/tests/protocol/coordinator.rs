@@ -476,3 +476,33 @@ fn a_loop_ends_when_its_heads_are_quiet_in_one_checkpoint_after_every_source_has
     assert_eq!(coordinator.commits(8, at(16)), ["completed 8"]);
     assert_eq!(short(&coordinator.does(finished(SINK), at(17))), ["trigger 9"], "the last one");
 }
+
+#[test]
+fn what_ends_the_job_does_not_wait_for_the_pause() {
+    let config = CheckpointConfig::every(ms(100)).min_pause(ms(10_000));
+    let mut coordinator = coordinator(config);
+    coordinator.ticks(at(100));
+    coordinator.all_acknowledge(7, false, at(110));
+    assert_eq!(coordinator.commits(7, at(120)), ["completed 7"]);
+    assert_eq!(coordinator.ticks(at(200)), NOTHING, "the beat waits");
+    assert_eq!(short(&coordinator.does(CoordinatorInput::Stop, at(210))), ["trigger 8 and halt"]);
+}
+
+#[test]
+fn a_stop_that_fails_counts_for_nothing() {
+    let config = CheckpointConfig::default().timeout(ms(50)).tolerable_failures(0);
+    let mut coordinator = coordinator(config);
+    assert_eq!(short(&coordinator.does(CoordinatorInput::Stop, at(0))), ["trigger 7 and halt"]);
+    assert_eq!(coordinator.ticks(at(50)), ["aborted 7"]);
+    assert_eq!(coordinator.ticks(at(250)), ["trigger 8 and halt"]);
+}
+
+#[test]
+fn a_checkpoint_that_is_too_late_names_who_is_missing() {
+    let mut coordinator = pending();
+    coordinator.acknowledges(SINK, 7, false, at(110));
+    let effects = coordinator.does(CoordinatorInput::Tick, at(150));
+    let CoordinatorEffect::Record(stats) = &effects[0] else { panic!("{effects:?}") };
+    let reason = stats.aborted.as_ref().unwrap().to_string();
+    assert_eq!(reason, "not complete within 50ms: not acknowledged by 0 [0], 0 [1]");
+}
