@@ -150,10 +150,12 @@ fn a_checkpoint_under_way_when_the_attempt_fails_is_told() {
         job.checkpoints().iter().filter(is_ended).count()
     };
     // At the end of some attempt one is under way.
-    wait_for("a checkpoint whose attempt ended", || {
+    while ended() == 0 {
+        let (completed, restarts) = (job.status().checkpoints_completed, job.status().restarts);
+        wait_for("a checkpoint", || job.status().checkpoints_completed > completed);
         fails.store(true, Ordering::SeqCst);
-        ended() > 0
-    });
+        wait_for("a restart", || job.status().restarts > restarts);
+    }
     assert_eq!(job.status().checkpoints_failed, 0, "it is no failure of the checkpoint's");
     job.cancel_blocking().unwrap();
 }

@@ -71,7 +71,7 @@ impl InFlight for Box<dyn Batch> {
     type Copy = Vec<u8>;
 
     fn copy(&self) -> Result<Vec<u8>, crate::error::BoxError> {
-        self.as_ref().encode()
+        self.as_ref().encode().map_err(|error| format!("a record in flight cannot be encoded: {error}").into())
     }
 
     fn records(&self) -> u64 {

@@ -7,6 +7,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{error::BoxError, operator::encode};
 
 /// A record that can leave its thread and be stored in flight. A blanket trait: nobody implements it.
+///
+/// It is stored in a format that does not describe itself (postcard): leave `skip_serializing_if`, `untagged` and `flatten` out of its type.
 pub trait Record: Send + Serialize + DeserializeOwned + 'static {}
 
 impl<T: Send + Serialize + DeserializeOwned + 'static> Record for T {}

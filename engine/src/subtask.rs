@@ -306,6 +306,17 @@ impl Subtask {
         self.chain.tail().has_ready(channel)
     }
 
+    /// Whether a barrier or an end is among them. A channel to the head of a loop has room for it, and for what is in front of it, in any case: the head reads up
+    /// to it, however much comes round.
+    pub fn has_line(&mut self, channel: ChannelIndex) -> bool {
+        self.chain.tail().has_line(channel)
+    }
+
+    /// Whether this is the head of a loop.
+    pub fn is_loop_head(&self) -> bool {
+        self.inputs.iter().any(|edge| edge.is_feedback)
+    }
+
     /// Takes the next element that is ready for an output channel.
     pub fn take_ready(&mut self, channel: ChannelIndex) -> Option<StreamElement> {
         self.chain.tail().take_ready(channel)

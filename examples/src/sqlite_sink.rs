@@ -262,8 +262,10 @@ fn of_key() -> String {
 }
 
 /// The name of an operator's staging table, quoted.
+/// In hexadecimal digits, since to SQLite names that differ in their case are the same.
 fn staging(operator: &str) -> String {
-    format!("\"cofferdam_staged {}\"", operator.replace('"', "\"\""))
+    let digits: String = operator.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("cofferdam_staged_{digits}")
 }
 
 fn unstage(transaction: &Transaction<'_>, id: &SqliteTransaction) -> Result<(), BoxError> {

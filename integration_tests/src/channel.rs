@@ -11,6 +11,8 @@ use crate::order::EdgeDigest;
 pub(crate) struct Channel {
     queue: VecDeque<StreamElement>,
     capacity: usize,
+    /// A barrier or an end finds room in any case, and so does what is in front of it.
+    admits_lines: bool,
     last_barrier: CheckpointId,
     ended: bool,
     /// Told what passes, if somebody wants to know.
@@ -18,12 +20,12 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    pub(crate) fn new(capacity: usize, digest: Option<EdgeDigest>) -> Self {
-        Self { queue: VecDeque::new(), capacity, last_barrier: CheckpointId(0), ended: false, digest }
+    pub(crate) fn new(capacity: usize, admits_lines: bool, digest: Option<EdgeDigest>) -> Self {
+        Self { queue: VecDeque::new(), capacity, admits_lines, last_barrier: CheckpointId(0), ended: false, digest }
     }
 
-    pub(crate) fn has_room(&self) -> bool {
-        self.queue.len() < self.capacity
+    pub(crate) fn has_room(&self, is_line: bool) -> bool {
+        self.queue.len() < self.capacity || (is_line && self.admits_lines)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -80,7 +80,8 @@ impl Part {
         match self.subtask.need() {
             Need::Room => {
                 for (channel, output) in (0u32..).map(ChannelIndex).zip(&self.outputs) {
-                    if self.subtask.has_ready(channel) && channels[output].has_room() {
+                    let is_line = self.subtask.has_line(channel);
+                    if self.subtask.has_ready(channel) && channels[output].has_room(is_line) {
                         found.push(Move::Send(channel));
                     }
                 }

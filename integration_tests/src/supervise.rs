@@ -111,6 +111,7 @@ impl Process {
             subtasks.into_iter().map(|deployed| (deployed.subtask.id(), Part::new(deployed))).collect();
         let mut channels = Channels::new();
         let feedback: BTreeSet<_> = parts.values().flat_map(Part::feedback).collect();
+        let heads: BTreeSet<_> = feedback.iter().map(|(head, _)| *head).collect();
         for (id, part) in &parts {
             if let Some(edges) = &world.edges {
                 edges.name(id.chain, part.subtask.name());
@@ -119,7 +120,7 @@ impl Process {
                 let digest = world.edges.as_ref().map(|edges| edges.digest(id.chain, to.chain));
                 let is_feedback = feedback.contains(&(*to, *channel));
                 let capacity = if is_feedback { usize::MAX } else { world.setup.channel_capacity };
-                channels.insert((*to, *channel), Channel::new(capacity, digest));
+                channels.insert((*to, *channel), Channel::new(capacity, heads.contains(to), digest));
             }
         }
         let left = parts.len() + 1;

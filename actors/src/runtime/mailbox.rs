@@ -18,6 +18,8 @@ use parking_lot::Mutex;
 struct Shared {
     queue: VecDeque<StreamElement>,
     capacity: usize,
+    /// A barrier or an end finds room in any case, and so does what is in front of it.
+    admits_lines: bool,
     receiver: Option<Waker>,
     sender: Option<Waker>,
     /// The receiver's task, if barriers may overtake.
@@ -30,19 +32,20 @@ pub(crate) struct Sender(Arc<Mutex<Shared>>);
 /// Takes elements out.
 pub(crate) struct Receiver(Arc<Mutex<Shared>>);
 
-/// A channel for `capacity` elements; `None` for any number.
-pub(crate) fn mailbox(capacity: Option<usize>) -> (Sender, Receiver) {
+/// A channel for `capacity` elements; `None` for any number. If it `admits_lines`, a barrier or an end finds room in any case, and so does what is in front of it.
+pub(crate) fn mailbox(capacity: Option<usize>, admits_lines: bool) -> (Sender, Receiver) {
     let queue = VecDeque::with_capacity(capacity.unwrap_or(0));
     let capacity = capacity.unwrap_or(usize::MAX);
-    let shared = Arc::new(Mutex::new(Shared { queue, capacity, receiver: None, sender: None, watcher: None }));
+    let shared =
+        Arc::new(Mutex::new(Shared { queue, capacity, admits_lines, receiver: None, sender: None, watcher: None }));
     (Sender(shared.clone()), Receiver(shared))
 }
 
 impl Sender {
-    /// Whether an element can be pushed; if not, the task is woken when there is room.
-    pub(crate) fn has_room(&self, task: &Context<'_>) -> bool {
+    /// Whether an element can be pushed, with a barrier or an end (`is_line`) among those that wait; if not, the task is woken when there is room.
+    pub(crate) fn has_room(&self, is_line: bool, task: &Context<'_>) -> bool {
         let mut shared = self.0.lock();
-        let has_room = shared.queue.len() < shared.capacity;
+        let has_room = shared.queue.len() < shared.capacity || (is_line && shared.admits_lines);
         if !has_room {
             shared.sender = Some(task.waker().clone());
         }
@@ -52,7 +55,8 @@ impl Sender {
     /// Adds an element, for which there must be room.
     pub(crate) fn push(&self, element: StreamElement) {
         let mut shared = self.0.lock();
-        debug_assert!(shared.queue.len() < shared.capacity, "only the sender adds elements, and it asked for room");
+        let is_admitted = shared.queue.len() < shared.capacity || shared.admits_lines;
+        debug_assert!(is_admitted, "only the sender adds elements, and it asked for room");
         shared.queue.push_back(element);
         let receiver = shared.receiver.take();
         drop(shared);
@@ -137,14 +141,14 @@ mod tests {
 
     #[test]
     fn a_full_mailbox_has_no_room_and_wakes_its_sender_once_half_empty() {
-        let (sender, receiver) = mailbox(Some(4));
+        let (sender, receiver) = mailbox(Some(4), false);
         let (woken, waker) = waker();
         let task = Context::from_waker(&waker);
         for _ in 0..4 {
-            assert!(sender.has_room(&task));
+            assert!(sender.has_room(false, &task));
             sender.push(StreamElement::EndOfInput);
         }
-        assert!(!sender.has_room(&task));
+        assert!(!sender.has_room(false, &task));
         assert!(receiver.pop(&task).is_some());
         assert_eq!(woken.0.load(Ordering::SeqCst), 0);
         assert!(receiver.pop(&task).is_some());
@@ -153,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_empty_mailbox_wakes_its_receiver_when_an_element_comes() {
-        let (sender, receiver) = mailbox(Some(1));
+        let (sender, receiver) = mailbox(Some(1), false);
         let (woken, waker) = waker();
         let task = Context::from_waker(&waker);
         assert!(receiver.pop(&task).is_none());

@@ -190,7 +190,7 @@ impl SubtaskActor {
         let mut all = true;
         for (channel, output) in (0u32..).map(ChannelIndex).zip(&self.parts.outputs) {
             while self.parts.subtask.has_ready(channel) {
-                if !output.has_room(task) {
+                if !output.has_room(self.parts.subtask.has_line(channel), task) {
                     all = false;
                     break;
                 }

@@ -329,7 +329,7 @@ fn connect(deployed: Vec<Deployed>) -> Vec<(Deployed, Vec<Receiver>, Vec<Sender>
         let id = one.subtask.id();
         for channel in 0..one.inputs {
             let is_feedback = one.subtask.is_feedback(ChannelIndex(channel as u32));
-            let (sender, receiver) = mailbox((!is_feedback).then_some(MAILBOX));
+            let (sender, receiver) = mailbox((!is_feedback).then_some(MAILBOX), one.subtask.is_loop_head());
             senders.insert((id, channel), sender);
             receivers.entry(id).or_default().push(receiver);
         }

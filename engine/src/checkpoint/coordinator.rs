@@ -715,6 +715,7 @@ fn take_in_flight(edge: &EdgeLayout, acknowledged: &mut Acknowledged) -> Vec<InF
             edge: edge.name.clone(),
             subtask: subtask.index,
             parallelism,
+            channels: edge.channels,
             channel: ChannelIndex(channel),
             batches,
         }));

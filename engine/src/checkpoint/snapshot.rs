@@ -164,7 +164,9 @@ pub struct InFlightRecord {
     pub subtask: SubtaskIndex,
     /// How many subtasks there were.
     pub parallelism: u32,
-    /// Which of the edge's channels there.
+    /// How many channels the edge had at each of them: one, if it led from each subtask to the one of its number.
+    pub channels: u32,
+    /// Which of them.
     pub channel: ChannelIndex,
     /// Encoded batches, in order.
     pub batches: Vec<Vec<u8>>,

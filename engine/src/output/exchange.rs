@@ -67,6 +67,10 @@ impl<T: Record, R: Rule<T>> TailControl for Exchange<T, R> {
         self.lanes[channel.index()].take_overtaking(now)
     }
 
+    fn has_line(&self, channel: ChannelIndex) -> bool {
+        self.lanes[channel.index()].has_line()
+    }
+
     fn overtakes_at(&self) -> Option<ProcessingTime> {
         self.lanes.iter().filter_map(Lane::overtakes_at).min()
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::{
-    element::{CheckpointBarrier, StreamElement, overtake, overtakes_at},
+    element::{CheckpointBarrier, StreamElement, has_line, overtake, overtakes_at},
     error::BoxError,
     id::ProcessingTime,
     mutation::{self, Mutation},
@@ -63,6 +63,11 @@ impl<T: Record> Lane<T> {
         now: ProcessingTime,
     ) -> Result<Option<(CheckpointBarrier, Vec<Vec<u8>>)>, BoxError> {
         overtake(&mut self.ready, now)
+    }
+
+    /// Whether a barrier or an end waits here.
+    pub(crate) fn has_line(&self) -> bool {
+        has_line(&self.ready)
     }
 
     /// When the first barrier that waits here may overtake.

@@ -57,6 +57,11 @@ pub(crate) trait TailControl: Stateful {
         Ok(None)
     }
 
+    /// Whether a barrier or an end is ready for `channel`.
+    fn has_line(&self, _channel: ChannelIndex) -> bool {
+        false
+    }
+
     /// When a barrier that waits may overtake.
     fn overtakes_at(&self) -> Option<ProcessingTime> {
         None

@@ -39,6 +39,13 @@ pub enum TopologyFault {
         /// The source without an end.
         source: String,
     },
+    /// Records come into a loop otherwise than by its head, which then cannot hold them back.
+    FedLoop {
+        /// The loop.
+        name: String,
+        /// The last step of what feeds it.
+        by: String,
+    },
     /// The heads of two loops, each of which leads to the other.
     NestedLoop {
         /// The one.
@@ -77,6 +84,10 @@ impl fmt::Display for TopologyFault {
             Self::UnpublishedSink { sink, source } => write!(
                 f,
                 "two-phase sink '{sink}' is fed by '{source}', which never ends, and without a checkpoint interval nothing would ever be published: set one"
+            ),
+            Self::FedLoop { name, by } => write!(
+                f,
+                "records of '{by}' come into loop '{name}' otherwise than by its head, which could not hold them back: unite them with what is given to `iterate`"
             ),
             Self::NestedLoop { inner, outer } => write!(
                 f,

@@ -302,7 +302,7 @@ impl Plan {
         edges.find_map(|edge| {
             let now = self.parallelism[edge.chain as usize];
             let mut stored = checkpoint.in_flight.iter().filter(|stored| stored.edge == edge.name);
-            stored.find(|stored| stored.parallelism != now).map(|stored| (stored, edge.clone()))
+            stored.find(|stored| stored.channels == 1 && stored.parallelism != now).map(|stored| (stored, edge.clone()))
         })
     }
 
@@ -625,7 +625,7 @@ fn nested_loops(graph: &Graph) -> Vec<TopologyFault> {
         let step = graph.chains[chain].steps.first();
         step.map_or_else(String::new, |step| graph.steps[step.0 as usize].display_name(*step))
     };
-    let mut faults = Vec::new();
+    let mut faults = fed_loops(graph, &heads, &name);
     for (place, outer) in heads.iter().enumerate() {
         let within = heads[place + 1..]
             .iter()
@@ -633,6 +633,40 @@ fn nested_loops(graph: &Graph) -> Vec<TopologyFault> {
         faults.extend(within.map(|inner| TopologyFault::NestedLoop { inner: name(*inner), outer: name(*outer) }));
     }
     faults
+}
+
+/// Loops into which something leads that does not lead to their head.
+fn fed_loops(graph: &Graph, heads: &[usize], name: &impl Fn(usize) -> String) -> Vec<TopologyFault> {
+    let mut faults = Vec::new();
+    for head in heads {
+        let inputs = graph.chains[*head].inputs.iter().map(|edge| &graph.edges[edge.0]);
+        let feedback = inputs.filter(|edge| edge.kind == EdgeKind::Feedback).filter_map(|edge| edge.from);
+        let within: Vec<_> = feedback.flat_map(|from| upstream_without(graph, from, *head)).collect();
+        let is_of_loop = |chain: usize| upstream_of(graph, chain).contains(head);
+        let foreign = within.iter().find(|chain| **chain != *head && !is_of_loop(**chain));
+        faults.extend(foreign.map(|chain| {
+            let last = graph.chains[*chain].steps.last();
+            let by = last.map_or_else(String::new, |step| graph.steps[step.0 as usize].display_name(*step));
+            TopologyFault::FedLoop { name: name(*head), by }
+        }));
+    }
+    faults
+}
+
+/// [`upstream_of`], as far as there is a way that does not pass `head`.
+fn upstream_without(graph: &Graph, chain: usize, head: usize) -> Vec<usize> {
+    let mut found = vec![chain];
+    let mut next = 0;
+    while let Some(current) = found.get(next).copied() {
+        next += 1;
+        let inputs = graph.chains[current].inputs.iter().filter(|_| current != head);
+        for from in inputs.filter_map(|edge| graph.edges[edge.0].from) {
+            if !found.contains(&from) {
+                found.push(from);
+            }
+        }
+    }
+    found
 }
 
 /// Two-phase sinks that an unbounded source leads to.

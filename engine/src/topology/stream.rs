@@ -316,6 +316,9 @@ impl<O: Operator> Stream<O> {
     /// What circulates is kept in memory, and ordinary records wait while much of it is about: a loop whose body makes more of each record than it lets out
     /// never ends, and grows. A loop cannot stand within another.
     ///
+    /// # Panics
+    /// If the feedback is a stream of another topology.
+    ///
     /// ```
     /// # use cofferdam_engine::{Source, TwoPhaseSink, topology::Topology};
     /// # fn example(numbers: impl Source<Record = u64>, sink: impl TwoPhaseSink<(u64, u32)>) {
@@ -350,6 +353,7 @@ impl<O: Operator> Stream<O> {
         let mut looped = received(graph.clone(), step, edges);
         looped.steps.push(step);
         let (feedback, result) = body(looped);
+        assert!(graph.is_same(&feedback.graph), "the feedback of a loop is a stream of another topology");
         let (_, _, chain) = feedback.close(&[], None, in_turn);
         graph.lock().close_feedback(back, chain);
         result

@@ -52,7 +52,7 @@ impl<O: Record> Driver<O> {
             return Err(Error::new(ErrorKind::InvalidTopology, message, None));
         };
         let outputs = sources.iter().chain(&steps).flat_map(|one| &one.outputs);
-        let channels = outputs.map(|output| (*output, Channel::new(usize::MAX, None))).collect();
+        let channels = outputs.map(|output| (*output, Channel::new(usize::MAX, false, None))).collect();
         let last = restored.metadata.checkpoint;
         let mut driver = Self {
             parts: Vec::new(),

@@ -1,7 +1,10 @@
 //! Loops: what circulates is part of each checkpoint, and the input of what follows ends when nothing circulates any more.
 
 use cofferdam::connector::{CollectSink, Generator};
-use cofferdam_engine::{checkpoint::coordinator::JobEnd, topology::Topology};
+use cofferdam_engine::{
+    checkpoint::{config::CheckpointConfig, coordinator::JobEnd},
+    topology::{Topology, plan::Plan},
+};
 use cofferdam_testkit::{Faults, Request, Setup, Simulation, every_fault};
 
 use crate::cases::same;
@@ -105,4 +108,63 @@ fn two_loops_one_behind_the_other_end_in_turn() {
         assert!(matches!(end, Ok(JobEnd::Finished)), "seed {seed}: {end:?}");
         same(rows.snapshot(), (0..40).collect());
     }
+}
+
+/// More circulates than the head admits, and never leaves.
+#[test]
+fn a_loop_that_is_always_busy_takes_checkpoints_and_stops() {
+    for seed in 0..60 {
+        let (sink, rows) = CollectSink::new();
+        let topology = move || {
+            let topology = Topology::new("busy");
+            let numbers = topology.source("numbers", Generator::unbounded(|i| i)).parallelism(2);
+            let even = numbers.iterate("round", |looped| {
+                let all = looped.share();
+                (all.stream().filter(|n| n % 2 == 1), all.stream().filter(|n| n % 2 == 0))
+            });
+            even.sink("even", sink.clone());
+            topology
+        };
+        let setup = Setup::drawn(seed).checkpoints(|checkpoints| {
+            let interval = checkpoints.interval.unwrap_or(std::time::Duration::from_micros(500));
+            CheckpointConfig { interval: Some(interval), ..checkpoints }
+        });
+        let mut simulation = Simulation::new(seed, setup, Faults::none(), topology);
+        simulation.run_steps(4_000);
+        simulation.request(Request::Stop);
+        let end = simulation.run();
+        assert!(matches!(end, Ok(JobEnd::Stopped)), "seed {seed}: {end:?}");
+        assert!(rows.snapshot().iter().all(|n| n % 2 == 0));
+    }
+}
+
+#[test]
+fn what_could_not_be_held_back_or_told_to_be_empty_is_refused_in_words() {
+    let number = || Generator::bounded(3, |i| i);
+    let refused = |topology: Topology| {
+        let settings = Setup::drawn(1).settings;
+        Plan::new(topology, settings).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    let topology = Topology::new("fed");
+    let other = topology.source("other", number());
+    let out = topology.source("numbers", number()).iterate("round", |looped| {
+        let all = looped.union(other).share();
+        (all.stream().filter(|n| *n > 5), all.stream())
+    });
+    out.sink("out", CollectSink::new().0);
+    let error = refused(topology);
+    assert!(error.contains("come into loop 'round' otherwise than by its head"), "{error}");
+
+    let topology = Topology::new("nested");
+    let out = topology.source("numbers", number()).iterate("outer", |looped| {
+        let inner = looped.iterate("inner", |looped| {
+            let all = looped.share();
+            (all.stream().filter(|n| *n > 5), all.stream())
+        });
+        let all = inner.share();
+        (all.stream().filter(|n| *n > 7), all.stream())
+    });
+    out.sink("out", CollectSink::new().0);
+    let error = refused(topology);
+    assert!(error.contains("stands within loop"), "{error}");
 }
