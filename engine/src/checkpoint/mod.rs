@@ -33,6 +33,10 @@
 //! | 8 abort | `checkpoint/coordinator.rs` | `Coordinator::abort` | `abort`, `abort.heard` |
 //! | after a failure | `supervisor.rs`, `opening.rs`, `restore_point.rs`, `topology/plan.rs` | `Supervisor::stopped`, `open_attempt`, `Plan::abort_orphans`, `Plan::recover_sinks`, `Plan::deploy` | `restart` to `replay.begun` |
 //!
+//! Two variations of steps 2 to 5, by one means: the snapshot is taken before every barrier is in, and what comes in front of the missing ones is recorded. A barrier may
+//! overtake the records that it would have to wait for ([`overtake`](crate::overtake), `docs/decisions/0010`); and the head of a loop does not wait for the barrier that goes round
+//! (`docs/decisions/0011`). Several checkpoints may be on this way at once; step 6 takes them in their order.
+//!
 //! What each fail point stands for is in [`fail_point`](crate::fail_point).
 //!
 //! Why nothing is lost and nothing doubled: a record is either before barrier *n* on its channel, and then its effect is in the snapshots of
