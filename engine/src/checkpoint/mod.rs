@@ -31,7 +31,7 @@
 //! | 6 complete | `checkpoint/coordinator.rs`, `checkpoint/store.rs` | `Coordinator::acknowledged`, `CheckpointStore::commit` | `acknowledged`, `acknowledged.last`, `store.handed`, `commit.*` |
 //! | 7 publish | `checkpoint/participant.rs`, `output/sink.rs` | `Participant::completed`, `TwoPhaseTail::publication` | `completion.*`, `subsumed`, `sink.commit.*`, `published` |
 //! | 8 abort | `checkpoint/coordinator.rs` | `Coordinator::abort` | `abort`, `abort.heard` |
-//! | after a failure | `supervisor.rs`, `opening.rs`, `restore_point.rs`, `topology/plan.rs` | `Supervisor::stopped`, `open_attempt`, `Plan::abort_orphans`, `Plan::recover_sinks`, `Plan::deploy` | `restart` to `replay.begun` |
+//! | after a failure | `supervisor.rs`, `opening.rs`, `restore_point.rs`, `topology/sinks.rs`, `topology/plan.rs` | `Supervisor::stopped`, `open_attempt`, `Plan::abort_orphans`, `Plan::recover_sinks`, `Plan::deploy` | `restart` to `replay.begun` |
 //!
 //! Two variations of steps 2 to 5, by one means: the snapshot is taken before every barrier is in, and what comes in front of the missing ones is recorded. A barrier may
 //! overtake the records that it would have to wait for ([`overtake`](crate::overtake), `docs/decisions/0010`); and the head of a loop does not wait for the barrier that goes round

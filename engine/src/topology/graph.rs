@@ -136,6 +136,26 @@ impl Graph {
         &mut self.steps[step.0 as usize]
     }
 
+    pub(crate) fn numbered_steps(&self) -> impl Iterator<Item = (StepIndex, &StepInfo)> {
+        (0u32..).map(StepIndex).zip(&self.steps)
+    }
+
+    /// A chain and every chain that leads to it, by a way that does not pass `without`, if one is given.
+    pub(crate) fn upstream_of(&self, chain: usize, without: Option<usize>) -> Vec<usize> {
+        let mut found = vec![chain];
+        let mut next = 0;
+        while let Some(current) = found.get(next).copied() {
+            next += 1;
+            let inputs = self.chains[current].inputs.iter().filter(|_| Some(current) != without);
+            for from in inputs.filter_map(|edge| self.edges[edge.0].from) {
+                if !found.contains(&from) {
+                    found.push(from);
+                }
+            }
+        }
+        found
+    }
+
     /// Adds a complete chain and its outgoing edges, whose far ends are still open.
     pub(crate) fn add_chain(&mut self, mut chain: ChainTemplate, outputs: &[EdgeKind]) -> Vec<EdgeIndex> {
         let number = self.chains.len();

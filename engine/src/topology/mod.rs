@@ -1,9 +1,11 @@
 //! From a user's adapters to chains.
 
+mod check;
 pub mod fault;
 pub(crate) mod graph;
 mod keyed_stream;
 pub mod plan;
+mod sinks;
 mod stream;
 
 pub use keyed_stream::KeyedStream;

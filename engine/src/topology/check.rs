@@ -1,0 +1,139 @@
+//! Everything that is wrong with a topology, found before anything starts.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    checkpoint::snapshot::OperatorKind,
+    topology::{
+        fault::TopologyFault,
+        graph::{EdgeKind, Graph, StepIndex},
+        plan::Settings,
+    },
+};
+
+/// The most records per batch: memory is reserved for a whole one.
+const BATCH_MAX: usize = 1 << 20;
+
+/// Lists all of it.
+pub(super) fn faults(graph: &Graph, settings: &Settings, parallelism: &[u32]) -> Vec<TopologyFault> {
+    let mut faults = settings.checkpoints.faults(settings.is_durable);
+    faults.extend(settings.restart.faults());
+    if !(1..=BATCH_MAX).contains(&settings.batch_size) {
+        let message = format!("the batch size is {}: it must be from 1 to {BATCH_MAX}", settings.batch_size);
+        faults.push(TopologyFault::Setting { message });
+    }
+    if settings.max_parallelism == 0 {
+        faults.push(TopologyFault::Setting {
+            message: "max_parallelism is 0: there must be at least one key group".to_string(),
+        });
+    }
+    if !graph.steps.iter().any(|step| step.operator == Some(OperatorKind::Source)) {
+        faults.push(TopologyFault::NoSource);
+    }
+    let dangling = graph.numbered_steps().filter(|(_, step)| !step.consumed);
+    faults.extend(dangling.map(|(index, step)| TopologyFault::NoSink { step: step.display_name(index) }));
+    faults.extend(name_faults(graph));
+    faults.extend(parallelism_faults(graph, settings, parallelism));
+    faults.extend(nested_loops(graph));
+    if settings.checkpoints.interval.is_none() {
+        faults.extend(unpublished(graph));
+    }
+    faults
+}
+
+fn name_faults(graph: &Graph) -> Vec<TopologyFault> {
+    let mut faults = Vec::new();
+    let (mut names, mut addresses) = (BTreeMap::new(), BTreeMap::new());
+    for (index, step) in graph.numbered_steps() {
+        let name = step.display_name(index);
+        if name.is_empty() || step.address(index).is_empty() {
+            faults.push(TopologyFault::Unnamed { kind: step.kind });
+            continue;
+        }
+        *addresses.entry(step.address(index)).or_insert(0) += 1;
+        *names.entry(name).or_insert(0) += 1;
+    }
+    let twice =
+        |counts: BTreeMap<String, i32>| counts.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name);
+    let mut duplicates: Vec<_> = twice(names).chain(twice(addresses)).collect();
+    duplicates.sort();
+    duplicates.dedup();
+    faults.extend(duplicates.into_iter().map(|name| TopologyFault::DuplicateName { name }));
+    faults
+}
+
+fn parallelism_faults(graph: &Graph, settings: &Settings, parallelism: &[u32]) -> Vec<TopologyFault> {
+    let max_parallelism = settings.max_parallelism;
+    let fits = |parallelism: u32| (1..=u32::from(max_parallelism)).contains(&parallelism);
+    let fault = |step: String, parallelism| TopologyFault::Parallelism { step, parallelism, max_parallelism };
+    let mut faults = Vec::new();
+    if !fits(settings.parallelism) {
+        faults.push(fault("the job".to_string(), settings.parallelism));
+    }
+    for (chain, parallelism) in graph.chains.iter().zip(parallelism) {
+        if chain.parallelism.is_some() && !fits(*parallelism) {
+            let first = chain
+                .steps
+                .first()
+                .map_or_else(|| "a chain".to_string(), |step| graph.steps[step.0 as usize].display_name(*step));
+            faults.push(fault(first, *parallelism));
+        }
+    }
+    faults
+}
+
+/// Loops whose heads lead to each other.
+fn nested_loops(graph: &Graph) -> Vec<TopologyFault> {
+    let is_head = |chain: usize| {
+        let mut inputs = graph.chains[chain].inputs.iter();
+        inputs.any(|edge| graph.edges[edge.0].kind == EdgeKind::Feedback)
+    };
+    let heads: Vec<_> = (0..graph.chains.len()).filter(|chain| is_head(*chain)).collect();
+    let name = |chain: usize| {
+        let step = graph.chains[chain].steps.first();
+        step.map_or_else(String::new, |step| graph.steps[step.0 as usize].display_name(*step))
+    };
+    let mut faults = fed_loops(graph, &heads, &name);
+    for (place, outer) in heads.iter().enumerate() {
+        let within = heads[place + 1..].iter().filter(|inner| {
+            graph.upstream_of(**inner, None).contains(outer) && graph.upstream_of(*outer, None).contains(inner)
+        });
+        faults.extend(within.map(|inner| TopologyFault::NestedLoop { inner: name(*inner), outer: name(*outer) }));
+    }
+    faults
+}
+
+/// Loops into which something leads that does not lead to their head.
+fn fed_loops(graph: &Graph, heads: &[usize], name: &impl Fn(usize) -> String) -> Vec<TopologyFault> {
+    let mut faults = Vec::new();
+    for head in heads {
+        let inputs = graph.chains[*head].inputs.iter().map(|edge| &graph.edges[edge.0]);
+        let feedback = inputs.filter(|edge| edge.kind == EdgeKind::Feedback).filter_map(|edge| edge.from);
+        let within: Vec<_> = feedback.flat_map(|from| graph.upstream_of(from, Some(*head))).collect();
+        let is_of_loop = |chain: usize| graph.upstream_of(chain, None).contains(head);
+        let foreign = within.iter().find(|chain| **chain != *head && !is_of_loop(**chain));
+        faults.extend(foreign.map(|chain| {
+            let last = graph.chains[*chain].steps.last();
+            let by = last.map_or_else(String::new, |step| graph.steps[step.0 as usize].display_name(*step));
+            TopologyFault::FedLoop { name: name(*head), by }
+        }));
+    }
+    faults
+}
+
+/// Two-phase sinks that an unbounded source leads to.
+fn unpublished(graph: &Graph) -> Vec<TopologyFault> {
+    let name = |step: &StepIndex| graph.steps[step.0 as usize].display_name(*step);
+    let mut faults = Vec::new();
+    for (number, chain) in graph.chains.iter().enumerate().filter(|(_, chain)| chain.sink.is_some()) {
+        let endless = graph
+            .upstream_of(number, None)
+            .into_iter()
+            .flat_map(|chain| &graph.chains[chain].steps)
+            .find(|step| graph.steps[step.0 as usize].is_unbounded);
+        if let (Some(source), Some(sink)) = (endless, chain.steps.last()) {
+            faults.push(TopologyFault::UnpublishedSink { sink: name(sink), source: name(source) });
+        }
+    }
+    faults
+}
