@@ -22,8 +22,9 @@ use crate::{
     chain::Chain,
     checkpoint::{
         config::CheckpointConfig,
-        coordinator::{EdgeLayout, SubtaskReport},
+        coordinator::SubtaskReport,
         gate::{Aligned, GateEvent, InputGate, Recorded},
+        layout::EdgeLayout,
         participant::{Boundary, Participant, ParticipantEffect},
         snapshot::{InFlightBatch, PreparedTransaction, SnapshotStats, SubtaskId, SubtaskSnapshot},
     },

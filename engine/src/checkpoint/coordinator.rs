@@ -16,76 +16,18 @@ use std::{
 use crate::{
     checkpoint::{
         config::CheckpointConfig,
-        snapshot::{
-            CheckpointCommit, CheckpointMetadata, InFlightRecord, OperatorKind, OperatorRecord, OperatorSnapshot,
-            SnapshotStats, SubtaskId, SubtaskSnapshot,
-        },
+        layout::{Acknowledged, JobLayout},
+        snapshot::{CheckpointCommit, CheckpointMetadata, OperatorKind, SnapshotStats, SubtaskId, SubtaskSnapshot},
         stats::{CheckpointFailureReason, CheckpointKind, CheckpointStats, SubtaskStats},
         store::CommitStats,
     },
     element::CheckpointBarrier,
     error::{BoxError, Error, ErrorKind},
-    fail_point::{FailPoints, Point},
-    id::{Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime},
+    fail_point::Point,
+    id::{Attempt, CheckpointId, ProcessingTime},
     mutation::{self, Mutation},
     panic_site,
 };
-
-/// An operator as the coordinator knows it: where its snapshots come from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct OperatorLayout {
-    /// Its address.
-    pub uid: String,
-    /// What it is.
-    pub kind: OperatorKind,
-    /// Its keyed states.
-    pub states: Vec<String>,
-    /// The chain it is part of.
-    pub chain: u32,
-}
-
-/// An edge between two chains, as the coordinator knows it: where records may be in flight.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct EdgeLayout {
-    /// Its address in checkpoints.
-    pub name: String,
-    /// The chain at its end.
-    pub chain: u32,
-    /// Its first input channel at each subtask there.
-    pub first: ChannelIndex,
-    /// How many it has there.
-    pub channels: u32,
-}
-
-impl EdgeLayout {
-    /// Its input channels at each subtask that it leads to.
-    pub fn all(&self) -> impl Iterator<Item = ChannelIndex> + use<> {
-        (self.first.0..self.first.0 + self.channels).map(ChannelIndex)
-    }
-}
-
-/// What the coordinator has to know of the job.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct JobLayout {
-    /// The job.
-    pub job: JobId,
-    /// Its name.
-    pub job_name: String,
-    /// Key groups.
-    pub max_parallelism: u16,
-    /// Every subtask, and its name for messages.
-    pub subtasks: BTreeMap<SubtaskId, Arc<str>>,
-    /// Every operator with something to restore.
-    pub operators: Vec<OperatorLayout>,
-    /// Every edge.
-    pub edges: Vec<EdgeLayout>,
-    /// The chains that read sources.
-    pub sources: BTreeSet<u32>,
-    /// The chains at the heads of loops; for each, the chains outside of the loop that lead into it.
-    pub loops: BTreeMap<u32, BTreeSet<u32>>,
-    /// Where a harness makes it fail.
-    pub fail_points: FailPoints,
-}
 
 /// How a job ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -158,7 +100,7 @@ struct Pending {
     barrier: CheckpointBarrier,
     kind: CheckpointKind,
     skipped: u64,
-    acknowledged: BTreeMap<SubtaskId, (ProcessingTime, SubtaskSnapshot)>,
+    acknowledged: Acknowledged,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -632,8 +574,8 @@ impl Coordinator {
             (false, false) => None,
         };
         self.committing = Some((Committing { checkpoint, began: now, end }, stats));
-        let operators = self.layout.operators.iter().map(|operator| record(operator, &snapshots)).collect();
-        let in_flight = self.layout.edges.iter().flat_map(|edge| take_in_flight(edge, &mut snapshots)).collect();
+        let operators = self.layout.operators.iter().map(|operator| operator.record(&snapshots)).collect();
+        let in_flight = self.layout.edges.iter().flat_map(|edge| edge.take_in_flight(&mut snapshots)).collect();
         let metadata = CheckpointMetadata {
             job: self.layout.job,
             job_name: self.layout.job_name.clone(),
@@ -683,42 +625,4 @@ fn total<'a>(parts: impl Iterator<Item = &'a SnapshotStats>) -> SnapshotStats {
         bytes_in_flight: total.bytes_in_flight + part.bytes_in_flight,
         is_unaligned: total.is_unaligned || part.is_unaligned,
     })
-}
-
-type Acknowledged = BTreeMap<SubtaskId, (ProcessingTime, SubtaskSnapshot)>;
-
-fn record(operator: &OperatorLayout, acknowledged: &Acknowledged) -> OperatorRecord {
-    let of_chain = acknowledged.iter().filter(|(subtask, _)| subtask.chain == operator.chain);
-    let subtasks = of_chain.map(|(_, (_, snapshot))| {
-        let own = snapshot.operators.iter().find(|(uid, _)| *uid == operator.uid);
-        own.map_or_else(OperatorSnapshot::default, |(_, own)| own.clone())
-    });
-    OperatorRecord {
-        uid: operator.uid.clone(),
-        kind: operator.kind,
-        states: operator.states.clone(),
-        subtasks: subtasks.collect(),
-    }
-}
-
-/// What was in flight on an edge, channel by channel.
-fn take_in_flight(edge: &EdgeLayout, acknowledged: &mut Acknowledged) -> Vec<InFlightRecord> {
-    let mut records = Vec::new();
-    let parallelism = acknowledged.keys().filter(|subtask| subtask.chain == edge.chain).count() as u32;
-    let channels = edge.first.0..edge.first.0 + edge.channels;
-    for (subtask, (_, snapshot)) in acknowledged.iter_mut().filter(|(subtask, _)| subtask.chain == edge.chain) {
-        let mut by_channel: BTreeMap<u32, Vec<Vec<u8>>> = BTreeMap::new();
-        for batch in snapshot.in_flight.iter_mut().filter(|batch| channels.contains(&batch.channel.0)) {
-            by_channel.entry(batch.channel.0 - edge.first.0).or_default().push(std::mem::take(&mut batch.bytes));
-        }
-        records.extend(by_channel.into_iter().map(|(channel, batches)| InFlightRecord {
-            edge: edge.name.clone(),
-            subtask: subtask.index,
-            parallelism,
-            channels: edge.channels,
-            channel: ChannelIndex(channel),
-            batches,
-        }));
-    }
-    records
 }

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     checkpoint::{
         config::CheckpointConfig,
-        coordinator::{EdgeLayout, JobLayout, OperatorLayout},
+        layout::{EdgeLayout, JobLayout, OperatorLayout},
         snapshot::{
             CheckpointCommit, CheckpointMetadata, InFlightRecord, OperatorKind, OperatorRecord, OperatorSnapshot,
             SubtaskId,

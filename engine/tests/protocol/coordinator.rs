@@ -8,7 +8,8 @@ use cofferdam_engine::{
     Attempt, CheckpointId, JobId, ProcessingTime, SubtaskIndex,
     checkpoint::{
         config::CheckpointConfig,
-        coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput, JobLayout, OperatorLayout, SubtaskReport},
+        coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput, SubtaskReport},
+        layout::{JobLayout, OperatorLayout},
         snapshot::{OperatorKind, OperatorSnapshot, SnapshotStats, SubtaskId, SubtaskSnapshot},
         stats::CheckpointFailureReason,
         store::CommitStats,

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 use cofferdam_engine::{
     BoxError, ChannelIndex, InFlight, JobId, SubtaskIndex,
     checkpoint::{
-        coordinator::{EdgeLayout, JobLayout, OperatorLayout},
+        layout::{EdgeLayout, JobLayout, OperatorLayout},
         snapshot::{OperatorKind, SubtaskId},
     },
     fail_point::FailPoints,

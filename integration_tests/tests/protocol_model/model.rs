@@ -10,7 +10,8 @@ use cofferdam_engine::{
     Attempt, CheckpointId,
     checkpoint::{
         config::{CheckpointConfig, CheckpointMode},
-        coordinator::{CoordinatorEffect, CoordinatorInput, JobLayout, SubtaskReport},
+        coordinator::{CoordinatorEffect, CoordinatorInput, SubtaskReport},
+        layout::JobLayout,
         participant::ParticipantEffect,
         snapshot::PreparedTransaction,
         store::CommitStats,
