@@ -5,6 +5,8 @@ use std::hash::Hash;
 use serde::{Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::key_format::KeyFormat;
+
 /// A key: it says which records belong together, where their state lives and under which bytes it is stored.
 ///
 /// Implemented for integers, `bool`, `char`, `String`, `Vec<u8>` and tuples of up to four keys. A newtype takes one line:
@@ -29,6 +31,15 @@ pub trait Key: Clone + Eq + Hash + Send + Serialize + DeserializeOwned + 'static
     fn encode(&self, out: &mut Vec<u8>);
     /// Takes one key off the front of `input`; `None` if it does not start with one.
     fn decode(input: &mut &[u8]) -> Option<Self>;
+    /// What the encoding is.
+    fn format() -> KeyFormat;
+
+    /// What decides the key group, if not all of the key does.
+    #[doc(hidden)]
+    #[inline]
+    fn group_hash(&self) -> u64 {
+        self.hash64()
+    }
 }
 
 /// The finaliser of MurmurHash3 (`fmix64`): a bijection in which every input bit reaches every output bit.
@@ -63,6 +74,9 @@ macro_rules! unsigned {
             fn decode(input: &mut &[u8]) -> Option<Self> {
                 take(input, size_of::<$t>())?.try_into().ok().map(<$t>::from_be_bytes)
             }
+            fn format() -> KeyFormat {
+                KeyFormat::Unsigned(size_of::<$t>() as u8)
+            }
         }
     )*};
 }
@@ -83,6 +97,9 @@ macro_rules! signed {
             fn decode(input: &mut &[u8]) -> Option<Self> {
                 <$u>::decode(input).map(|x| (x ^ (1 << (<$u>::BITS - 1))) as $t)
             }
+            fn format() -> KeyFormat {
+                KeyFormat::Signed(size_of::<$t>() as u8)
+            }
         }
     )*};
 }
@@ -97,6 +114,9 @@ impl Key for u128 {
     }
     fn decode(input: &mut &[u8]) -> Option<Self> {
         take(input, 16)?.try_into().ok().map(u128::from_be_bytes)
+    }
+    fn format() -> KeyFormat {
+        KeyFormat::Unsigned(16)
     }
 }
 
@@ -114,6 +134,9 @@ impl Key for bool {
             _ => None,
         }
     }
+    fn format() -> KeyFormat {
+        KeyFormat::Bool
+    }
 }
 
 impl Key for char {
@@ -125,6 +148,9 @@ impl Key for char {
     }
     fn decode(input: &mut &[u8]) -> Option<Self> {
         u32::decode(input).and_then(char::from_u32)
+    }
+    fn format() -> KeyFormat {
+        KeyFormat::Char
     }
 }
 
@@ -163,6 +189,9 @@ impl Key for String {
     fn decode(input: &mut &[u8]) -> Option<Self> {
         String::from_utf8(decode_bytes(input)?).ok()
     }
+    fn format() -> KeyFormat {
+        KeyFormat::String
+    }
 }
 
 impl Key for Vec<u8> {
@@ -176,6 +205,9 @@ impl Key for Vec<u8> {
     fn decode(input: &mut &[u8]) -> Option<Self> {
         decode_bytes(input)
     }
+    fn format() -> KeyFormat {
+        KeyFormat::Bytes
+    }
 }
 
 impl Key for () {
@@ -185,6 +217,9 @@ impl Key for () {
     fn encode(&self, _out: &mut Vec<u8>) {}
     fn decode(_input: &mut &[u8]) -> Option<Self> {
         Some(())
+    }
+    fn format() -> KeyFormat {
+        KeyFormat::Tuple(Vec::new())
     }
 }
 
@@ -202,6 +237,9 @@ macro_rules! tuple {
             }
             fn decode(input: &mut &[u8]) -> Option<Self> {
                 Some(($($t::decode(input)?,)*))
+            }
+            fn format() -> KeyFormat {
+                KeyFormat::Tuple(vec![$($t::format()),*])
             }
         }
     };
@@ -227,6 +265,9 @@ macro_rules! key_newtype {
             #[inline]
             fn decode(input: &mut &[u8]) -> Option<Self> {
                 <$inner as $crate::Key>::decode(input).map(Self)
+            }
+            fn format() -> $crate::KeyFormat {
+                <$inner as $crate::Key>::format()
             }
         }
     };

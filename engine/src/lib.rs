@@ -8,6 +8,7 @@
 
 mod chain;
 pub mod checkpoint;
+pub mod codec;
 mod duration;
 mod element;
 mod error;
@@ -15,6 +16,7 @@ pub mod fail_point;
 pub mod failed_records;
 mod id;
 mod key;
+mod key_format;
 mod key_group;
 pub mod mutation;
 pub mod opening;
@@ -36,6 +38,7 @@ pub use element::{CheckpointBarrier, InFlight, StreamElement, has_line, overtake
 pub use error::{BoxError, Error, ErrorKind, Location, NotRetryable};
 pub use id::{Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime, SubtaskIndex};
 pub use key::Key;
+pub use key_format::KeyFormat;
 pub use key_group::{KeyGroup, KeyGroupRange};
 pub use operator::{divert::Diverted, process::Collector};
 pub use output::Commit;

@@ -4,11 +4,9 @@ use std::any::Any;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{error::BoxError, operator::encode};
+use crate::{codec::encode, error::BoxError};
 
 /// A record that can leave its thread and be stored in flight. A blanket trait: nobody implements it.
-///
-/// It is stored in a format that does not describe itself (postcard): leave `skip_serializing_if`, `untagged` and `flatten` out of its type.
 pub trait Record: Send + Serialize + DeserializeOwned + 'static {}
 
 impl<T: Send + Serialize + DeserializeOwned + 'static> Record for T {}
@@ -40,7 +38,7 @@ impl<T: Record> Batch for Vec<T> {
     #[cfg(feature = "failpoints")]
     fn encode_each(&self, visit: &mut dyn FnMut(&[u8])) {
         // A record that cannot be encoded is like any other one of these.
-        self.iter().for_each(|record| visit(&postcard::to_stdvec(record).unwrap_or_default()));
+        self.iter().for_each(|record| visit(&encode(record).unwrap_or_default()));
     }
 }
 

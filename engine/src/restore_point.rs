@@ -65,7 +65,7 @@ pub(crate) fn verify(reader: &dyn StateReader, checkpoint: &CheckpointMetadata) 
     let range = KeyGroupRange { start: 0, end: checkpoint.max_parallelism };
     for operator in &checkpoint.operators {
         for state in &operator.states {
-            let address = StateAddress { operator: operator.uid.clone(), state: state.clone() };
+            let address = StateAddress { operator: operator.uid.clone(), state: state.name.clone() };
             reader.read(&address, range, &mut |_, _, _, _| Ok(()))?;
         }
     }

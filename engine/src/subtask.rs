@@ -731,7 +731,7 @@ impl Subtask {
 
 fn not_in_flight(edge: &str, context: &OpenContext, error: &BoxError) -> Error {
     Error::refused(format!(
-        "checkpoint {} in {} holds records in flight on '{edge}' of job '{}' that cannot be read ({error}): they are of another type of record, or of one that postcard cannot read back; \
+        "checkpoint {} in {} holds records in flight on '{edge}' of job '{}' that cannot be read ({error}): they are of another type of record; \
          start the topology that they belong to and stop it, which leaves none in flight, or delete the state to start over",
         context.restored.checkpoint, context.state_place, context.job_name
     ))

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     checkpoint::snapshot::{
-        InFlightRecord, OperatorKind, OperatorRecord, OperatorSnapshot, SubtaskId, SubtaskSnapshot,
+        InFlightRecord, OperatorKind, OperatorRecord, OperatorSnapshot, StateRecord, SubtaskId, SubtaskSnapshot,
     },
     fail_point::FailPoints,
     id::{ChannelIndex, JobId, ProcessingTime},
@@ -24,7 +24,7 @@ pub struct OperatorLayout {
     /// What it is.
     pub kind: OperatorKind,
     /// Its keyed states.
-    pub states: Vec<String>,
+    pub states: Vec<StateRecord>,
     /// The chain it is part of.
     pub chain: u32,
 }

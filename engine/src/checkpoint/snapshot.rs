@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     fail_point::FailPoints,
     id::{Attempt, ChannelIndex, CheckpointId, JobId, SubtaskIndex},
+    key_format::KeyFormat,
     key_group::KeyGroup,
 };
 
@@ -179,10 +180,38 @@ pub struct OperatorRecord {
     pub uid: String,
     /// What it was.
     pub kind: OperatorKind,
-    /// Names of its keyed states.
-    pub states: Vec<String>,
+    /// Its keyed states.
+    pub states: Vec<StateRecord>,
     /// One for each subtask.
     pub subtasks: Vec<OperatorSnapshot>,
+}
+
+/// What a keyed state is, beside its entries.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StateRecord {
+    /// Its name within the operator.
+    pub name: String,
+    /// What the entries of one key make.
+    pub kind: StateKind,
+    /// How the keys of its entries are encoded.
+    pub key: KeyFormat,
+    /// The version of its values, as their user counts.
+    pub version: u32,
+}
+
+/// What the entries of one key make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum StateKind {
+    /// One value.
+    Value,
+}
+
+impl fmt::Display for StateKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Value => "value",
+        })
+    }
 }
 
 /// The operators that have something to restore.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    codec::encode,
     error::{BoxError, Error, in_one_line, is_not_retryable},
     failed_records::{FailedRecords, RecordId},
     id::CheckpointId,
-    operator::{OpenContext, Operator, RecordError, Stateful, Step, StepError, StepPanic, encode},
+    operator::{OpenContext, Operator, RecordError, Stateful, Step, StepError, StepPanic},
     panic_site::{self, running},
     slice::{Flow, Slice, Stop},
     topology::graph::StepIndex,

@@ -1,9 +1,10 @@
 //! The head of a chain that reads channels.
 
 use crate::{
+    codec::{decode, encode},
     error::BoxError,
     key_group::{KeyGroup, KeyGroupRange},
-    operator::{Operator, Stateful, Step, decode, encode},
+    operator::{Operator, Stateful, Step},
     record::{Batch, Record},
     slice::{Flow, Slice},
 };

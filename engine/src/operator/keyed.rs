@@ -4,19 +4,27 @@
 //! already on their way: the table is asked for a hint ahead, which waits for nothing, and for the answer when the record's turn comes.
 
 use crate::{
-    checkpoint::snapshot::StateAddress,
+    checkpoint::snapshot::{StateAddress, StateKind, StateRecord},
     error::{BoxError, Error, ErrorKind},
     id::CheckpointId,
     key::Key,
     operator::{OpenContext, SnapshotBuilder, Stateful, Step, input::Input},
     record::{Batch, Record},
     slice::{Flow, Slice},
-    state::keyed_table::{KeyedTable, Slot},
+    state::{
+        keyed_table::{KeyedTable, Slot},
+        value_format::ValueFormat,
+    },
     topology::graph::BuildContext,
 };
 
 /// The name of the one state that `fold`, `reduce` and `process` keep.
 pub(crate) const STATE: &str = "value";
+
+/// What checkpoints say of it.
+pub(crate) fn state_record<K: Key>() -> StateRecord {
+    StateRecord { name: STATE.to_string(), kind: StateKind::Value, key: K::format(), version: 0 }
+}
 
 /// Records whose entries are fetched while as many are handled.
 const AHEAD: usize = 16;
@@ -31,7 +39,8 @@ impl<K: Key, T: Record, S> KeyedInput<K, T, S> {
     /// An empty table for the step `uid`; it gets its content when the chain is opened.
     pub(crate) fn new(input: Input<(K, T)>, uid: &str, context: &BuildContext<'_>) -> Self {
         let address = StateAddress { operator: uid.to_string(), state: STATE.to_string() };
-        Self { input, table: KeyedTable::new(address, context.key_groups(), context.max_parallelism) }
+        let format = ValueFormat::default();
+        Self { input, table: KeyedTable::new(address, format, context.key_groups(), context.max_parallelism) }
     }
 
     /// Gives each record, with its key's place in the table, to `handle`.

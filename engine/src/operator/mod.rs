@@ -215,19 +215,6 @@ pub(crate) fn each_step<E>(
     Ok(())
 }
 
-/// Encodes operator state. Fails only if a user's `Serialize` does.
-pub(crate) fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, BoxError> {
-    Ok(postcard::to_stdvec(value)?)
-}
-
-/// Decodes operator state whole.
-pub(crate) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, BoxError> {
-    match postcard::take_from_bytes(bytes)? {
-        (value, []) => Ok(value),
-        (_, rest) => Err(format!("{} bytes are left over behind the value", rest.len()).into()),
-    }
-}
-
 /// An error and the step of the chain that it came from.
 #[derive(Debug, thiserror::Error)]
 #[error("{cause}")]

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     checkpoint::snapshot::OperatorSnapshot,
+    codec::{decode, encode},
     error::{BoxError, Error, Location},
     id::ProcessingTime,
-    operator::{OpenContext, Operator, SnapshotBuilder, SourceStatus, Stateful, Step, StepError, decode, encode},
+    operator::{OpenContext, Operator, SnapshotBuilder, SourceStatus, Stateful, Step, StepError},
     panic_site::running,
     slice::{Flow, Slice, Stop},
     source::{Read, Source, SplitReader},

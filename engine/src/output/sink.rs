@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use crate::{
     checkpoint::snapshot::{OperatorSnapshot, PreparedTransaction},
+    codec::{decode, encode},
     error::{BoxError, Error, Location},
     fail_point::{FailPoints, Point},
     id::CheckpointId,
     mutation::{self, Mutation},
-    operator::{OpenContext, SnapshotBuilder, Stateful, StepError, call_away, decode, encode},
+    operator::{OpenContext, SnapshotBuilder, Stateful, StepError, call_away},
     output::{Commit, Tail, TailControl},
     panic_site::running,
     sink::{Ownership, Sink, SinkContext, SinkWriter, TwoPhaseSink},

@@ -210,12 +210,12 @@ impl<K: Key, S> Group<K, S> {
 
 impl<K: Key, S: Serialize> Group<K, S> {
     /// All entries.
-    pub(super) fn freeze_full(&mut self, group: KeyGroup) -> Result<StateBlock, BoxError> {
+    pub(super) fn freeze_full(&mut self, group: KeyGroup, version: u32) -> Result<StateBlock, BoxError> {
         let mut bytes = std::mem::take(&mut self.rest.spare);
         bytes.clear();
         bytes.reserve(self.rest.full_bytes + self.rest.full_bytes / 8);
         if !self.table.is_empty() {
-            block::begin::<K>(&mut bytes, &[])?;
+            block::begin::<K>(&mut bytes, version, &[]);
         }
         for entry in self.table.iter() {
             block::push(&mut bytes, &entry.key, &entry.value)?;
@@ -227,10 +227,10 @@ impl<K: Key, S: Serialize> Group<K, S> {
     }
 
     /// The entries that changed, and the keys that went.
-    pub(super) fn freeze_changes(&mut self, group: KeyGroup) -> Result<StateBlock, BoxError> {
+    pub(super) fn freeze_changes(&mut self, group: KeyGroup, version: u32) -> Result<StateBlock, BoxError> {
         self.rest.spare = Vec::new();
         let mut bytes = Vec::new();
-        block::begin(&mut bytes, &self.rest.removed)?;
+        block::begin(&mut bytes, version, &self.rest.removed);
         let buckets = self.take_changed();
         for together in buckets.chunks(TOGETHER) {
             self.load(together);

@@ -18,12 +18,17 @@ use crate::{
     key::Key,
     key_group::{KeyGroup, KeyGroupRange},
     mutation::{self, Mutation},
-    state::{block, group::Group},
+    state::{
+        block::{self, Block},
+        group::Group,
+        value_format::ValueFormat,
+    },
 };
 
 /// A map from key to value, cut into key groups, that knows what changed since its last snapshot.
 pub struct KeyedTable<K, S> {
     address: Arc<StateAddress>,
+    format: ValueFormat<S>,
     max_parallelism: u16,
     range: KeyGroupRange,
     groups: Vec<Group<K, S>>,
@@ -54,9 +59,10 @@ impl Slot {
 
 impl<K: Key, S> KeyedTable<K, S> {
     /// No key at all yet.
-    pub fn new(address: StateAddress, range: KeyGroupRange, max_parallelism: u16) -> Self {
+    pub fn new(address: StateAddress, format: ValueFormat<S>, range: KeyGroupRange, max_parallelism: u16) -> Self {
         Self {
             address: Arc::new(address),
+            format,
             max_parallelism,
             range,
             groups: (0..range.len()).map(|_| Group::new()).collect(),
@@ -73,7 +79,7 @@ impl<K: Key, S> KeyedTable<K, S> {
     #[inline]
     pub fn hint(&self, key: &K) -> Slot {
         let hash = key.hash64();
-        let group = u32::from(KeyGroup::of_hash(hash, self.max_parallelism).0 - self.range.start);
+        let group = u32::from(KeyGroup::of_hash(key.group_hash(), self.max_parallelism).0 - self.range.start);
         let bucket = self.groups[group as usize].guess(hash).map_or(Slot::NONE, |bucket| bucket as u32);
         Slot { hash, group, bucket }
     }
@@ -144,18 +150,19 @@ impl<K: Key, S: Serialize> KeyedTable<K, S> {
     /// Freezes what changed since the last call as the delta of `checkpoint`; gives back all that is not known to be stored, oldest first.
     pub fn freeze(&mut self, checkpoint: CheckpointId) -> Result<Vec<Arc<StateDelta>>, BoxError> {
         let mut fold_budget = self.groups.iter().map(Group::changes).sum::<usize>();
+        let version = self.format.written();
         let mut blocks = Vec::new();
         for (number, group) in self.range.iter().zip(&mut self.groups) {
             if group.is_unchanged() {
                 continue;
             }
             let block = if group.mostly_changed() {
-                group.freeze_full(number)?
+                group.freeze_full(number, version)?
             } else if group.is_due_for_folding() && fold_budget > 0 {
                 fold_budget = fold_budget.saturating_sub(group.live());
-                group.freeze_full(number)?
+                group.freeze_full(number, version)?
             } else {
-                group.freeze_changes(number)?
+                group.freeze_changes(number, version)?
             };
             blocks.push(block);
         }
@@ -202,28 +209,43 @@ impl<K: Key, S: DeserializeOwned> KeyedTable<K, S> {
     /// Puts back what a checkpoint holds for this table's groups. Refuses a key that does not belong to the group it was stored in.
     pub fn restore(&mut self, reader: &dyn StateReader) -> Result<(), StoreError> {
         let address = self.address.clone();
+        let format = self.format.clone();
         reader.read(&address, self.range, &mut |number, kind, entries, bytes| {
-            let max_parallelism = self.max_parallelism;
             let index = number.0.checked_sub(self.range.start).filter(|_| number.0 < self.range.end);
             let group =
                 &mut self.groups[usize::from(index.ok_or("the store gave a key group that was not asked for")?)];
             group.begin_restore(kind, entries as usize, bytes.len());
-            block::read(bytes, |key: K, value: Option<S>| {
-                let hash = key.hash64();
-                if KeyGroup::of_hash(hash, max_parallelism) != number {
-                    return Err(format!(
-                        "a key of group {} was stored in group {number}",
-                        KeyGroup::of_hash(hash, max_parallelism)
-                    )
-                    .into());
-                }
-                group.restore(hash, key, value);
-                Ok(())
-            })
+            let block = Block::parse(bytes)?;
+            let values = format.reader(block.version())?;
+            for entry in block {
+                let (key, value) = entry?;
+                let key: K = block::key(key)?;
+                check_group(&key, number, self.max_parallelism)?;
+                let value = value.map(|value| values.read(value).map_err(|cause| unreadable(&key, &cause)));
+                group.restore(key.hash64(), key, value.transpose()?);
+            }
+            Ok(())
         })?;
         self.groups.iter_mut().for_each(Group::end_restore);
         Ok(())
     }
+}
+
+/// Refuses a key that does not belong to the group it was stored in.
+#[inline]
+fn check_group<K: Key>(key: &K, stored: KeyGroup, max_parallelism: u16) -> Result<(), BoxError> {
+    let group = KeyGroup::of_hash(key.group_hash(), max_parallelism);
+    if group != stored {
+        return Err(format!("a key of group {group} was stored in group {stored}").into());
+    }
+    Ok(())
+}
+
+fn unreadable<K: Key>(key: &K, cause: &BoxError) -> BoxError {
+    let mut bytes = Vec::new();
+    key.encode(&mut bytes);
+    let key = K::format().to_json(&mut &bytes[..]).unwrap_or_default();
+    format!("the value of key {key} cannot be read as the state's type: {cause}").into()
 }
 
 #[cfg(test)]

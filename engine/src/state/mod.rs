@@ -4,6 +4,9 @@ pub(crate) mod block;
 mod group;
 pub(crate) mod keyed_table;
 mod read;
+pub(crate) mod value_format;
 pub(crate) mod value_state;
 
+pub use block::Block;
 pub use read::read_keyed_state;
+pub use value_format::ValueFormat;

@@ -9,7 +9,7 @@ use crate::{
     },
     key::Key,
     key_group::KeyGroupRange,
-    state::keyed_table::KeyedTable,
+    state::{keyed_table::KeyedTable, value_format::ValueFormat},
 };
 
 /// Every key and its value of the state at `address`, in no order; none if there is no such state. `max_parallelism` is that of the checkpoint's record. An error if the
@@ -20,7 +20,7 @@ pub fn read_keyed_state<K: Key, S: DeserializeOwned>(
     max_parallelism: u16,
 ) -> Result<Vec<(K, S)>, StoreError> {
     let range = KeyGroupRange { start: 0, end: max_parallelism };
-    let mut table = KeyedTable::new(address, range, max_parallelism);
+    let mut table = KeyedTable::new(address, ValueFormat::default(), range, max_parallelism);
     table.restore(reader)?;
     Ok(table.into_entries().collect())
 }

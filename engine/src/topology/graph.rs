@@ -3,7 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
-    chain::Chain, checkpoint::snapshot::OperatorKind, error::BoxError, id::SubtaskIndex, key_group::KeyGroupRange,
+    chain::Chain,
+    checkpoint::snapshot::{OperatorKind, StateRecord},
+    error::BoxError,
+    id::SubtaskIndex,
+    key_group::KeyGroupRange,
     output::sink::SinkRecovery,
 };
 
@@ -21,6 +25,8 @@ pub(crate) struct StepInfo {
     pub(crate) kind: &'static str,
     /// What it has to restore, if anything.
     pub(crate) operator: Option<OperatorKind>,
+    /// Its keyed states.
+    pub(crate) states: Vec<StateRecord>,
     pub(crate) name: Option<String>,
     pub(crate) uid: Option<String>,
     /// Something follows it, or nothing needs to.
@@ -128,7 +134,15 @@ impl Graph {
         operator: Option<OperatorKind>,
         name: Option<String>,
     ) -> StepIndex {
-        self.steps.push(StepInfo { kind, operator, name, uid: None, consumed: false, is_unbounded: false });
+        self.steps.push(StepInfo {
+            kind,
+            operator,
+            name,
+            uid: None,
+            states: Vec::new(),
+            consumed: false,
+            is_unbounded: false,
+        });
         StepIndex(self.steps.len() as u32 - 1)
     }
 

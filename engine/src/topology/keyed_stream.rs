@@ -8,7 +8,7 @@ use crate::{
     operator::{
         fold::Fold,
         input::Input,
-        keyed::KeyedInput,
+        keyed::{KeyedInput, state_record},
         process::{Collector, Process},
         reduce::Reduce,
     },
@@ -43,7 +43,10 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
     }
 
     fn add(&self, kind: &'static str, name: String) -> StepIndex {
-        self.stream.graph.lock().add_step(kind, Some(OperatorKind::Keyed), Some(name))
+        let mut graph = self.stream.graph.lock();
+        let step = graph.add_step(kind, Some(OperatorKind::Keyed), Some(name));
+        graph.step(step).states = vec![state_record::<K>()];
+        step
     }
 
     /// Keeps a value for each key, `initial` at first; `function` changes it with each record. Gives the key and its value after each record.

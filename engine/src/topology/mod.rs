@@ -6,6 +6,7 @@ pub(crate) mod graph;
 mod keyed_stream;
 pub mod plan;
 mod sinks;
+mod state_check;
 mod stream;
 
 pub use keyed_stream::KeyedStream;

@@ -18,13 +18,14 @@ use crate::{
     error::{Error, ErrorKind},
     fail_point::FailPoints,
     id::{Attempt, ChannelIndex, CheckpointId, JobId, SubtaskIndex},
-    operator::{OpenContext, keyed::STATE},
+    operator::OpenContext,
     restart::RestartStrategy,
     subtask::{InputEdge, Subtask},
     topology::{
         Topology, check,
         fault::TopologyError,
         graph::{BuildContext, ChainTemplate, EdgeIndex, EdgeKind, EdgeWidth, Graph, StepIndex},
+        state_check,
     },
 };
 
@@ -188,8 +189,8 @@ impl Plan {
     pub(super) fn operators(&self) -> impl Iterator<Item = (usize, OperatorLayout)> + '_ {
         self.graph.chains.iter().enumerate().flat_map(move |(chain, template)| {
             template.steps.iter().filter_map(move |index| {
-                let kind = self.graph.steps[index.0 as usize].operator?;
-                let states = if kind == OperatorKind::Keyed { vec![STATE.to_string()] } else { Vec::new() };
+                let step = &self.graph.steps[index.0 as usize];
+                let (kind, states) = (step.operator?, step.states.clone());
                 let uid = self.addresses[index.0 as usize].to_string();
                 Some((chain, OperatorLayout { uid, kind, states, chain: chain as u32 }))
             })
@@ -252,20 +253,22 @@ impl Plan {
         for stored in &checkpoint.operators {
             match layouts.iter().find(|layout| layout.uid == stored.uid) {
                 None => {
-                    let states = if stored.states.is_empty() {
-                        String::new()
-                    } else {
-                        format!(" with state '{}'", stored.states.join("', '"))
-                    };
+                    let names: Vec<_> = stored.states.iter().map(|state| &*state.name).collect();
+                    let states =
+                        if names.is_empty() { String::new() } else { format!(" with state '{}'", names.join("', '")) };
                     return refuse(format!(
                         "it has a {} '{}'{states}, and the topology has no such step (if the step was renamed, give its old name with `uid`)",
                         stored.kind, stored.uid
                     ));
                 }
-                Some(layout) if layout.kind != stored.kind || layout.states != stored.states => {
+                Some(layout) if layout.kind != stored.kind => {
                     return refuse(format!("'{}' was a {}, and is a {} now", stored.uid, stored.kind, layout.kind));
                 }
-                Some(_) => {}
+                Some(layout) => {
+                    if let Some(mismatch) = state_check::mismatch(&stored.uid, &stored.states, &layout.states) {
+                        return refuse(mismatch);
+                    }
+                }
             }
         }
         let edges: BTreeSet<_> =

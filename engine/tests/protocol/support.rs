@@ -8,6 +8,7 @@ use cofferdam_engine::{
         config::CheckpointMode,
         gate::{GateEvent, InputGate},
     },
+    codec,
 };
 
 pub fn ms(milliseconds: u64) -> Duration {
@@ -83,7 +84,7 @@ impl From<GateEvent> for Seen {
             }
             GateEvent::EndOfInput => Self::Ended,
             GateEvent::Recorded(checkpoint, recorded) => {
-                let decode = |bytes: &Vec<u8>| postcard::from_bytes::<Vec<u64>>(bytes).unwrap_or_default();
+                let decode = |bytes: &Vec<u8>| codec::decode::<Vec<u64>>(bytes).unwrap_or_default();
                 Self::Recorded(checkpoint.0, recorded.batches.iter().flat_map(|(_, bytes)| decode(bytes)).collect())
             }
             GateEvent::Aligned(aligned) => Self::Aligned(aligned.barrier.checkpoint.0),
@@ -113,7 +114,7 @@ impl Gate {
     /// A barrier has overtaken batches of these numbers, one each.
     pub fn overtaken(&mut self, channel: u32, checkpoint: u64, batches: &[u64]) -> Events {
         let StreamElement::Barrier(barrier, _) = overtaking(checkpoint, Some(at(0))) else { return Events(Vec::new()) };
-        let copies = batches.iter().map(|batch| postcard::to_stdvec(&vec![*batch]).unwrap_or_default()).collect();
+        let copies = batches.iter().map(|batch| codec::encode(&vec![*batch]).unwrap_or_default()).collect();
         self.ask(|gate, events| gate.overtaken(ChannelIndex(channel), barrier, copies, at(0), events))
     }
 

@@ -19,7 +19,7 @@ use super::{
 use crate::plan::Standing;
 
 /// Format of everything in the environment. 1 kept a single checkpoint.
-const FORMAT: u16 = 2;
+const FORMAT: u16 = 3;
 
 /// Who the directory belongs to and how far it has come. Written by every transaction; JSON, for people with a hex viewer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

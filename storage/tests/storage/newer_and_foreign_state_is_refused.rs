@@ -56,10 +56,10 @@ fn reseal(path: &Path, database: &str, key: &[u8], start: &[u8], change: impl Fn
 
 #[test]
 fn a_job_of_another_version() {
-    for (format, kind) in [(b'1', StoreErrorKind::Older), (b'3', StoreErrorKind::Newer)] {
+    for (format, kind) in [(b'2', StoreErrorKind::Older), (b'4', StoreErrorKind::Newer)] {
         let directory = tempfile::tempdir().unwrap();
         directory_up_to(directory.path(), 1);
-        let find = b"{\"format\":2";
+        let find = b"{\"format\":3";
         reseal(directory.path(), "job", b"job", find, |value| value[find.len() - 1] = format);
         refused(directory.path(), kind, &format!("format {}", char::from(format)));
     }

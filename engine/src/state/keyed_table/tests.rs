@@ -59,7 +59,12 @@ impl StateReader for Store {
 }
 
 fn table(range: KeyGroupRange, groups: u16) -> KeyedTable<u32, u64> {
-    KeyedTable::new(StateAddress { operator: "step".into(), state: "value".into() }, range, groups)
+    KeyedTable::new(
+        StateAddress { operator: "step".into(), state: "value".into() },
+        ValueFormat::default(),
+        range,
+        groups,
+    )
 }
 
 /// A table of one group.

@@ -1,0 +1,53 @@
+//! Whether an operator's stored states can be read as those it has now.
+
+use crate::checkpoint::snapshot::StateRecord;
+
+/// What is in the way, if anything. A state that is new begins empty.
+pub(super) fn mismatch(operator: &str, stored: &[StateRecord], now: &[StateRecord]) -> Option<String> {
+    stored.iter().find_map(|stored| {
+        let Some(now) = now.iter().find(|now| now.name == stored.name) else {
+            return Some(format!("'{operator}' had a state '{}', and has none of that name now", stored.name));
+        };
+        let name = format!("state '{}' of '{operator}'", stored.name);
+        if now.kind != stored.kind {
+            return Some(format!("{name} was a {} state, and is a {} state now", stored.kind, now.kind));
+        }
+        if now.key != stored.key {
+            return Some(format!("{name} has keys of type {}, and the topology's are {}", stored.key, now.key));
+        }
+        (now.version < stored.version).then(|| {
+            format!(
+                "{name} is of version {}, and the topology's is {}: start the program that wrote it, or a newer one",
+                stored.version, now.version
+            )
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{checkpoint::snapshot::StateKind, key_format::KeyFormat};
+
+    fn state(name: &str, key: KeyFormat, version: u32) -> StateRecord {
+        StateRecord { name: name.to_string(), kind: StateKind::Value, key, version }
+    }
+
+    #[test]
+    fn states_that_cannot_be_read_are_named() {
+        let u64 = || KeyFormat::Unsigned(8);
+        let now = [state("a", u64(), 1), state("new", u64(), 0)];
+        let check = |stored| mismatch("step", &[stored], &now);
+        assert_eq!(check(state("a", u64(), 1)), None);
+        assert_eq!(check(state("a", u64(), 0)), None);
+        assert_eq!(check(state("b", u64(), 0)).unwrap(), "'step' had a state 'b', and has none of that name now");
+        assert_eq!(
+            check(state("a", KeyFormat::String, 1)).unwrap(),
+            "state 'a' of 'step' has keys of type string, and the topology's are u64"
+        );
+        assert_eq!(
+            check(state("a", u64(), 2)).unwrap(),
+            "state 'a' of 'step' is of version 2, and the topology's is 1: start the program that wrote it, or a newer one"
+        );
+    }
+}
