@@ -19,6 +19,11 @@ pub trait StateBackend: Send + Sync + 'static {
 
     /// Whether checkpoints outlive the process.
     fn is_durable(&self) -> bool;
+
+    /// How many bytes of the heap live state may take, for all subtasks together; `None`: all that it needs. With a limit the store gives a [look-up](CheckpointStore::lookup).
+    fn heap_limit(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// One job's checkpoints. Owned by one caller at a time, and called on a thread that may block.
@@ -52,6 +57,11 @@ pub trait CheckpointStore: Send {
     /// Reads the newest checkpoint's keyed state.
     fn reader(&mut self) -> Result<Arc<dyn StateReader>, StoreError>;
 
+    /// Looks keys up in whatever checkpoint is the newest; `None` if the backend has no [heap limit](StateBackend::heap_limit).
+    fn lookup(&mut self) -> Result<Option<Arc<dyn StateLookup>>, StoreError> {
+        Ok(None)
+    }
+
     /// Every checkpoint that is kept, the oldest first. Reads all state of each to find out whether it is whole.
     fn retained(&mut self) -> Result<Vec<RetainedCheckpoint>, StoreError>;
 
@@ -72,6 +82,18 @@ pub trait StateReader: Send + Sync {
         state: &StateAddress,
         range: KeyGroupRange,
         visit: &mut dyn FnMut(KeyGroup, BlockKind, u32, &[u8]) -> Result<(), BoxError>,
+    ) -> Result<(), StoreError>;
+}
+
+/// Looks single keys up in the newest checkpoint, while others are committed: for state that is not all on the heap. When a commit has returned, what is found is at least as
+/// new as it.
+pub trait StateLookup: Send + Sync {
+    /// Calls `visit` with each of `keys` that has a value: with its place among them, the version and the bytes of the value. `keys` grow, by group and then by the key's encoding.
+    fn get_many(
+        &self,
+        state: &StateAddress,
+        keys: &[(KeyGroup, &[u8])],
+        visit: &mut dyn FnMut(usize, u32, &[u8]) -> Result<(), BoxError>,
     ) -> Result<(), StoreError>;
 }
 

@@ -1,20 +1,23 @@
 //! The bytes of a block of keyed state.
 //!
 //! ```text
-//! format u8 = 2 | version of the state varint | number of tombstones varint | tombstones: (length key)* | entries: (length key length value)*
+//! as frozen   2 | version of the state | number of tombstones | tombstones: (length key)* | entries: (length key length value)*
+//! sorted      3 | entries by growing key: (length key 0 | length key version+1 length value)*
 //! ```
-//! Keys in their own order-preserving encoding, values as the [`codec`](crate::codec) has them, lengths as varints (LEB128): a block can be taken apart without
-//! the types. A key may stand among the tombstones and again among the entries: it went and came back. The checksum is the store's. An empty block has no entries.
+//! The first is a byte, all other numbers are varints (LEB128). Keys in their own order-preserving encoding, values as the [`codec`](crate::codec) has them: a block can be taken apart without
+//! the types. In a frozen block a key may stand among the tombstones and again among the entries: it went and came back. In a sorted one each key stands once, and 0 says that it went. The
+//! checksum is the store's. An empty block has no entries.
 
 use serde::Serialize;
 
 use crate::{codec, error::BoxError, key::Key};
 
-const FORMAT: u8 = 2;
+const FROZEN: u8 = 2;
+const SORTED: u8 = 3;
 
 /// Starts a block with the keys that went.
 pub(crate) fn begin<K: Key>(out: &mut Vec<u8>, version: u32, tombstones: &[K]) {
-    out.push(FORMAT);
+    out.push(FROZEN);
     push_varint(u64::from(version), out);
     push_varint(tombstones.len() as u64, out);
     tombstones.iter().for_each(|key| push_key(out, key));
@@ -57,6 +60,21 @@ fn set_long_length(out: &mut Vec<u8>, start: usize, length: usize) {
     out.splice(start..=start, bytes);
 }
 
+/// Starts a sorted block.
+pub fn begin_sorted(out: &mut Vec<u8>) {
+    out.push(SORTED);
+}
+
+/// Adds an entry to a sorted block; its key is above all others there.
+pub fn push_sorted(out: &mut Vec<u8>, entry: BlockEntry<'_>) {
+    push_varint(entry.key.len() as u64, out);
+    out.extend_from_slice(entry.key);
+    let Some((version, value)) = entry.value else { return out.push(0) };
+    push_varint(u64::from(version) + 1, out);
+    push_varint(value.len() as u64, out);
+    out.extend_from_slice(value);
+}
+
 fn push_varint(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
@@ -89,64 +107,94 @@ fn delimited<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-/// A block, taken apart without its types: first the keys that went, each with `None`, then the entries. What comes after an error is not read.
+/// A key, and the version and the bytes of its value; `None` if it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockEntry<'a> {
+    /// The key's encoding.
+    pub key: &'a [u8],
+    /// The version that the state had when the value was written, as its user counts; and the value.
+    pub value: Option<(u32, &'a [u8])>,
+}
+
+/// A block, taken apart without its types. What comes after an error is not read.
 ///
 /// ```
-/// # use cofferdam_engine::state::Block;
+/// # use cofferdam_engine::state::{Block, BlockEntry};
 /// let bytes = [2, 0, 1, 1, b'a', 1, b'b', 1, 7]; // 'a' went; 'b' is 7
 /// let entries: Result<Vec<_>, _> = Block::parse(&bytes)?.collect();
-/// assert_eq!(entries?, [(&b"a"[..], None), (&b"b"[..], Some(&[7][..]))]);
+/// assert_eq!(entries?, [BlockEntry { key: b"a", value: None }, BlockEntry { key: b"b", value: Some((0, &[7])) }]);
 /// # Ok::<(), cofferdam_engine::BoxError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Block<'a> {
-    version: u32,
-    tombstones: u64,
+    form: Form,
     rest: &'a [u8],
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Frozen { version: u32, tombstones: u64 },
+    Sorted,
 }
 
 impl<'a> Block<'a> {
     /// An error if the block is of another format, or its head is cut short.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BoxError> {
-        let Some((format, mut rest)) = bytes.split_first() else {
-            return Ok(Self { version: 0, tombstones: 0, rest: &[] });
-        };
-        if *format != FORMAT {
-            return Err(format!("the block has format {format}, and this build reads format {FORMAT}").into());
+        let Some((format, mut rest)) = bytes.split_first() else { return Ok(Self::sorted_entries(&[])) };
+        match *format {
+            FROZEN => {
+                let head = (varint(&mut rest), varint(&mut rest));
+                let (Some(version), Some(tombstones)) = head else {
+                    return Err("the block's head is cut short".into());
+                };
+                let version = u32::try_from(version).map_err(|_| "the block's state version has more than 32 bits")?;
+                Ok(Self { form: Form::Frozen { version, tombstones }, rest })
+            }
+            SORTED => Ok(Self::sorted_entries(rest)),
+            _ => {
+                Err(format!("the block has format {format}, and this build reads formats {FROZEN} and {SORTED}").into())
+            }
         }
-        let head = (varint(&mut rest), varint(&mut rest));
-        let (Some(version), Some(tombstones)) = head else { return Err("the block's head is cut short".into()) };
-        let version = u32::try_from(version).map_err(|_| "the block's state version is no number of 32 bits")?;
-        Ok(Self { version, tombstones, rest })
     }
 
-    /// The version that the state had when the block was written, as its user counts.
-    pub fn version(&self) -> u32 {
-        self.version
+    /// Some entries of a sorted block, without its head.
+    pub fn sorted_entries(bytes: &'a [u8]) -> Self {
+        Self { form: Form::Sorted, rest: bytes }
     }
 
     #[inline]
-    fn take(&mut self) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+    fn take(&mut self) -> Option<BlockEntry<'a>> {
         let key = delimited(&mut self.rest)?;
-        if self.tombstones > 0 {
-            self.tombstones -= 1;
-            return Some((key, None));
-        }
-        Some((key, Some(delimited(&mut self.rest)?)))
+        let version = match &mut self.form {
+            Form::Frozen { tombstones: 0, version } => Some(*version),
+            Form::Frozen { tombstones, .. } => {
+                *tombstones -= 1;
+                None
+            }
+            Form::Sorted => match varint(&mut self.rest)? {
+                0 => None,
+                version => Some(u32::try_from(version - 1).ok()?),
+            },
+        };
+        let value = match version {
+            Some(version) => Some((version, delimited(&mut self.rest)?)),
+            None => None,
+        };
+        Some(BlockEntry { key, value })
     }
 }
 
 impl<'a> Iterator for Block<'a> {
-    type Item = Result<(&'a [u8], Option<&'a [u8]>), BoxError>;
+    type Item = Result<BlockEntry<'a>, BoxError>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() && self.tombstones == 0 {
+        if self.rest.is_empty() && !matches!(self.form, Form::Frozen { tombstones: 1.., .. }) {
             return None;
         }
         let taken = self.take();
         if taken.is_none() {
-            (self.rest, self.tombstones) = (&[], 0);
+            *self = Self::sorted_entries(&[]);
         }
         Some(taken.ok_or_else(|| "the block is cut short".into()))
     }
@@ -170,8 +218,8 @@ mod tests {
     fn read(bytes: &[u8]) -> Result<Entries, BoxError> {
         Block::parse(bytes)?
             .map(|entry| {
-                let (bytes, value) = entry?;
-                Ok((key(bytes)?, value.map(codec::decode).transpose()?))
+                let entry = entry?;
+                Ok((key(entry.key)?, entry.value.map(|(_, value)| codec::decode(value)).transpose()?))
             })
             .collect()
     }
@@ -188,10 +236,23 @@ mod tests {
             for (key, value) in &entries {
                 push(&mut bytes, key, value).unwrap();
             }
-            prop_assert_eq!(Block::parse(&bytes).unwrap().version(), version);
+            let versions = Block::parse(&bytes).unwrap().filter_map(|entry| entry.unwrap().value);
+            prop_assert!(versions.into_iter().all(|(found, _)| found == version));
             let expected = gone.iter().map(|key| (key.clone(), None));
             let expected: Entries = expected.chain(entries.into_iter().map(|(key, value)| (key, Some(value)))).collect();
             prop_assert_eq!(read(&bytes).unwrap(), expected);
+        }
+
+        #[test]
+        fn a_sorted_block_comes_apart_as_it_was_put_together(
+            entries in prop::collection::btree_map(prop::collection::vec(any::<u8>(), 0..200), prop::option::of((any::<u32>(), prop::collection::vec(any::<u8>(), 0..200))), 0..8),
+        ) {
+            let mut bytes = Vec::new();
+            begin_sorted(&mut bytes);
+            let entries = entries.iter().map(|(key, value)| BlockEntry { key, value: value.as_ref().map(|(version, value)| (*version, &value[..])) });
+            let entries: Vec<_> = entries.collect();
+            entries.iter().for_each(|entry| push_sorted(&mut bytes, *entry));
+            prop_assert_eq!(Block::parse(&bytes).unwrap().collect::<Result<Vec<_>, _>>().unwrap(), entries);
         }
 
         #[test]
@@ -209,7 +270,7 @@ mod tests {
         #[test]
         fn no_bytes_make_reading_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             let _ = read(&bytes);
-            let _ = read(&[&[FORMAT], &bytes[..]].concat());
+            let _ = read(&[&[FROZEN], &bytes[..]].concat());
         }
     }
 
@@ -217,7 +278,7 @@ mod tests {
     fn an_older_block_is_refused() {
         assert_eq!(
             Block::parse(&[1, 0]).unwrap_err().to_string(),
-            "the block has format 1, and this build reads format 2"
+            "the block has format 1, and this build reads formats 2 and 3"
         );
     }
 }

@@ -215,14 +215,14 @@ impl<K: Key, S: DeserializeOwned> KeyedTable<K, S> {
             let group =
                 &mut self.groups[usize::from(index.ok_or("the store gave a key group that was not asked for")?)];
             group.begin_restore(kind, entries as usize, bytes.len());
-            let block = Block::parse(bytes)?;
-            let values = format.reader(block.version())?;
-            for entry in block {
-                let (key, value) = entry?;
-                let key: K = block::key(key)?;
+            let mut values = format.reader();
+            for entry in Block::parse(bytes)? {
+                let entry = entry?;
+                let key: K = block::key(entry.key)?;
                 check_group(&key, number, self.max_parallelism)?;
-                let value = value.map(|value| values.read(value).map_err(|cause| unreadable(&key, &cause)));
-                group.restore(key.hash64(), key, value.transpose()?);
+                let value = entry.value.map(|(version, value)| values.read(version, value));
+                let value = value.transpose().map_err(|cause| unreadable(&key, &cause))?;
+                group.restore(key.hash64(), key, value);
             }
             Ok(())
         })?;

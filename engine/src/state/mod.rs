@@ -7,6 +7,6 @@ mod read;
 pub(crate) mod value_format;
 pub(crate) mod value_state;
 
-pub use block::Block;
+pub use block::{Block, BlockEntry, begin_sorted, push_sorted};
 pub use read::read_keyed_state;
 pub use value_format::ValueFormat;

@@ -82,37 +82,46 @@ impl<S> ValueFormat<S> {
 }
 
 impl<S: DeserializeOwned> ValueFormat<S> {
-    /// How values of `version` are read.
-    pub(crate) fn reader(&self, version: u32) -> Result<ValueReader<'_, S>, BoxError> {
-        if version == self.version {
-            return Ok(ValueReader(None));
-        }
+    /// Reads values of any version.
+    pub(crate) fn reader(&self) -> ValueReader<'_, S> {
+        ValueReader { format: self, older: None }
+    }
+
+    fn older(&self, version: u32) -> Result<&Read<S>, BoxError> {
         let older = self.older.iter().find(|(older, _)| *older == version);
-        older.map(|(_, read)| ValueReader(Some(read))).ok_or_else(|| {
+        older.map(|(_, read)| read).ok_or_else(|| {
             let versions: Vec<_> = self.readable().iter().map(ToString::to_string).collect();
             let way_out = if version < self.version {
                 format!("give the state's `ValueFormat` a `migrate_from({version}, ...)`")
             } else {
                 "start the program that wrote it, or a newer one".to_string()
             };
-            format!(
-                "a value is of version {version}, and those that can be read are {}; {way_out}",
-                versions.join(", ")
-            )
-            .into()
+            format!("it is of version {version}, and those that can be read are {}; {way_out}", versions.join(", "))
+                .into()
         })
     }
 }
 
-/// Reads values of one version.
-pub(crate) struct ValueReader<'a, S>(Option<&'a Read<S>>);
+/// Reads one value after the other.
+pub(crate) struct ValueReader<'a, S> {
+    format: &'a ValueFormat<S>,
+    /// The older version that was read last.
+    older: Option<(u32, &'a Read<S>)>,
+}
 
 impl<S: DeserializeOwned> ValueReader<'_, S> {
     #[inline]
-    pub(crate) fn read(&self, bytes: &[u8]) -> Result<S, BoxError> {
-        match self.0 {
-            None => codec::decode(bytes),
-            Some(older) => older(bytes),
-        }
+    pub(crate) fn read(&mut self, version: u32, bytes: &[u8]) -> Result<S, BoxError> {
+        if version == self.format.version { codec::decode(bytes) } else { self.read_older(version, bytes) }
+    }
+
+    #[cold]
+    fn read_older(&mut self, version: u32, bytes: &[u8]) -> Result<S, BoxError> {
+        let read = match self.older {
+            Some((older, read)) if older == version => read,
+            _ => self.format.older(version)?,
+        };
+        self.older = Some((version, read));
+        read(bytes)
     }
 }
