@@ -154,6 +154,7 @@ impl EngineBuilder {
             checkpoints: self.checkpoints,
             restart,
             is_durable: self.backend.is_durable(),
+            heap_limit: self.backend.heap_limit(),
         };
         let plan = Plan::new(topology, settings)?;
         let (backend, restore_from, workers) = (self.backend, self.restore_from, self.workers.unwrap_or(cores));

@@ -191,7 +191,8 @@ fn try_open_attempt(
     let mut subtasks = Vec::new();
     if !finished {
         let reader = Arc::new(Watched::new(slot.with(|store| store.reader())?));
-        subtasks = plan.deploy(attempt, Arc::new(restored), reader.clone(), &place);
+        let lookup = slot.with(|store| store.lookup())?;
+        subtasks = plan.deploy(attempt, Arc::new(restored), reader.clone(), lookup, &place);
         open(&mut subtasks).map_err(|error| match reader.has_met_damage() {
             true => restore_point::offer_older(slot, plan, error),
             false => error,

@@ -55,6 +55,7 @@ impl Setup {
                 checkpoints,
                 restart: RestartStrategy::FixedDelay { attempts: u32::MAX, delay: Duration::from_millis(1) },
                 is_durable: true,
+                heap_limit: None,
             },
             channel_capacity: random.usize(1..5),
             slice_records: random.u64(1..12),

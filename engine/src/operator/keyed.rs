@@ -35,7 +35,7 @@ pub struct KeyedInput<K, T, S> {
     table: KeyedTable<K, S>,
 }
 
-impl<K: Key, T: Record, S> KeyedInput<K, T, S> {
+impl<K: Key, T: Record, S: Record> KeyedInput<K, T, S> {
     /// An empty table for the step `uid`; it gets its content when the chain is opened.
     pub(crate) fn new(input: Input<(K, T)>, uid: &str, context: &BuildContext<'_>) -> Self {
         let address = StateAddress { operator: uid.to_string(), state: STATE.to_string() };
@@ -51,6 +51,9 @@ impl<K: Key, T: Record, S> KeyedInput<K, T, S> {
         mut handle: impl FnMut(&mut KeyedTable<K, S>, Slot, (K, T), &mut Slice<'_>) -> Flow,
     ) -> Flow {
         let Self { input, table } = self;
+        if !table.is_loaded() {
+            table.load(input.ahead().iter().map(|(key, _)| key)).map_err(BoxError::from)?;
+        }
         let mut hints = &mut [Slot::default(); AHEAD];
         let mut next = &mut [Slot::default(); AHEAD];
         ask(table, input.ahead(), hints);
@@ -81,6 +84,10 @@ fn ask<K: Key, T, S>(table: &KeyedTable<K, S>, records: &[(K, T)], hints: &mut [
 
 impl<K: Key, T: Record, S: Record> Stateful for KeyedInput<K, T, S> {
     fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
+        if let Some(share) = &context.heap_share {
+            self.table.share_heap(share.clone());
+            return Ok(());
+        }
         self.table.restore(context.reader.as_ref()).map_err(|error| {
             let (state, job) = (self.table.address(), &context.job_name);
             let message = format!(
@@ -109,5 +116,6 @@ impl<K: Key, T: Record, S: Record> Step for KeyedInput<K, T, S> {
 
     fn feed(&mut self, batch: Box<dyn Batch>) {
         self.input.feed(batch);
+        self.table.batch_came();
     }
 }

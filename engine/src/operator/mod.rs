@@ -39,6 +39,7 @@ use crate::{
     panic_site,
     record::Batch,
     slice::{Flow, Slice, Stop},
+    state::HeapShare,
     topology::graph::StepIndex,
 };
 
@@ -163,6 +164,8 @@ pub struct OpenContext {
     pub restored: Arc<CheckpointMetadata>,
     /// Its keyed state.
     pub reader: Arc<dyn StateReader>,
+    /// What each keyed state may take of the heap, if there is a limit.
+    pub heap_share: Option<HeapShare>,
     /// Where state is kept, for messages.
     pub state_place: Arc<str>,
     /// How often records have failed in attempts before. None has, until the driver says so.

@@ -21,6 +21,7 @@ use crate::{
     state::{
         block::{self, Block},
         group::Group,
+        tier::{HeapShare, Tier},
         value_format::ValueFormat,
     },
 };
@@ -31,7 +32,10 @@ pub struct KeyedTable<K, S> {
     format: ValueFormat<S>,
     max_parallelism: u16,
     range: KeyGroupRange,
+    /// None, if there is a tier.
     groups: Vec<Group<K, S>>,
+    /// The groups, if not all of their entries are to be on the heap.
+    tier: Option<Box<Tier<K, S>>>,
     /// Deltas no completed checkpoint is known to hold, oldest first.
     unconfirmed: Vec<Arc<StateDelta>>,
 }
@@ -66,6 +70,7 @@ impl<K: Key, S> KeyedTable<K, S> {
             max_parallelism,
             range,
             groups: (0..range.len()).map(|_| Group::new()).collect(),
+            tier: None,
             unconfirmed: Vec::new(),
         }
     }
@@ -80,6 +85,9 @@ impl<K: Key, S> KeyedTable<K, S> {
     pub fn hint(&self, key: &K) -> Slot {
         let hash = key.hash64();
         let group = u32::from(KeyGroup::of_hash(key.group_hash(), self.max_parallelism).0 - self.range.start);
+        if self.tier.is_some() {
+            return Slot { hash, group, bucket: Slot::NONE };
+        }
         let bucket = self.groups[group as usize].guess(hash).map_or(Slot::NONE, |bucket| bucket as u32);
         Slot { hash, group, bucket }
     }
@@ -87,6 +95,10 @@ impl<K: Key, S> KeyedTable<K, S> {
     /// Looks `key` up, first where the hint says. The answer is good until an entry is inserted or removed.
     #[inline]
     pub fn find(&self, hint: Slot, key: &K) -> Slot {
+        if let Some(tier) = &self.tier {
+            let bucket = tier.groups[hint.group as usize].find(hint.hash, key);
+            return Slot { bucket: bucket.map_or(Slot::NONE, |bucket| bucket as u32), ..hint };
+        }
         let group = &self.groups[hint.group as usize];
         match hint.bucket() {
             Some(bucket) if group.holds(bucket, key) => hint,
@@ -94,42 +106,42 @@ impl<K: Key, S> KeyedTable<K, S> {
         }
     }
 
-    #[inline]
-    fn group(&mut self, slot: Slot) -> &mut Group<K, S> {
-        &mut self.groups[slot.group as usize]
-    }
-
     /// The value at `slot`, if the key has one; what is written to it must be marked.
     #[inline]
     pub fn value_mut(&mut self, slot: Slot) -> Option<&mut S> {
-        self.group(slot).value_mut(slot.bucket()?)
+        let bucket = slot.bucket()?;
+        match &mut self.tier {
+            None => self.groups[slot.group as usize].value_mut(bucket),
+            Some(tier) => tier.groups[slot.group as usize].value_mut(bucket),
+        }
     }
 
     /// The value at `slot` is in the next snapshot.
     #[inline]
     pub fn mark_changed(&mut self, slot: Slot) {
-        if let Some(bucket) = slot.bucket() {
-            self.group(slot).mark_changed(bucket);
+        let Some(bucket) = slot.bucket() else { return };
+        match &mut self.tier {
+            None => self.groups[slot.group as usize].mark_changed(bucket),
+            Some(tier) => tier.groups[slot.group as usize].mark_changed(bucket),
         }
     }
 
     /// Adds an entry for a key that has none.
     pub fn insert(&mut self, slot: Slot, key: K, value: S) {
-        self.group(slot).insert(slot.hash, key, value);
+        self.insert_at(slot, key, value);
     }
 
     /// The value of `key`, found at `slot`, to be changed; `init` makes it if there is none.
     #[inline]
     pub fn get_mut_or_insert_with(&mut self, slot: Slot, key: &K, init: impl FnOnce() -> S) -> &mut S {
-        let group = self.group(slot);
-        let bucket = match slot.bucket() {
-            Some(bucket) => {
-                group.mark_changed(bucket);
-                bucket
+        let slot = match slot.bucket() {
+            Some(_) => {
+                self.mark_changed(slot);
+                slot
             }
-            None => group.insert(slot.hash, key.clone(), init()),
+            None => Slot { bucket: self.insert_at(slot, key.clone(), init()) as u32, ..slot },
         };
-        match group.value_mut(bucket) {
+        match self.value_mut(slot) {
             Some(value) => value,
             None => unreachable!("the bucket was found just now"),
         }
@@ -142,15 +154,59 @@ impl<K: Key, S> KeyedTable<K, S> {
 
     /// Forgets `key`, found at `slot`, and gives back its value.
     pub fn remove(&mut self, slot: Slot, key: &K) -> Option<S> {
-        self.group(slot).remove(slot.hash, key)
+        match &mut self.tier {
+            None => self.groups[slot.group as usize].remove(slot.hash, key),
+            Some(tier) => tier.groups[slot.group as usize].remove(slot.hash, key),
+        }
+    }
+
+    /// Gives back its bucket.
+    fn insert_at(&mut self, slot: Slot, key: K, value: S) -> usize {
+        match &mut self.tier {
+            None => self.groups[slot.group as usize].insert(slot.hash, key, value),
+            Some(tier) => tier.groups[slot.group as usize].insert(slot.hash, key, value),
+        }
+    }
+
+    /// Keeps no more on the heap than its share, apart from what is not stored yet. To be called in place of [`restore`](Self::restore), when the table is empty.
+    pub fn share_heap(&mut self, share: HeapShare) {
+        self.groups = Vec::new();
+        self.tier = Some(Box::new(Tier::new(share, self.range)));
+    }
+
+    /// Another batch is at hand: its keys have to be loaded.
+    #[inline]
+    pub fn batch_came(&mut self) {
+        if let Some(tier) = &mut self.tier {
+            tier.batch_came();
+        }
+    }
+
+    /// Whether every key of the batch at hand can be found.
+    #[inline]
+    pub fn is_loaded(&self) -> bool {
+        self.tier.as_ref().is_none_or(|tier| tier.is_loaded())
     }
 }
 
 impl<K: Key, S: Serialize> KeyedTable<K, S> {
     /// Freezes what changed since the last call as the delta of `checkpoint`; gives back all that is not known to be stored, oldest first.
     pub fn freeze(&mut self, checkpoint: CheckpointId) -> Result<Vec<Arc<StateDelta>>, BoxError> {
-        let mut fold_budget = self.groups.iter().map(Group::changes).sum::<usize>();
         let version = self.format.written();
+        let blocks = match &mut self.tier {
+            None => self.freeze_groups(version)?,
+            Some(tier) => tier.freeze(checkpoint, version)?,
+        };
+        if !blocks.is_empty() {
+            self.supersede(&blocks);
+            self.unconfirmed.push(Arc::new(StateDelta { checkpoint, address: (*self.address).clone(), blocks }));
+        }
+        let owed = if mutation::is(Mutation::OnlyNewestDelta) { 1 } else { self.unconfirmed.len() };
+        Ok(self.unconfirmed.iter().rev().take(owed).rev().cloned().collect())
+    }
+
+    fn freeze_groups(&mut self, version: u32) -> Result<Vec<StateBlock>, BoxError> {
+        let mut fold_budget = self.groups.iter().map(Group::changes).sum::<usize>();
         let mut blocks = Vec::new();
         for (number, group) in self.range.iter().zip(&mut self.groups) {
             if group.is_unchanged() {
@@ -166,15 +222,10 @@ impl<K: Key, S: Serialize> KeyedTable<K, S> {
             };
             blocks.push(block);
         }
-        if !blocks.is_empty() {
-            self.supersede(&blocks);
-            self.unconfirmed.push(Arc::new(StateDelta { checkpoint, address: (*self.address).clone(), blocks }));
-        }
-        let owed = if mutation::is(Mutation::OnlyNewestDelta) { 1 } else { self.unconfirmed.len() };
-        Ok(self.unconfirmed.iter().rev().take(owed).rev().cloned().collect())
+        Ok(blocks)
     }
 
-    /// Size of all blocks that hold the table, once what is frozen is stored.
+    /// Size of all blocks that hold the table, once what is frozen is stored; 0 if not all of it is on the heap, as only the store knows then.
     pub fn stored_bytes(&self) -> u64 {
         self.groups.iter().map(|group| group.stored_bytes() as u64).sum()
     }
@@ -184,6 +235,9 @@ impl<K: Key, S: Serialize> KeyedTable<K, S> {
         let (stored, unconfirmed) = self.unconfirmed.drain(..).partition(|delta| delta.checkpoint <= checkpoint);
         self.unconfirmed = unconfirmed;
         let stored: Vec<Arc<StateDelta>> = stored;
+        if let Some(tier) = &mut self.tier {
+            return tier.completed(checkpoint);
+        }
         for block in stored.into_iter().filter_map(Arc::into_inner).flat_map(|delta| delta.blocks) {
             self.groups[usize::from(block.group.0 - self.range.start)].recycle(block);
         }
@@ -206,6 +260,14 @@ impl<K: Key, S: Serialize> KeyedTable<K, S> {
 }
 
 impl<K: Key, S: DeserializeOwned> KeyedTable<K, S> {
+    /// Has every one of `keys` that has a value on the heap, until the next batch or the next eviction.
+    pub fn load<'a>(&mut self, keys: impl Iterator<Item = &'a K>) -> Result<(), StoreError> {
+        match &mut self.tier {
+            Some(tier) => tier.load(&self.address, &self.format, self.max_parallelism, keys),
+            None => Ok(()),
+        }
+    }
+
     /// Puts back what a checkpoint holds for this table's groups. Refuses a key that does not belong to the group it was stored in.
     pub fn restore(&mut self, reader: &dyn StateReader) -> Result<(), StoreError> {
         let address = self.address.clone();
@@ -241,11 +303,19 @@ fn check_group<K: Key>(key: &K, stored: KeyGroup, max_parallelism: u16) -> Resul
     Ok(())
 }
 
-fn unreadable<K: Key>(key: &K, cause: &BoxError) -> BoxError {
+pub(super) fn unreadable<K: Key>(key: &K, cause: &BoxError) -> BoxError {
     let mut bytes = Vec::new();
     key.encode(&mut bytes);
     let key = K::format().to_json(&mut &bytes[..]).unwrap_or_default();
     format!("the value of key {key} cannot be read as the state's type: {cause}").into()
+}
+
+#[cfg(test)]
+impl<K: Key, S> KeyedTable<K, S> {
+    /// Of a table with a tier.
+    pub(crate) fn heap_entries(&self) -> usize {
+        self.tier.iter().flat_map(|tier| &tier.groups).map(|group| group.entries()).sum()
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,10 @@ pub(super) fn faults(graph: &Graph, settings: &Settings, parallelism: &[u32]) ->
             message: "max_parallelism is 0: there must be at least one key group".to_string(),
         });
     }
+    if settings.heap_limit.is_some() && settings.checkpoints.interval.is_none() {
+        let message = "the backend's heap_limit moves state to disk when it is in a completed checkpoint, and no checkpoint interval is set";
+        faults.push(TopologyFault::Setting { message: message.to_string() });
+    }
     if !graph.steps.iter().any(|step| step.operator == Some(OperatorKind::Source)) {
         faults.push(TopologyFault::NoSource);
     }

@@ -13,13 +13,14 @@ use crate::{
             CheckpointCommit, CheckpointMetadata, InFlightRecord, OperatorKind, OperatorRecord, OperatorSnapshot,
             SubtaskId,
         },
-        store::StateReader,
+        store::{StateLookup, StateReader},
     },
     error::{Error, ErrorKind},
     fail_point::FailPoints,
     id::{Attempt, ChannelIndex, CheckpointId, JobId, SubtaskIndex},
     operator::OpenContext,
     restart::RestartStrategy,
+    state::HeapShare,
     subtask::{InputEdge, Subtask},
     topology::{
         Topology, check,
@@ -44,6 +45,8 @@ pub struct Settings {
     pub restart: RestartStrategy,
     /// Whether checkpoints outlive the process.
     pub is_durable: bool,
+    /// How much of the heap live state may take, in bytes, if the backend sets a limit.
+    pub heap_limit: Option<u64>,
     /// Where a harness makes it fail.
     pub fail_points: FailPoints,
 }
@@ -309,8 +312,10 @@ impl Plan {
         attempt: Attempt,
         restored: Arc<CheckpointMetadata>,
         reader: Arc<dyn StateReader>,
+        lookup: Option<Arc<dyn StateLookup>>,
         place: &str,
     ) -> Vec<Deployed> {
+        let heap_share = self.heap_share(lookup);
         let place: Arc<str> = place.into();
         let offsets = self.channel_offsets();
         let deployed = self.subtask_ids().map(|id| {
@@ -323,6 +328,7 @@ impl Plan {
                 max_parallelism: self.settings.max_parallelism,
                 restored: restored.clone(),
                 reader: reader.clone(),
+                heap_share: heap_share.clone(),
                 failed_records: Arc::default(),
                 fail_points: self.settings.fail_points.clone(),
                 state_place: place.clone(),
@@ -330,6 +336,14 @@ impl Plan {
             self.deploy_subtask(id, context, &offsets)
         });
         deployed.collect()
+    }
+
+    /// The same for every table of every subtask.
+    fn heap_share(&self, lookup: Option<Arc<dyn StateLookup>>) -> Option<HeapShare> {
+        let tables =
+            self.operators().map(|(chain, operator)| operator.states.len() as u64 * u64::from(self.parallelism[chain]));
+        let bytes = self.settings.heap_limit? / tables.sum::<u64>().max(1);
+        Some(HeapShare { lookup: lookup?, bytes })
     }
 
     fn deploy_subtask(&self, id: SubtaskId, context: OpenContext, offsets: &BTreeMap<usize, u32>) -> Deployed {

@@ -43,7 +43,7 @@ impl<O: Record> Driver<O> {
         let place = "a snapshot of the harness";
         plan.check_restorable(&restored.metadata, place)?;
         let metadata = Arc::new(restored.metadata.clone());
-        let deployed = plan.deploy(restored.attempt, metadata, restored.reader.clone(), place);
+        let deployed = plan.deploy(restored.attempt, metadata, restored.reader.clone(), None, place);
         let (sources, deployed): (Vec<_>, Vec<_>) = deployed.into_iter().partition(|one| one.is_source);
         let (ends, steps): (Vec<_>, Vec<_>) = deployed.into_iter().partition(|one| one.outputs.is_empty());
         let [end] = ends.as_slice() else {

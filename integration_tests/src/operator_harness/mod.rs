@@ -284,6 +284,7 @@ fn plan(topology: &Rc<dyn Fn() -> Topology>, shape: Shape) -> Result<Plan, Error
         checkpoints,
         restart: RestartStrategy::None,
         is_durable: false,
+        heap_limit: None,
         fail_points: Default::default(),
     };
     Ok(Plan::new(topology(), settings)?)
