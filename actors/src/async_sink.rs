@@ -84,17 +84,17 @@ pub trait AsyncTwoPhaseSink<T>: Send + Sync + 'static {
         async { Ok(None) }
     }
 
-    /// See [`TwoPhaseSink::has_prepared`]. Cannot tell, and says yes, unless overridden.
+    /// See [`TwoPhaseSink::has_prepared`].
     fn has_prepared(
         &self,
         context: &SinkContext,
         transaction: &Self::Transaction,
     ) -> impl Future<Output = Result<bool, BoxError>> + Send {
         let _ = (context, transaction);
-        async { Ok(true) }
+        async { Ok(self.owner().await? != Ownership::Unclaimed) }
     }
 
-    /// See [`TwoPhaseSink::has_begun`]. Cannot tell, and says yes, unless overridden.
+    /// See [`TwoPhaseSink::has_begun`].
     fn has_begun(
         &self,
         context: &SinkContext,

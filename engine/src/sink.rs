@@ -83,15 +83,14 @@ pub trait TwoPhaseSink<T>: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Whether what `transaction` names is here, or was published: else a start from a savepoint that holds it is refused, or gives it up if the host says so. A sink that cannot
-    /// tell says yes, as by default, and fails in [`recover`](Self::recover) if it then misses something. In a place that is [`Unclaimed`](Ownership::Unclaimed) nothing
-    /// is, unasked. Changes nothing.
+    /// Whether what `transaction` names is here, or was published: else a start from a savepoint that holds it is refused, or gives it up if the host says so. By default yes, unless the
+    /// place is [`Unclaimed`](Ownership::Unclaimed); then [`recover`](Self::recover) must fail if it misses something. Changes nothing.
     fn has_prepared(&self, context: &SinkContext, transaction: &Self::Transaction) -> Result<bool, BoxError> {
         let _ = (context, transaction);
-        Ok(true)
+        Ok(self.owner()? != Ownership::Unclaimed)
     }
 
-    /// The same for what a writer had begun and not prepared, if its state names any such thing.
+    /// The same for what a writer had begun and not prepared, if its state names any such thing. By default yes.
     fn has_begun(&self, context: &SinkContext, writer: &Self::WriterState) -> Result<bool, BoxError> {
         let _ = (context, writer);
         Ok(true)

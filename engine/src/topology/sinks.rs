@@ -214,13 +214,12 @@ fn take_missing(
     context: &SinkContext,
     snapshots: &mut [OperatorSnapshot],
 ) -> Result<Vec<String>, BoxError> {
-    let is_nobodys = matches!(sink.owner()?, Ownership::Unclaimed);
     let (mut lost, mut begun) = (Vec::new(), 0);
     for snapshot in snapshots {
         let mut found = Vec::new();
         let mut missing = OperatorSnapshot::default();
         for transaction in std::mem::take(&mut snapshot.transactions) {
-            let is_here = !is_nobodys && sink.has_prepared(context, &transaction.bytes)?;
+            let is_here = sink.has_prepared(context, &transaction.bytes)?;
             if is_here { &mut found } else { &mut missing.transactions }.push(transaction);
         }
         snapshot.transactions = found;
