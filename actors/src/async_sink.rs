@@ -84,6 +84,26 @@ pub trait AsyncTwoPhaseSink<T>: Send + Sync + 'static {
         async { Ok(None) }
     }
 
+    /// See [`TwoPhaseSink::has_prepared`].
+    fn has_prepared(
+        &self,
+        context: &SinkContext,
+        transaction: &Self::Transaction,
+    ) -> impl Future<Output = Result<bool, BoxError>> + Send {
+        let _ = (context, transaction);
+        async { Ok(self.owner().await? != Ownership::Unclaimed) }
+    }
+
+    /// See [`TwoPhaseSink::has_begun`].
+    fn has_begun(
+        &self,
+        context: &SinkContext,
+        writer: &Self::WriterState,
+    ) -> impl Future<Output = Result<bool, BoxError>> + Send {
+        let _ = (context, writer);
+        async { Ok(true) }
+    }
+
     /// See [`TwoPhaseSink::recover`].
     fn recover(
         &self,
@@ -150,6 +170,14 @@ impl<T, S: AsyncTwoPhaseSink<T>> TwoPhaseSink<T> for Asynchronous<S> {
 
     fn published(&self, context: &SinkContext) -> Result<Option<CheckpointId>, BoxError> {
         block_on(self.0.published(context))
+    }
+
+    fn has_prepared(&self, context: &SinkContext, transaction: &S::Transaction) -> Result<bool, BoxError> {
+        block_on(self.0.has_prepared(context, transaction))
+    }
+
+    fn has_begun(&self, context: &SinkContext, writer: &S::WriterState) -> Result<bool, BoxError> {
+        block_on(self.0.has_begun(context, writer))
     }
 
     fn recover(

@@ -1,11 +1,12 @@
 //! Settings, and the start of a job.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{num::NonZeroUsize, path::Path, sync::Arc};
 
 use cofferdam_engine::{
     CheckpointId, Error, RestartStrategy,
     checkpoint::{config::CheckpointConfig, store::StateBackend},
     fail_point::FailPoints,
+    savepoint::Choices,
     topology::{
         Topology,
         plan::{Plan, Settings},
@@ -33,7 +34,7 @@ impl Engine {
             backend: Arc::new(Memory::new()),
             restart: None,
             workers: None,
-            restore_from: None,
+            choices: Choices::default(),
             fail_points: FailPoints::default(),
         }
     }
@@ -61,7 +62,7 @@ pub struct EngineBuilder {
     backend: Arc<dyn StateBackend>,
     restart: Option<RestartStrategy>,
     workers: Option<NonZeroUsize>,
-    restore_from: Option<CheckpointId>,
+    choices: Choices,
     fail_points: FailPoints,
 }
 
@@ -123,7 +124,41 @@ impl EngineBuilder {
     /// # }
     /// ```
     pub fn restore_from(mut self, checkpoint: CheckpointId) -> Self {
-        self.restore_from = Some(checkpoint);
+        self.choices.restore_from = Some(checkpoint);
+        self
+    }
+
+    /// Goes on from a savepoint, in a backend that holds no state yet: with the job that it was taken from, its id and its numbers. The file is checked whole before anything is written, and read once: when the job
+    /// has started, its state is in the backend. A service may say this at every start: a backend whose job began with this very savepoint is gone on from, as
+    /// without it; one with any other state is refused. So is a savepoint that is damaged, of another job or of another [`max_parallelism`](Self::max_parallelism), one whose steps the topology has no more, one that a
+    /// two-phase sink has published past, and one that holds prepared transactions which the sinks do not find: see [`discard_prepared`](Self::discard_prepared).
+    ///
+    /// Two jobs started from one savepoint are one job twice: give each places of its own for its output.
+    ///
+    /// ```
+    /// # use cofferdam::prelude::*;
+    /// # fn go_on(topology: Topology) -> Result<(), Error> {
+    /// let job = Engine::builder().backend(Lmdb::at("state/")).from_savepoint("nightly.savepoint").start_blocking(topology)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_savepoint(mut self, path: impl AsRef<Path>) -> Self {
+        self.choices.from_savepoint = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Drops the state of steps that the topology has no more: keyed state, positions of sources. Without it a start from a checkpoint or savepoint with such state is refused. What such
+    /// a step's sink had prepared and not published goes only with [`discard_prepared`](Self::discard_prepared) as well.
+    pub fn allow_non_restored_state(mut self, allowed: bool) -> Self {
+        self.choices.allow_non_restored_state = allowed;
+        self
+    }
+
+    /// Gives up rows that were prepared when a savepoint was taken from the running job, and that its sinks do not find here: because it was copied to another
+    /// machine, or the output goes elsewhere. What they find is published all the same. Without it such a start is refused, with a list. Nothing of the kind is in a savepoint of
+    /// [`stop_with_savepoint`](JobHandle::stop_with_savepoint).
+    pub fn discard_prepared(mut self, discarded: bool) -> Self {
+        self.choices.discard_prepared = discarded;
         self
     }
 
@@ -157,8 +192,8 @@ impl EngineBuilder {
             heap_limit: self.backend.heap_limit(),
         };
         let plan = Plan::new(topology, settings)?;
-        let (backend, restore_from, workers) = (self.backend, self.restore_from, self.workers.unwrap_or(cores));
-        start(JobStart { plan, backend, workers, restore_from }).await
+        let (backend, choices, workers) = (self.backend, self.choices, self.workers.unwrap_or(cores));
+        start(JobStart { plan, backend, workers, choices }).await
     }
 
     /// [`start`](Self::start), for threads outside of any runtime.

@@ -1,18 +1,24 @@
 //! A running job, from outside.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use actix::Addr;
 use cofferdam_engine::{
     Error, ErrorKind,
     checkpoint::{coordinator::JobEnd, stats::CheckpointHistory},
+    savepoint::SavepointInfo,
 };
+use tokio::sync::oneshot;
 
 use crate::{
     block_on::block_on,
     runtime::{
         coordinator_actor::HostRequest,
         failures::Failure,
+        savepoints::TakeSavepoint,
         status::{Board, JobStatus},
         supervisor_actor::{Cancel, SupervisorActor},
     },
@@ -91,6 +97,44 @@ impl JobHandle {
     pub async fn cancel(&self) -> Result<JobEnd, Error> {
         self.supervisor.do_send(Cancel);
         self.wait().await
+    }
+
+    /// Writes a savepoint to `path` while the job goes on: one file that can be copied to another machine and [started from](crate::EngineBuilder::from_savepoint), on any backend. The checkpoint that it is
+    /// written from is taken as soon as there is room for it, whatever the interval, and waits for no record to overtake; it is a completed checkpoint like any other. Ready when the file is durable.
+    ///
+    /// An error leaves no file, and the job as it is: the path cannot be written to, or something is there already; no attempt runs at the moment, or the one that does fails before the checkpoint
+    /// completes; the checkpoint was aborted (too late, declined). It is not tried again. If the future is dropped, the savepoint is taken all the same. A process that dies
+    /// while the file is written leaves `PATH.*.partial`, which may be deleted.
+    ///
+    /// The file lists the transactions that two-phase sinks had prepared and not yet published ([`SavepointInfo::prepared`]): those of this very checkpoint, as a rule.
+    pub async fn savepoint(&self, path: impl AsRef<Path>) -> Result<SavepointInfo, Error> {
+        self.take_savepoint(path.as_ref().to_owned(), false).await
+    }
+
+    /// [`stop`](Self::stop)s the job and writes its last checkpoint to `path`, when its sinks have published everything: so the file holds no prepared transactions. Ready when the file is
+    /// durable and the job is over. If the path cannot be written to in the first place, the job goes on. If the file cannot be written after that, the job is stopped
+    /// all the same, and the error says so: its last checkpoint is in the backend, and the next start goes on from there.
+    pub async fn stop_with_savepoint(&self, path: impl AsRef<Path>) -> Result<SavepointInfo, Error> {
+        let info = self.take_savepoint(path.as_ref().to_owned(), true).await?;
+        self.wait().await?;
+        Ok(info)
+    }
+
+    async fn take_savepoint(&self, path: PathBuf, stops: bool) -> Result<SavepointInfo, Error> {
+        let over = format!("savepoint '{}' was not taken: job '{}' is over", path.display(), self.name);
+        let (answer, answered) = oneshot::channel();
+        self.supervisor.do_send(TakeSavepoint { path, stops, answer });
+        answered.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Savepoint, over, None)))
+    }
+
+    /// [`savepoint`](Self::savepoint), for threads outside of any runtime.
+    pub fn savepoint_blocking(&self, path: impl AsRef<Path>) -> Result<SavepointInfo, Error> {
+        block_on(self.savepoint(path))
+    }
+
+    /// [`stop_with_savepoint`](Self::stop_with_savepoint), for threads outside of any runtime.
+    pub fn stop_with_savepoint_blocking(&self, path: impl AsRef<Path>) -> Result<SavepointInfo, Error> {
+        block_on(self.stop_with_savepoint(path))
     }
 
     /// [`stop`](Self::stop), for threads outside of any runtime.

@@ -33,6 +33,11 @@ mod engine;
 mod job_handle;
 mod runtime;
 
+pub use cofferdam_engine::{
+    SavepointId,
+    savepoint::{Held, Savepoint, SavepointInfo},
+};
+
 pub use async_sink::{AsyncTwoPhaseSink, Asynchronous};
 pub use engine::{Engine, EngineBuilder};
 pub use job_handle::JobHandle;

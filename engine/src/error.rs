@@ -36,6 +36,8 @@ pub enum ErrorKind {
     Panic,
     /// The checkpoint store failed.
     Store,
+    /// A savepoint could not be taken. The job is none the worse.
+    Savepoint,
     /// The host cancelled the job, or its runtime went away.
     Cancelled,
 }

@@ -33,6 +33,8 @@ pub enum Party {
     Sink,
     /// The opening of an attempt.
     Opening,
+    /// The export of a savepoint, beside the job.
+    Savepoint,
 }
 
 macro_rules! points {
@@ -99,6 +101,8 @@ points! {
     CommitBefore "sink.commit.before" Sink "A sink is about to publish.",
     CommitAfter "sink.commit.after" Sink "A sink has published.",
     Published "published" Message "A subtask is about to report what its sink has published.",
+    SavepointBegun "savepoint.begun" Savepoint "A savepoint is about to be written from its checkpoint.",
+    SavepointWritten "savepoint.written" Savepoint "A savepoint is written, and does not have its name yet.",
     Abort "abort" Coordinator "The coordinator is about to announce that a checkpoint is aborted.",
     AbortHeard "abort.heard" Message "A subtask is about to take the abort.",
     InputEnded "input.ended" Subtask "A subtask's input has ended, and it has not passed that on yet.",
@@ -110,6 +114,7 @@ points! {
     OwnerBefore "sink.owner.before" Sink "A sink is about to be asked whose its place is.",
     OwnerAfter "sink.owner.after" Sink "A sink has said whose its place is.",
     AttemptBegun "attempt.begun" Opening "The store has counted the attempt, and fences those before.",
+    SavepointImported "savepoint.imported" Opening "What a savepoint holds is the first checkpoint.",
     ClaimBefore "sink.claim.before" Sink "A sink is about to claim its place.",
     ClaimAfter "sink.claim.after" Sink "A sink has claimed its place.",
     RecoverBefore "sink.recover.before" Sink "A sink is about to publish what is owed and to clear away what is left over.",

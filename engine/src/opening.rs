@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::{
     checkpoint::{
         config::Retention,
+        inherited::Inherited,
         snapshot::{CheckpointCommit, CheckpointMetadata, PreparedTransaction},
         store::{CheckpointStore, CommitStats, StateBackend, StoreError},
     },
@@ -14,6 +15,7 @@ use crate::{
     mutation::{self, Mutation},
     panic_site,
     restore_point::{self, Watched},
+    savepoint::{self, Choices, Found, Pinned},
     topology::plan::{Deployed, Plan},
 };
 
@@ -103,6 +105,35 @@ impl StoreSlot {
     }
 }
 
+/// Savepoints.
+impl StoreSlot {
+    /// As [`commit`](Self::commit), and pins the checkpoint. That it cannot be pinned is no failure of the commit.
+    pub fn commit_savepoint(&self, commit: &CheckpointCommit) -> Result<(CommitStats, Result<Pinned, Error>), Error> {
+        let stats = self.commit(commit)?;
+        Ok((stats, self.pin()))
+    }
+
+    /// Pins the newest checkpoint. An error leaves the store as it is.
+    pub fn pin(&self) -> Result<Pinned, Error> {
+        let failed = |what: String, cause| {
+            Error::new(ErrorKind::Savepoint, format!("no savepoint can be taken from {}: {what}", self.place()), cause)
+        };
+        let call = || {
+            self.with(|store| {
+                let pinned =
+                    store.pin().and_then(|reader| Ok(store.newest()?.map(|newest| Pinned::new(newest, reader))));
+                Ok(pinned)
+            })
+        };
+        match panic_site::catch(call) {
+            Ok(Ok(Ok(Some(pinned)))) => Ok(pinned),
+            Ok(Ok(Ok(None))) => Err(failed("it holds no checkpoint".to_string(), None)),
+            Ok(Ok(Err(error)) | Err(error)) => Err(failed(error.message, error.cause)),
+            Err((_, message)) => Err(failed(format!("the store panicked: {message}"), None)),
+        }
+    }
+}
+
 /// An attempt, ready to run.
 pub struct Opened {
     /// Its number.
@@ -115,6 +146,10 @@ pub struct Opened {
     pub next_checkpoint: CheckpointId,
     /// There was no state yet.
     pub is_new: bool,
+    /// There was no state yet, and it was taken over from a savepoint.
+    pub is_from_savepoint: bool,
+    /// What the attempt's checkpoints take over: for [`Coordinator::inheriting`](crate::checkpoint::coordinator::Coordinator::inheriting).
+    pub inherited: Inherited,
     /// The job has nothing left to do.
     pub finished: bool,
     /// The host had asked for the end of the input.
@@ -130,8 +165,8 @@ pub struct Opening {
     pub job: JobId,
     /// It is the process's first: a sink that cannot have its place is a refusal, and later on a failure like any other.
     pub is_first: bool,
-    /// The checkpoint that the host wants to go back to, which then is the newest: to be named until an attempt is open, and not after that.
-    pub restore_from: Option<CheckpointId>,
+    /// What the host has chosen about the state to start from.
+    pub choices: Choices,
     /// The transactions that the attempt before has prepared and may not have published, with the `uid` of their sink: those that the checkpoint does not
     /// name are aborted.
     pub orphans: Vec<(String, PreparedTransaction)>,
@@ -153,29 +188,39 @@ pub fn open_attempt(
 fn try_open_attempt(
     slot: &StoreSlot,
     plan: &Plan,
-    Opening { job, is_first, restore_from, orphans }: Opening,
+    Opening { job, is_first, choices, orphans }: Opening,
     open: impl FnOnce(&mut [Deployed]) -> Result<(), Error>,
 ) -> Result<Opened, Error> {
     let place = slot.place();
     reach(plan, Point::Restart, CheckpointId(0))?;
-    let found = match restore_from {
-        None => restore_point::newest(slot, plan)?,
-        Some(checkpoint) => Some(restore_point::named(slot, plan, checkpoint)?),
-    };
-    reach(plan, Point::RestoreRead, found.as_ref().map_or(CheckpointId(0), |found| found.checkpoint))?;
-    plan.check_sinks(found.as_ref(), &place, is_first)?;
-    let is_new = found.is_none();
-    let (restored, attempt) = match found {
-        Some(checkpoint) => {
-            plan.check_restorable(&checkpoint, &place)?;
-            if restore_from.is_some() {
-                restore_point::go_back(slot, plan, &checkpoint)?;
+    let found = savepoint::find(slot, plan, &choices)?;
+    let found_metadata = found.as_ref().map(Found::metadata);
+    reach(plan, Point::RestoreRead, found_metadata.map_or(CheckpointId(0), |found| found.checkpoint))?;
+    plan.check_sinks(found_metadata, &place, is_first)?;
+    let (is_new, is_from_savepoint) = (found.is_none(), matches!(found, Some(Found::Savepoint(_))));
+    let (restorable, attempt) = match found {
+        Some(Found::Stored(checkpoint)) => {
+            plan.check_restorable(&checkpoint, &place, &choices)?;
+            let restorable = plan.cut(checkpoint)?;
+            if choices.restore_from.is_some() {
+                restore_point::go_back(slot, plan, &restorable.metadata)?;
             }
-            (checkpoint, slot.with(|store| store.begin_attempt())?)
+            (restorable, slot.with(|store| store.begin_attempt())?)
         }
-        None => begin_job(slot, plan, job)?,
+        Some(Found::Savepoint(mut import)) => {
+            plan.check_restorable(&import.metadata, &import.place, &choices)?;
+            plan.check_published(&import.metadata, &import.place)?;
+            plan.check_prepared(&mut import.metadata, &import.place, choices.discard_prepared)?;
+            (plan.cut(import.metadata.clone())?, savepoint::import(slot, plan, *import)?)
+        }
+        None => {
+            let (checkpoint, attempt) = begin_job(slot, plan, job)?;
+            (plan.cut(checkpoint)?, attempt)
+        }
     };
-    reach(plan, Point::AttemptBegun, restored.checkpoint)?;
+    reach(plan, Point::AttemptBegun, restorable.metadata.checkpoint)?;
+    let inherited = restorable.inherited(slot)?;
+    let restored = restorable.metadata;
     if is_first && !restored.finished {
         // Before anything of it is published: what is owed would close the way back to an older one.
         let reader = slot.with(|store| store.reader())?;
@@ -198,7 +243,18 @@ fn try_open_attempt(
             false => error,
         })?;
     }
-    Ok(Opened { attempt, job, restored: checkpoint, next_checkpoint, is_new, finished, draining, subtasks })
+    Ok(Opened {
+        attempt,
+        job,
+        restored: checkpoint,
+        next_checkpoint,
+        is_new,
+        is_from_savepoint,
+        inherited,
+        finished,
+        draining,
+        subtasks,
+    })
 }
 
 /// Writes checkpoint 0. Everything of the user's that can go wrong goes wrong before the first byte is written.

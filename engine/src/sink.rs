@@ -46,6 +46,7 @@ pub enum Ownership {
 /// | [`owner`](TwoPhaseSink::owner) | one that may block | as each attempt is opened, after the newest checkpoint was read and before anything is written anywhere | after any: it begins every attempt | change nothing |
 /// | [`claim`](TwoPhaseSink::claim) | one that may block | once per attempt, when a checkpoint is durable (checkpoint 0, at the least) and before `recover` | after any, for the same job | be durable on return; do nothing if the place is this job's; fail, changing nothing, if it is another's |
 /// | [`published`](TwoPhaseSink::published) | one that may block | as an attempt is opened that the host wants to go back to an older checkpoint, before anything is written anywhere | after any: in the next attempt, as long as the host names the checkpoint | change nothing; say how far the sink has published, if it can tell |
+/// | [`has_prepared`](TwoPhaseSink::has_prepared), [`has_begun`](TwoPhaseSink::has_begun) | one that may block | as a job is started from a savepoint, before anything is written anywhere: for each transaction and each writer's state that the savepoint holds | after any: in the next start from it, until the savepoint was taken over | change nothing; say whether what it names is at hand here, or published |
 /// | [`abort`](TwoPhaseSink::abort) | one that may block | before the first `recover` of an attempt that follows another one in the same process: for each transaction that the one before prepared and the newest checkpoint does not name | after one before the new attempt was open: in the next attempt of the process. Never after the death of the process | never publish; do nothing the second time; not be relied on: an error is logged, and `recover` finds what is left |
 /// | [`recover`](TwoPhaseSink::recover) | one that may block | once per attempt: after every call of the attempt before has returned, before the first `open` | after any; with the same transactions until a newer checkpoint is durable | publish what it is given, in this order, each once whatever was published before; remove what neither a transaction nor a writer's state names |
 /// | [`open`](TwoPhaseSink::open) | one that may block, several at a time | once per attempt and subtask, after `recover` of every sink | after any, in the next attempt | give each subtask a writer of its own |
@@ -80,6 +81,19 @@ pub trait TwoPhaseSink<T>: Send + Sync + 'static {
     /// than that is refused; one that cannot tell publishes rows twice, or refuses in [`recover`](Self::recover) when the newer checkpoints are gone. Changes nothing.
     fn published(&self, _context: &SinkContext) -> Result<Option<CheckpointId>, BoxError> {
         Ok(None)
+    }
+
+    /// Whether what `transaction` names is here, or was published: else a start from a savepoint that holds it is refused, or gives it up if the host says so. By default yes, unless the
+    /// place is [`Unclaimed`](Ownership::Unclaimed); then [`recover`](Self::recover) must fail if it misses something. Changes nothing.
+    fn has_prepared(&self, context: &SinkContext, transaction: &Self::Transaction) -> Result<bool, BoxError> {
+        let _ = (context, transaction);
+        Ok(self.owner()? != Ownership::Unclaimed)
+    }
+
+    /// The same for what a writer had begun and not prepared, if its state names any such thing. By default yes.
+    fn has_begun(&self, context: &SinkContext, writer: &Self::WriterState) -> Result<bool, BoxError> {
+        let _ = (context, writer);
+        Ok(true)
     }
 
     /// Publishes `transactions`, keeps what `writers` name, and removes all else that an earlier attempt left.

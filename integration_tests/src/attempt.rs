@@ -104,6 +104,14 @@ impl Process {
                     running.is_committing = true;
                     calls.push(Call::new(Party::Coordinator, attempt, Work::Commit(commit), world));
                 }
+                CoordinatorEffect::CommitSavepoint(commit, tickets) => {
+                    running.is_committing = true;
+                    // One is as good as all of them.
+                    world.savepoints.failed += tickets.len() as u32 - 1;
+                    let work = Work::CommitSavepoint(commit, tickets[0]);
+                    calls.push(Call::new(Party::Coordinator, attempt, work, world));
+                }
+                CoordinatorEffect::SavepointFailed(tickets, _) => world.savepoints.failed += tickets.len() as u32,
                 CoordinatorEffect::Record(_) => {}
                 CoordinatorEffect::Done(end) => done = Some(end),
             }
@@ -123,6 +131,10 @@ impl Process {
             }
             (_, Message::Request(Request::Stop)) if is_running => self.coordinate(world, CoordinatorInput::Stop),
             (_, Message::Request(Request::Drain)) if is_running => self.coordinate(world, CoordinatorInput::Drain),
+            (_, Message::Request(Request::Savepoint)) if is_running => {
+                let ticket = world.savepoints.ticket();
+                self.coordinate(world, CoordinatorInput::Savepoint(ticket));
+            }
             (Some(id), Message::Report(report)) if is_running => {
                 self.coordinate(world, CoordinatorInput::Report(id, report));
             }
@@ -231,6 +243,17 @@ impl Process {
         match (party, returned) {
             (Party::Subtask(id), Returned::Completion(completion)) => self.completed(id, attempt, completion, world),
             (_, Returned::Committed(checkpoint, result)) => self.committed(attempt, checkpoint, result, world),
+            (_, Returned::Pinned(ticket, pinned, checkpoint, stats)) => {
+                match pinned {
+                    Ok(pinned) => {
+                        let work = Work::Export(world.savepoints.export(ticket, pinned));
+                        self.calls.push(Call::new(Party::Supervisor, Attempt(0), work, world));
+                    }
+                    Err(error) => world.savepoints.take(Err(error)),
+                }
+                self.committed(attempt, checkpoint, Ok(stats), world);
+            }
+            (_, Returned::Exported(result)) => world.savepoints.take(result),
             (_, Returned::Opened(opened)) => self.opened(*opened, world),
             (_, Returned::Settled(result)) => self.settled(result, world),
             (_, Returned::Completion(_)) => {}

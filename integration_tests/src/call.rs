@@ -4,15 +4,20 @@ use std::{sync::Arc, time::Duration};
 
 use cofferdam_engine::{
     Attempt, CheckpointId, Clock as _, Commit, Error, ProcessingTime,
-    checkpoint::{coordinator::JobEnd, snapshot::CheckpointCommit, store::CommitStats},
+    checkpoint::{
+        coordinator::{JobEnd, SavepointTicket},
+        snapshot::CheckpointCommit,
+        store::CommitStats,
+    },
     failed_records::FailedRecords,
     opening::{Opened, Opening, StoreSlot, open_attempt},
     operator::PreCommit,
+    savepoint::{Pinned, SavepointInfo},
     subtask::Completion,
     topology::plan::{Deployed, Plan},
 };
 
-use crate::{post::Party, world::World};
+use crate::{post::Party, savepoints::Export, world::World};
 
 pub(crate) struct Call {
     pub(crate) party: Party,
@@ -30,6 +35,8 @@ pub(crate) enum Work {
     PreCommit(CheckpointId, PreCommit),
     Publish(CheckpointId, Commit),
     Commit(Box<CheckpointCommit>),
+    CommitSavepoint(Box<CheckpointCommit>, SavepointTicket),
+    Export(Export),
     Open { opening: Opening, failed: Arc<FailedRecords> },
     Settle,
 }
@@ -37,6 +44,9 @@ pub(crate) enum Work {
 pub(crate) enum Returned {
     Completion(Completion),
     Committed(CheckpointId, Result<CommitStats, Error>),
+    /// And what the savepoint is to be written from.
+    Pinned(SavepointTicket, Result<Pinned, Error>, CheckpointId, CommitStats),
+    Exported(Result<SavepointInfo, Error>),
     Opened(Box<Result<Opened, Error>>),
     Settled(Result<JobEnd, Error>),
 }
@@ -59,7 +69,9 @@ impl Stage {
         match self {
             Self::Waiting(Work::PreCommit(..)) => "pre-commit",
             Self::Waiting(Work::Publish(..)) => "publication",
-            Self::Waiting(Work::Commit(_)) | Self::Ran(Returned::Committed(..)) => "commit",
+            Self::Waiting(Work::Commit(_) | Work::CommitSavepoint(..)) => "commit",
+            Self::Ran(Returned::Committed(..) | Returned::Pinned(..)) => "commit",
+            Self::Waiting(Work::Export(_)) | Self::Ran(Returned::Exported(_)) => "export",
             Self::Waiting(Work::Open { .. }) | Self::Ran(Returned::Opened(_)) => "opening",
             Self::Waiting(Work::Settle) | Self::Ran(Returned::Settled(_)) => "settlement",
             Self::Ran(Returned::Completion(Completion::PreCommitted { .. })) => "pre-commit",
@@ -79,6 +91,11 @@ impl Work {
                 Returned::Completion(Completion::Published { checkpoint, result: call() })
             }
             Self::Commit(commit) => Returned::Committed(commit.metadata.checkpoint, store.commit(&commit)),
+            Self::CommitSavepoint(commit, ticket) => match store.commit_savepoint(&commit) {
+                Ok((stats, pinned)) => Returned::Pinned(ticket, pinned, commit.metadata.checkpoint, stats),
+                Err(error) => Returned::Committed(commit.metadata.checkpoint, Err(error)),
+            },
+            Self::Export(export) => Returned::Exported(export.run(&plan.settings().fail_points)),
             Self::Open { opening, failed } => {
                 let open = |subtasks: &mut [Deployed]| {
                     subtasks.iter_mut().try_for_each(|one| {

@@ -41,6 +41,7 @@ mod post;
 mod process;
 mod reference;
 mod report;
+mod savepoints;
 mod schedule;
 mod setup;
 mod shrink;

@@ -41,6 +41,8 @@ pub enum Request {
     Drain,
     /// The job goes, and its state with it.
     Cancel,
+    /// A savepoint, in the directory that [`Simulation::savepoints_in`](crate::Simulation::savepoints_in) has named.
+    Savepoint,
 }
 
 #[derive(Clone)]
@@ -70,6 +72,7 @@ impl Message {
             Self::Request(Request::Stop) => ("please stop", None),
             Self::Request(Request::Drain) => ("please drain", None),
             Self::Request(Request::Cancel) => ("please cancel", None),
+            Self::Request(Request::Savepoint) => ("a savepoint, please", None),
             Self::Stop => ("the attempt is over", None),
             Self::Report(SubtaskReport::Acknowledged(checkpoint, _)) => ("acknowledged", Some(*checkpoint)),
             Self::Report(SubtaskReport::Declined(checkpoint, _)) => ("declined", Some(*checkpoint)),

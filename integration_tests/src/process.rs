@@ -224,7 +224,10 @@ impl Process {
         match call.stage {
             Stage::Waiting(work) => {
                 world.note(Event::CallRan(call.party, name));
-                let copy = if let Work::Commit(commit) = &work { Some(commit.clone()) } else { None };
+                let copy = match &work {
+                    Work::Commit(commit) | Work::CommitSavepoint(commit, _) => Some(commit.clone()),
+                    _ => None,
+                };
                 let ran = work.run(&self.store, &self.plan);
                 let harm = world.settle();
                 if harm.late {

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -11,6 +12,7 @@ use cofferdam_engine::{
     Attempt, CheckpointId, Clock as _, Error, ErrorKind,
     checkpoint::{coordinator::JobEnd, snapshot::CheckpointMetadata, store::StateBackend},
     fail_point::{FailPoints, Point},
+    savepoint::{Choices, SavepointInfo},
     subtask::RecordCounts,
     topology::{Topology, plan::Plan},
 };
@@ -23,6 +25,7 @@ use crate::{
     order::Edges,
     post::Request,
     process::Process,
+    savepoints::Savepoints,
     schedule::Injection,
     setup::Setup,
     store::RecordingBackend,
@@ -66,7 +69,8 @@ impl Simulation {
             late_commits: Vec::new(),
             requests: BTreeMap::new(),
             backend: RecordingBackend::new(Arc::new(Memory::new())),
-            restore_from: None,
+            choices: Choices::default(),
+            savepoints: Savepoints::default(),
             step: 0,
             progress: 0,
             lines: Vec::new(),
@@ -125,7 +129,24 @@ impl Simulation {
 
     /// Whoever starts the job next names this checkpoint to go back to, again and again until an attempt is open.
     pub fn restore_from(&mut self, checkpoint: CheckpointId) {
-        self.world.restore_from = Some(checkpoint);
+        self.world.choices.restore_from = Some(checkpoint);
+    }
+
+    /// Whoever starts the job next starts it from this savepoint, again and again until an attempt is open.
+    pub fn from_savepoint(&mut self, path: impl Into<PathBuf>) {
+        self.world.choices.from_savepoint = Some(path.into());
+    }
+
+    /// Writes savepoints into this directory, which is there.
+    #[must_use]
+    pub fn savepoints_in(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.world.savepoints.directory = directory.into();
+        self
+    }
+
+    /// The savepoints that were written, and how many failed.
+    pub fn savepoints(&self) -> (&[SavepointInfo], u32) {
+        (&self.world.savepoints.written, self.world.savepoints.failed)
     }
 
     /// The host asks for something, now.

@@ -117,6 +117,10 @@ impl CheckpointStore for RecordingStore {
         self.inner.reader()
     }
 
+    fn pin(&mut self) -> Result<Arc<dyn StateReader>, StoreError> {
+        self.inner.pin()
+    }
+
     fn retained(&mut self) -> Result<Vec<RetainedCheckpoint>, StoreError> {
         self.inner.retained()
     }

@@ -36,8 +36,8 @@ impl Process {
                 SupervisorEffect::StartAttempt => {
                     self.is_opening = true;
                     let (is_first, failed) = (self.supervisor.restarts() == 0, self.supervisor.failed_records());
-                    let (job, restore_from, orphans) = (self.new_job, world.restore_from, self.orphans.clone());
-                    let opening = Opening { job, is_first, restore_from, orphans };
+                    let (job, choices, orphans) = (self.new_job, world.choices.clone(), self.orphans.clone());
+                    let opening = Opening { job, is_first, choices, orphans };
                     self.call(Work::Open { opening, failed }, world);
                 }
                 SupervisorEffect::StopAttempt => self.stop_attempt(world),
@@ -77,7 +77,7 @@ impl Process {
         let in_flight = world.backend.metadata().map_or_else(Vec::new, |restored| restored.in_flight);
         world.restored_in_flight += in_flight.iter().map(|channel| channel.batches.len()).sum::<usize>();
         self.supervisor.opened(opened.restored);
-        world.restore_from = None;
+        (world.choices.restore_from, world.choices.from_savepoint) = (None, None);
         if opened.finished {
             let effects = self.supervisor.done(JobEnd::Finished);
             return self.supervise(effects, world);
@@ -104,9 +104,10 @@ impl Process {
     }
 
     fn connect(&mut self, opened: Opened, world: &mut World) {
-        let Opened { attempt, job, subtasks, .. } = opened;
+        let Opened { attempt, job, subtasks, inherited, .. } = opened;
         let (config, layout) = (self.plan.settings().checkpoints.clone(), Arc::new(self.plan.layout(job)));
         let coordinator = Coordinator::new(config, layout, attempt, self.next_checkpoint, world.clock.now());
+        let coordinator = coordinator.inheriting(inherited);
         let parts: BTreeMap<SubtaskId, Part> =
             subtasks.into_iter().map(|deployed| (deployed.subtask.id(), Part::new(deployed))).collect();
         let mut channels = Channels::new();
@@ -199,11 +200,22 @@ impl Process {
         }
     }
 
+    /// Nobody is told if there is no attempt that could take one.
+    fn want_savepoint(&mut self) {
+        if let Some(running) = self.running.as_ref().filter(|_| self.supervisor.is_running()) {
+            let message = Message::Request(Request::Savepoint);
+            self.post.send(Party::Supervisor, Party::Coordinator, running.attempt, message);
+        }
+    }
+
     /// The host wants something.
     pub(crate) fn request(&mut self, request: Request, world: &mut World) {
         if request == Request::Cancel {
             let effects = self.supervisor.cancel();
             return self.supervise(effects, world);
+        }
+        if request == Request::Savepoint {
+            return self.want_savepoint();
         }
         if self.requests.contains(&request) {
             return;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use cofferdam_engine::{Attempt, CheckpointId, Clock as _, checkpoint::snapshot::CheckpointCommit};
+use cofferdam_engine::{Attempt, CheckpointId, Clock as _, checkpoint::snapshot::CheckpointCommit, savepoint::Choices};
 
 use crate::{
     clock::VirtualClock,
@@ -14,6 +14,7 @@ use crate::{
     faults::Faults,
     order::Edges,
     post::{Letter, Party, Request},
+    savepoints::Savepoints,
     setup::Setup,
     store::RecordingBackend,
     trace::{Event, Line},
@@ -38,8 +39,9 @@ pub(crate) struct World {
     /// What passes each edge, if somebody wants to know.
     pub(crate) edges: Option<Edges>,
     pub(crate) backend: RecordingBackend,
-    /// The checkpoint that the host has named, until an attempt is open.
-    pub(crate) restore_from: Option<CheckpointId>,
+    /// What the host has chosen about the state to start from; what it has named, until an attempt is open.
+    pub(crate) choices: Choices,
+    pub(crate) savepoints: Savepoints,
     pub(crate) step: u64,
     /// The step in which a record moved, a checkpoint was stored or an attempt began.
     pub(crate) progress: u64,

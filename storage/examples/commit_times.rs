@@ -117,6 +117,7 @@ fn checkpoint(attempt: Attempt, round: u64, size: Size, kind: Kind) -> Checkpoin
             finished: false,
             draining: false,
             in_flight: Vec::new(),
+            origin: None,
             operators: vec![],
         },
         deltas: vec![Arc::new(StateDelta { checkpoint, address: address(), blocks })],

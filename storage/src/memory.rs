@@ -5,7 +5,8 @@
 //!    \                /
 //!     Place { attempt, retained records, (state, key group) -> blocks }   at most one open store
 //! ```
-//! Survives the failure of an operator, not of the process. A reader holds the place's lock only while it lists blocks.
+//! Survives the failure of an operator, not of the process. A reader holds the place's lock only while it lists blocks, a pinned one
+//! not at all.
 //!
 //! Checkpoints share blocks: of a group's, checkpoint *c* has the newest full one up to *c*, and what follows that up to *c*.
 
@@ -138,6 +139,13 @@ impl CheckpointStore for Store {
         Ok(Arc::new(Reader { place: self.place.clone(), checkpoint }))
     }
 
+    fn pin(&mut self) -> Result<Arc<dyn StateReader>, StoreError> {
+        let place = self.place.lock();
+        let all = KeyGroupRange { start: 0, end: u16::MAX };
+        let states = place.states.keys().map(|state| (state.clone(), place.blocks(state, all)));
+        Ok(Arc::new(Pinned { states: states.collect() }))
+    }
+
     fn retained(&mut self) -> Result<Vec<RetainedCheckpoint>, StoreError> {
         let place = self.place.lock();
         let retained = place.retained.iter().cloned();
@@ -242,14 +250,41 @@ impl StateReader for Reader {
         range: KeyGroupRange,
         visit: &mut dyn FnMut(KeyGroup, BlockKind, u32, &[u8]) -> Result<(), BoxError>,
     ) -> Result<(), StoreError> {
-        for (group, block) in self.list(state, range)? {
-            visit(group, block.kind, block.entries, &block.bytes).map_err(|cause| {
-                let message = format!("state {state}, key group {group}: cannot be restored from memory");
-                StoreError::new(StoreErrorKind::Damaged, message, Some(cause))
-            })?;
-        }
-        Ok(())
+        show(state, &self.list(state, range)?, visit)
     }
+}
+
+/// A checkpoint's blocks, shared with the place as long as that has them.
+struct Pinned {
+    states: BTreeMap<StateAddress, Vec<(KeyGroup, Arc<Block>)>>,
+}
+
+impl StateReader for Pinned {
+    fn read(
+        &self,
+        state: &StateAddress,
+        range: KeyGroupRange,
+        visit: &mut dyn FnMut(KeyGroup, BlockKind, u32, &[u8]) -> Result<(), BoxError>,
+    ) -> Result<(), StoreError> {
+        let Some(blocks) = self.states.get(state).filter(|_| range.start < range.end) else { return Ok(()) };
+        let first = blocks.partition_point(|(group, _)| group.0 < range.start);
+        let end = blocks.partition_point(|(group, _)| group.0 < range.end);
+        show(state, &blocks[first..end], visit)
+    }
+}
+
+fn show(
+    state: &StateAddress,
+    blocks: &[(KeyGroup, Arc<Block>)],
+    visit: &mut dyn FnMut(KeyGroup, BlockKind, u32, &[u8]) -> Result<(), BoxError>,
+) -> Result<(), StoreError> {
+    for (group, block) in blocks {
+        visit(*group, block.kind, block.entries, &block.bytes).map_err(|cause| {
+            let message = format!("state {state}, key group {group}: cannot be restored from memory");
+            StoreError::new(StoreErrorKind::Damaged, message, Some(cause))
+        })?;
+    }
+    Ok(())
 }
 
 impl Reader {
@@ -286,6 +321,7 @@ mod tests {
             draining: false,
             operators: vec![],
             in_flight: vec![],
+            origin: None,
         };
         let (num_retained, fail_points) = (NonZeroU32::new(num_retained).unwrap(), Default::default());
         store.commit(&CheckpointCommit { metadata, deltas: vec![delta], num_retained, fail_points }).unwrap();

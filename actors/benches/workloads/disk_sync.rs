@@ -65,6 +65,7 @@ fn empty(attempt: Attempt, checkpoint: CheckpointId) -> CheckpointCommit {
             draining: false,
             operators: Vec::new(),
             in_flight: Vec::new(),
+            origin: None,
         },
         deltas: Vec::new(),
         num_retained: std::num::NonZeroU32::MIN,

@@ -6,7 +6,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Handler, Me
 use cofferdam_engine::{
     Attempt, Clock, Error, ErrorKind,
     checkpoint::{
-        coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput, SubtaskReport},
+        coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput, SavepointTicket, SubtaskReport},
         snapshot::{CheckpointCommit, SubtaskId},
         stats::CheckpointStats,
     },
@@ -16,6 +16,7 @@ use cofferdam_engine::{
 
 use crate::runtime::{
     clock::MonotonicClock,
+    savepoints::SavepointNews,
     status::Board,
     subtask_actor::{ControlMessage, StopPart, SubtaskActor},
     supervisor_actor::{AttemptDone, AttemptFailed, PartStopped, SupervisorActor},
@@ -62,6 +63,11 @@ pub(crate) enum HostRequest {
     Drain,
 }
 
+/// The supervisor wants a checkpoint to write a savepoint from.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct WantSavepoint(pub(crate) SavepointTicket);
+
 impl CoordinatorActor {
     /// Asks the coordinator, and carries out what it wants.
     fn step(&mut self, input: CoordinatorInput, ctx: &mut actix::Context<Self>) {
@@ -89,7 +95,11 @@ impl CoordinatorActor {
                 CoordinatorEffect::EndInput => self.tell_sources(Control::EndInput),
                 CoordinatorEffect::Completed(checkpoint) => self.tell_all(Control::Completed(checkpoint)),
                 CoordinatorEffect::Aborted(checkpoint) => self.tell_all(Control::Aborted(checkpoint)),
-                CoordinatorEffect::Commit(commit) => self.commit(commit, ctx),
+                CoordinatorEffect::Commit(commit) => self.commit(commit, Vec::new(), ctx),
+                CoordinatorEffect::CommitSavepoint(commit, tickets) => self.commit(commit, tickets, ctx),
+                CoordinatorEffect::SavepointFailed(tickets, why) => {
+                    self.supervisor.do_send(SavepointNews::Failed(tickets, why));
+                }
                 CoordinatorEffect::Record(stats) => {
                     self.record(*stats);
                 }
@@ -148,18 +158,27 @@ impl CoordinatorActor {
         self.subtasks.values().for_each(|subtask| self.tell(subtask, control));
     }
 
-    fn commit(&mut self, commit: Box<CheckpointCommit>, ctx: &mut actix::Context<Self>) {
+    /// `tickets`: the savepoints that are to be written from it.
+    fn commit(&mut self, commit: Box<CheckpointCommit>, tickets: Vec<SavepointTicket>, ctx: &mut actix::Context<Self>) {
         self.is_committing = true;
         let checkpoint = commit.metadata.checkpoint;
-        let store = self.store.clone();
-        let call = tokio::task::spawn_blocking(move || store.commit(&commit));
+        let (store, is_pinned) = (self.store.clone(), !tickets.is_empty());
+        let call = tokio::task::spawn_blocking(move || match is_pinned {
+            true => store.commit_savepoint(&commit).map(|(stats, pinned)| (stats, Some(pinned))),
+            false => store.commit(&commit).map(|stats| (stats, None)),
+        });
         ctx.spawn(call.into_actor(self).map(move |joined, actor, ctx| {
             actor.is_committing = false;
             let result = joined.unwrap_or_else(|error| {
                 Err(Error::new(ErrorKind::Store, "the store's thread died", Some(Box::new(error))))
             });
             match result {
-                Ok(stats) => actor.step(CoordinatorInput::Committed(checkpoint, stats), ctx),
+                Ok((stats, pinned)) => {
+                    if let Some(pinned) = pinned {
+                        actor.supervisor.do_send(SavepointNews::Committed(tickets, pinned));
+                    }
+                    actor.step(CoordinatorInput::Committed(checkpoint, stats), ctx);
+                }
                 Err(error) => actor.fail(error),
             }
             actor.if_stopped(ctx);
@@ -248,5 +267,15 @@ impl Handler<StopPart> for CoordinatorActor {
         self.is_stopping = true;
         self.set_timer(ctx);
         self.if_stopped(ctx);
+    }
+}
+
+impl Handler<WantSavepoint> for CoordinatorActor {
+    type Result = ();
+
+    fn handle(&mut self, WantSavepoint(ticket): WantSavepoint, ctx: &mut Self::Context) {
+        if !self.is_stopping {
+            self.step(CoordinatorInput::Savepoint(ticket), ctx);
+        }
     }
 }

@@ -7,6 +7,7 @@ use cofferdam_engine::{
     CheckpointId, Error, ErrorKind, JobId,
     checkpoint::{coordinator::JobEnd, stats::CheckpointHistory, store::StateBackend},
     opening::StoreSlot,
+    savepoint::Choices,
     supervisor::Supervisor,
     topology::plan::Plan,
 };
@@ -15,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     job_handle::JobHandle,
-    runtime::{clock::MonotonicClock, status::Board, supervisor_actor::SupervisorActor},
+    runtime::{clock::MonotonicClock, savepoints::Savepoints, status::Board, supervisor_actor::SupervisorActor},
 };
 use cofferdam_engine::Clock as _;
 
@@ -24,8 +25,7 @@ pub(crate) struct JobStart {
     pub(crate) plan: Plan,
     pub(crate) backend: Arc<dyn StateBackend>,
     pub(crate) workers: NonZeroUsize,
-    /// The checkpoint to go back to, if not the newest.
-    pub(crate) restore_from: Option<CheckpointId>,
+    pub(crate) choices: Choices,
 }
 
 /// Starts the job's thread; resolves when the job runs, or when it is clear that it cannot.
@@ -78,7 +78,7 @@ fn live(
             clock,
             board,
             new_job: new_job_id()?,
-            restore_from: job.restore_from,
+            choices: job.choices,
             started: Some(started),
             ended: Some(ended_sender),
             running: None,
@@ -90,6 +90,8 @@ fn live(
             next_checkpoint: CheckpointId(0),
             orphans: Vec::new(),
             effects,
+            savepoints: Savepoints::default(),
+            ending: None,
         };
         let _ = handle.send(actor.start());
         let cancelled = |_| Error::new(ErrorKind::Cancelled, "the job's supervisor is gone", None);

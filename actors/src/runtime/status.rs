@@ -32,6 +32,8 @@ pub enum StartedFrom {
     Beginning,
     /// From a checkpoint of an earlier run.
     Checkpoint(CheckpointId),
+    /// There was no state: from a savepoint of this checkpoint.
+    Savepoint(CheckpointId),
     /// An earlier run had finished with this checkpoint: what it still owed was published, and nothing else is done.
     Finished(CheckpointId),
 }

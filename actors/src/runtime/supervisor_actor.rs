@@ -11,6 +11,7 @@ use cofferdam_engine::{
     },
     opening::{Opened, Opening, StoreSlot, open_attempt},
     panic_message,
+    savepoint::Choices,
     supervisor::{Supervisor, SupervisorEffect},
     topology::plan::{Deployed, Plan},
 };
@@ -22,6 +23,7 @@ use crate::runtime::{
     coordinator_actor::{Begin, CoordinatorActor, HostRequest},
     mailbox::{Receiver, Sender, mailbox},
     opening::open_subtasks,
+    savepoints::Savepoints,
     status::{Board, StartedFrom, SubtaskMeter},
     subtask_actor::{StopPart, SubtaskActor, SubtaskParts},
 };
@@ -38,8 +40,8 @@ pub(crate) struct SupervisorActor {
     pub(crate) board: Arc<Board>,
     /// The id that the job gets if there is no state yet.
     pub(crate) new_job: JobId,
-    /// The checkpoint that the host has named, until an attempt is open.
-    pub(crate) restore_from: Option<CheckpointId>,
+    /// What the host has chosen about the state to start from; the checkpoint that it has named, until an attempt is open.
+    pub(crate) choices: Choices,
     /// Answered once: when the job runs, or cannot.
     pub(crate) started: Option<oneshot::Sender<Result<(), Error>>>,
     /// Told when the job is over and its place given up.
@@ -60,12 +62,15 @@ pub(crate) struct SupervisorActor {
     /// What the last attempt that ran has prepared and may not have published, with the `uid` of the sink.
     pub(crate) orphans: Vec<(String, PreparedTransaction)>,
     pub(crate) effects: Vec<SupervisorEffect>,
+    pub(crate) savepoints: Savepoints,
+    /// How the job has ended, while savepoints are still written.
+    pub(crate) ending: Option<Result<JobEnd, Error>>,
 }
 
 /// The actors of an attempt.
 pub(crate) struct Running {
     attempt: Attempt,
-    coordinator: Addr<CoordinatorActor>,
+    pub(crate) coordinator: Addr<CoordinatorActor>,
     subtasks: BTreeMap<SubtaskId, Addr<SubtaskActor>>,
     /// Actors that have not reported that they stopped.
     left: usize,
@@ -118,7 +123,7 @@ impl SupervisorActor {
                     }));
                 }
                 SupervisorEffect::SettleState => return self.settle_state(ctx),
-                SupervisorEffect::End(result) => self.end(result),
+                SupervisorEffect::End(result) => self.end(result, ctx),
             }
         }
     }
@@ -128,7 +133,7 @@ impl SupervisorActor {
         let (store, plan, job) = (self.store.clone(), self.plan.clone(), self.new_job);
         let is_first = self.supervisor.restarts() == 0;
         let failed = self.supervisor.failed_records();
-        let opening = Opening { job, is_first, restore_from: self.restore_from, orphans: self.orphans.clone() };
+        let opening = Opening { job, is_first, choices: self.choices.clone(), orphans: self.orphans.clone() };
         let call = tokio::task::spawn_blocking(move || {
             let open = |subtasks: &mut [Deployed]| open_subtasks(subtasks, &failed);
             open_attempt(&store, &plan.lock(), opening, open)
@@ -148,7 +153,7 @@ impl SupervisorActor {
 
     fn run(&mut self, opened: Opened, ctx: &mut actix::Context<Self>) {
         self.orphans.clear();
-        self.restore_from = None;
+        (self.choices.restore_from, self.choices.from_savepoint) = (None, None);
         let started_from = started_from(&opened);
         self.board.started_from(started_from);
         self.board.opened(opened.attempt, opened.restored);
@@ -206,7 +211,8 @@ impl SupervisorActor {
         let plan = self.plan.lock();
         let (config, layout) = (plan.settings().checkpoints.clone(), Arc::new(plan.layout(opened.job)));
         CoordinatorActor {
-            coordinator: Coordinator::new(config, layout, opened.attempt, self.next_checkpoint, self.clock.now()),
+            coordinator: Coordinator::new(config, layout, opened.attempt, self.next_checkpoint, self.clock.now())
+                .inheriting(opened.inherited.clone()),
             attempt: opened.attempt,
             subtasks: BTreeMap::new(),
             sources: Vec::new(),
@@ -260,6 +266,11 @@ impl SupervisorActor {
         if std::mem::take(&mut self.abandoned) {
             ctx.address().do_send(HostRequest::Stop);
         }
+        let fatal = effects.iter().find_map(|effect| match effect {
+            SupervisorEffect::End(Err(error)) => Some(error),
+            _ => None,
+        });
+        self.savepoints.abandon(self.supervisor.waiting_for().or(fatal));
         self.carry_out(effects, ctx);
     }
 
@@ -275,7 +286,15 @@ impl SupervisorActor {
         }));
     }
 
-    fn end(&mut self, result: Result<JobEnd, Error>) {
+    fn end(&mut self, result: Result<JobEnd, Error>, ctx: &mut actix::Context<Self>) {
+        self.ending = Some(result);
+        self.export_last(ctx);
+        self.if_ended();
+    }
+
+    /// The store is given up when nobody reads it any more.
+    pub(crate) fn if_ended(&mut self) {
+        let Some(result) = self.ending.take_if(|_| !self.savepoints.are_written()) else { return };
         self.store.close();
         self.answer_start(result.clone().map(|_| ()));
         if let Some(ended) = self.ended.take() {
@@ -296,6 +315,7 @@ fn started_from(opened: &Opened) -> StartedFrom {
     match opened {
         Opened { finished: true, restored, .. } => StartedFrom::Finished(*restored),
         Opened { is_new: true, .. } => StartedFrom::Beginning,
+        Opened { is_from_savepoint: true, restored, .. } => StartedFrom::Savepoint(*restored),
         Opened { restored, .. } => StartedFrom::Checkpoint(*restored),
     }
 }
@@ -304,6 +324,7 @@ fn describe(attempt: Attempt, started_from: StartedFrom) -> String {
     match started_from {
         StartedFrom::Beginning => format!("attempt {attempt} from the beginning"),
         StartedFrom::Checkpoint(checkpoint) => format!("attempt {attempt} from checkpoint {checkpoint}"),
+        StartedFrom::Savepoint(checkpoint) => format!("attempt {attempt} from a savepoint of checkpoint {checkpoint}"),
         StartedFrom::Finished(checkpoint) => {
             format!("finished with checkpoint {checkpoint}; what was owed is published")
         }
@@ -407,6 +428,12 @@ impl Handler<HostRequest> for SupervisorActor {
     type Result = ();
 
     fn handle(&mut self, request: HostRequest, ctx: &mut Self::Context) {
+        self.request(request, ctx);
+    }
+}
+
+impl SupervisorActor {
+    pub(crate) fn request(&mut self, request: HostRequest, ctx: &mut actix::Context<Self>) {
         if self.requests.contains(&request) {
             return;
         }

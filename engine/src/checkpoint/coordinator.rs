@@ -5,6 +5,7 @@
 //! - Numbers grow with every trigger, aborted ones included. Checkpoints are committed in the order of their numbers.
 //! - A checkpoint completes only with an acknowledgement of every subtask, all of this attempt.
 //! - *Completed* is announced after the store reported the commit durable, never before.
+//! - A savepoint's checkpoint is aligned, is triggered as soon as there is room, and is not tried again.
 //! - The job is done only when the final checkpoint is durable and every two-phase sink reported its transactions up to it published.
 
 use std::{
@@ -16,8 +17,11 @@ use std::{
 use crate::{
     checkpoint::{
         config::CheckpointConfig,
+        inherited::Inherited,
         layout::{Acknowledged, JobLayout},
-        snapshot::{CheckpointCommit, CheckpointMetadata, OperatorKind, SnapshotStats, SubtaskId, SubtaskSnapshot},
+        snapshot::{
+            CheckpointCommit, CheckpointMetadata, OperatorKind, SnapshotStats, StateDelta, SubtaskId, SubtaskSnapshot,
+        },
         stats::{CheckpointFailureReason, CheckpointKind, CheckpointStats, SubtaskStats},
         store::CommitStats,
     },
@@ -53,6 +57,10 @@ pub enum SubtaskReport {
     Finished,
 }
 
+/// One request for a savepoint, as whoever passes it on counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SavepointTicket(pub u64);
+
 /// What can happen to the coordinator.
 #[derive(Clone, Debug)]
 pub enum CoordinatorInput {
@@ -66,6 +74,9 @@ pub enum CoordinatorInput {
     Stop,
     /// The host wants the input to end.
     Drain,
+    /// The host wants a checkpoint to write a savepoint from. Answered once: by [`CommitSavepoint`](CoordinatorEffect::CommitSavepoint) or
+    /// [`SavepointFailed`](CoordinatorEffect::SavepointFailed), unless the attempt ends before.
+    Savepoint(SavepointTicket),
 }
 
 /// What the coordinator wants done.
@@ -79,6 +90,10 @@ pub enum CoordinatorEffect {
     EndLoop(u32),
     /// Hand to the store; report with [`CoordinatorInput::Committed`].
     Commit(Box<CheckpointCommit>),
+    /// As [`Commit`](Self::Commit); and pin the checkpoint before anything else is committed, and write these savepoints from it.
+    CommitSavepoint(Box<CheckpointCommit>, Vec<SavepointTicket>),
+    /// There will be no checkpoint for these savepoints, and why.
+    SavepointFailed(Vec<SavepointTicket>, String),
     /// Tell every subtask.
     Completed(CheckpointId),
     /// Tell every subtask.
@@ -101,6 +116,8 @@ struct Pending {
     kind: CheckpointKind,
     skipped: u64,
     acknowledged: Acknowledged,
+    /// What is to be written from it.
+    savepoints: Vec<SavepointTicket>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -115,6 +132,7 @@ struct Committing {
 pub struct Coordinator {
     config: CheckpointConfig,
     layout: Arc<JobLayout>,
+    inherited: Inherited,
     attempt: Attempt,
     next: CheckpointId,
     /// When the interval is over next.
@@ -126,6 +144,8 @@ pub struct Coordinator {
     /// Oldest first.
     pending: BTreeMap<CheckpointId, Pending>,
     committing: Option<(Committing, CheckpointStats)>,
+    /// Savepoints whose checkpoint is to be triggered as soon as there is room.
+    wanted: Vec<SavepointTicket>,
     failures_in_a_row: u32,
     /// The checkpoint that was one failure too many.
     fatal: Option<CheckpointStats>,
@@ -160,6 +180,7 @@ impl Coordinator {
         let beat = config.interval.map(|interval| now.after(interval));
         Self {
             config,
+            inherited: Inherited::default(),
             attempt,
             next,
             beat,
@@ -167,6 +188,7 @@ impl Coordinator {
             not_before: now,
             pending: BTreeMap::new(),
             committing: None,
+            wanted: Vec::new(),
             failures_in_a_row: 0,
             fatal: None,
             finished: BTreeSet::new(),
@@ -178,6 +200,12 @@ impl Coordinator {
             published,
             done: false,
         }
+    }
+
+    /// The same, with what its checkpoints take over from the one that the attempt goes on from.
+    #[must_use]
+    pub fn inheriting(self, inherited: Inherited) -> Self {
+        Self { inherited, ..self }
     }
 
     /// The job's name.
@@ -246,6 +274,31 @@ impl Coordinator {
                 effects.push(CoordinatorEffect::EndInput);
                 Ok(())
             }
+            CoordinatorInput::Savepoint(ticket) => self.want(ticket, now, effects),
+        }
+    }
+
+    fn want(
+        &mut self,
+        ticket: SavepointTicket,
+        now: ProcessingTime,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) -> Result<(), BoxError> {
+        self.wanted.push(ticket);
+        if self.last.is_some() {
+            self.fail_wanted(effects);
+            return Ok(());
+        }
+        self.again = Some(now);
+        self.trigger_if_due(now, effects)
+    }
+
+    /// No checkpoint comes any more.
+    fn fail_wanted(&mut self, effects: &mut Vec<CoordinatorEffect>) {
+        let wanted = std::mem::take(&mut self.wanted);
+        if !wanted.is_empty() {
+            effects
+                .push(CoordinatorEffect::SavepointFailed(wanted, "the job has taken its last checkpoint".to_string()));
         }
     }
 
@@ -391,6 +444,7 @@ impl Coordinator {
         record.bytes_written = stats.bytes;
         effects.push(CoordinatorEffect::Record(Box::new(record)));
         self.failures_in_a_row = 0;
+        self.inherited.dropped.clear();
         self.layout.fail_points.reach(Point::CompletionAnnounced, None, checkpoint)?;
         effects.push(CoordinatorEffect::Completed(checkpoint));
         if let Some(end) = committed.end {
@@ -400,6 +454,7 @@ impl Coordinator {
             for pending in rest {
                 self.abort(pending, CheckpointFailureReason::AttemptEnded, now, effects)?;
             }
+            self.fail_wanted(effects);
             self.if_done(effects);
             return Ok(());
         }
@@ -439,20 +494,23 @@ impl Coordinator {
 
     fn trigger(&mut self, now: ProcessingTime, effects: &mut Vec<CoordinatorEffect>) -> Result<(), BoxError> {
         let (checkpoint, halt) = (self.next, self.is_stopping);
+        let savepoints = std::mem::take(&mut self.wanted);
         self.next = self.next.next();
         self.again = None;
         let skipped = self.keep_beat(now);
-        // What is stopped is to be published whole, and a loop to be found empty: nothing may stay in flight. And no barrier passes one that may not.
+        // What is stopped is to be published whole, a savepoint to be good for another topology, and a loop to be found empty: nothing may stay in flight. And no
+        // barrier passes one that may not.
         let is_free = self.pending.values().all(|before| before.barrier.overtakes.is_some());
-        let may_overtake = self.config.unaligned && !self.is_ending() && is_free;
+        let may_overtake = self.config.unaligned && !self.is_ending() && savepoints.is_empty() && is_free;
         let overtakes = may_overtake.then(|| now.after(self.config.aligned_timeout));
         let barrier = CheckpointBarrier { checkpoint, attempt: self.attempt, triggered: now, overtakes, halt };
         let kind = match (halt, self.is_ending()) {
             (true, _) => CheckpointKind::Stop,
             (false, true) => CheckpointKind::EndOfInput,
+            (false, false) if !savepoints.is_empty() => CheckpointKind::Savepoint,
             (false, false) => CheckpointKind::Periodic,
         };
-        self.pending.insert(checkpoint, Pending { barrier, kind, skipped, acknowledged: BTreeMap::new() });
+        self.pending.insert(checkpoint, Pending { barrier, kind, skipped, acknowledged: BTreeMap::new(), savepoints });
         self.layout.fail_points.reach(Point::Trigger, None, checkpoint)?;
         effects.push(CoordinatorEffect::Trigger(barrier));
         Ok(())
@@ -480,14 +538,19 @@ impl Coordinator {
         effects: &mut Vec<CoordinatorEffect>,
     ) -> Result<(), BoxError> {
         let Some(pending) = self.pending.remove(&checkpoint) else { return Ok(()) };
-        // A stop is tried again, whatever is tolerated.
-        let is_counted = reason.is_failure() && pending.kind != CheckpointKind::Stop;
+        // A stop is tried again, whatever is tolerated, and who wanted a savepoint is told.
+        let is_of_host = matches!(pending.kind, CheckpointKind::Stop | CheckpointKind::Savepoint);
+        let is_counted = reason.is_failure() && !is_of_host;
         self.failures_in_a_row += u32::from(is_counted);
         let tolerable = self.config.tolerable_failures.filter(|_| is_counted);
         let too_many = tolerable.filter(|tolerable| self.failures_in_a_row > *tolerable);
         let cause = too_many.map(|tolerable| {
             format!("checkpoint {checkpoint} was {reason}, and {tolerable} failed checkpoints in a row are tolerable")
         });
+        if !pending.savepoints.is_empty() {
+            let why = format!("its checkpoint, {checkpoint}, was {reason}");
+            effects.push(CoordinatorEffect::SavepointFailed(pending.savepoints.clone(), why));
+        }
         let stats = self.stats(&pending, now, Some(reason));
         if let Some(cause) = cause {
             self.fatal = Some(stats);
@@ -563,9 +626,10 @@ impl Coordinator {
         Ok(())
     }
 
-    fn commit(&mut self, pending: Pending, now: ProcessingTime) -> CoordinatorEffect {
+    fn commit(&mut self, mut pending: Pending, now: ProcessingTime) -> CoordinatorEffect {
         let stats = self.stats(&pending, now, None);
         let checkpoint = pending.checkpoint();
+        let savepoints = std::mem::take(&mut pending.savepoints);
         let mut snapshots = pending.acknowledged;
         let finished = snapshots.values().all(|(_, snapshot)| snapshot.finished && snapshot.in_flight.is_empty());
         let end = match (finished, pending.barrier.halt) {
@@ -586,14 +650,20 @@ impl Coordinator {
             draining: self.is_draining,
             operators,
             in_flight,
+            origin: self.inherited.origin,
         };
-        let deltas = snapshots.into_values().flat_map(|(_, snapshot)| snapshot.deltas).collect();
-        CoordinatorEffect::Commit(Box::new(CheckpointCommit {
+        let dropped = self.inherited.dropped.iter().map(|delta| Arc::new(StateDelta { checkpoint, ..delta.clone() }));
+        let deltas = snapshots.into_values().flat_map(|(_, snapshot)| snapshot.deltas).chain(dropped).collect();
+        let commit = Box::new(CheckpointCommit {
             metadata,
             deltas,
             num_retained: self.config.num_retained,
             fail_points: self.layout.fail_points.clone(),
-        }))
+        });
+        match savepoints.is_empty() {
+            true => CoordinatorEffect::Commit(commit),
+            false => CoordinatorEffect::CommitSavepoint(commit, savepoints),
+        }
     }
 
     fn if_done(&mut self, effects: &mut Vec<CoordinatorEffect>) {

@@ -46,6 +46,7 @@
 pub mod config;
 pub mod coordinator;
 pub mod gate;
+pub mod inherited;
 pub mod layout;
 pub mod participant;
 pub mod snapshot;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     fail_point::FailPoints,
-    id::{Attempt, ChannelIndex, CheckpointId, JobId, SubtaskIndex},
+    id::{Attempt, ChannelIndex, CheckpointId, JobId, SavepointId, SubtaskIndex},
     key_format::KeyFormat,
     key_group::KeyGroup,
 };
@@ -154,6 +154,17 @@ pub struct CheckpointMetadata {
     pub operators: Vec<OperatorRecord>,
     /// Records that were on their way.
     pub in_flight: Vec<InFlightRecord>,
+    /// The savepoint that the job was started from, if it was.
+    pub origin: Option<Origin>,
+}
+
+/// The savepoint that a job was started from. Every checkpoint since then names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// Which.
+    pub savepoint: SavepointId,
+    /// The checkpoint that it was written from, and the job's first one in its place.
+    pub checkpoint: CheckpointId,
 }
 
 /// What was in flight on one channel.

@@ -15,6 +15,8 @@ const HISTORY: usize = 10_000;
 pub enum CheckpointKind {
     /// The interval had passed.
     Periodic,
+    /// The host asked for a savepoint.
+    Savepoint,
     /// The host stops the job.
     Stop,
     /// The input has ended, or is about to be found empty.

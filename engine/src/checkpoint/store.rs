@@ -36,7 +36,8 @@ pub trait StateBackend: Send + Sync + 'static {
 /// | [`begin_attempt`](CheckpointStore::begin_attempt) | a number greater than any before, durable on return |
 /// | [`commit`](CheckpointStore::commit) | durable and whole on return; after an error unknown: drop the store, open it again and ask `newest` |
 /// | [`reader`](CheckpointStore::reader) | shows the newest checkpoint; not used once the next has been committed |
-/// | [`retained`](CheckpointStore::retained) | the last `num_retained` committed, fewer after going back; each is whole or says what is not |
+/// | [`pin`](CheckpointStore::pin) | shows the checkpoint that is the newest now until it is dropped, whatever is committed: that checkpoint is kept beside the others for so long |
+/// | [`retained`](CheckpointStore::retained) | the last `num_retained` committed, fewer after going back, and those pinned; each is whole or says what is not |
 /// | [`go_back`](CheckpointStore::go_back) | the chosen one is the newest, durably, or nothing has changed; after an error with kind `Io` unknown, as after `commit` |
 pub trait CheckpointStore: Send {
     /// The newest completed checkpoint.
@@ -51,7 +52,7 @@ pub trait CheckpointStore: Send {
     /// Makes a checkpoint the newest: blocks and metadata in one atomic, durable step. Refused with [`StoreErrorKind::Fenced`] if the commit's
     /// attempt is not the newest, or its number is not above the highest ever committed. Blocks of deltas at or below the newest
     /// checkpoint are stored already and skipped. In the same step all but the newest [`num_retained`](CheckpointCommit::num_retained) checkpoints go, with
-    /// what they alone need.
+    /// what they alone need, unless they are pinned.
     fn commit(&mut self, commit: &CheckpointCommit) -> Result<CommitStats, StoreError>;
 
     /// Reads the newest checkpoint's keyed state.
@@ -61,6 +62,10 @@ pub trait CheckpointStore: Send {
     fn lookup(&mut self) -> Result<Option<Arc<dyn StateLookup>>, StoreError> {
         Ok(None)
     }
+
+    /// Reads the keyed state of the checkpoint that is the newest now, for as long as the reader lives: what is committed meanwhile takes nothing of it. Several may
+    /// live at once, on any thread. Once the store is dropped or deleted, or has gone back behind that checkpoint, reading may fail; it never shows another checkpoint.
+    fn pin(&mut self) -> Result<Arc<dyn StateReader>, StoreError>;
 
     /// Every checkpoint that is kept, the oldest first. Reads all state of each to find out whether it is whole.
     fn retained(&mut self) -> Result<Vec<RetainedCheckpoint>, StoreError>;

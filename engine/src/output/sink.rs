@@ -139,6 +139,8 @@ pub(crate) trait SinkRecovery: Send + Sync {
     fn claim(&self, context: &SinkContext) -> Result<(), BoxError>;
     fn abort(&self, transaction: &[u8]) -> Result<(), BoxError>;
     fn published(&self, context: &SinkContext) -> Result<Option<CheckpointId>, BoxError>;
+    fn has_prepared(&self, context: &SinkContext, transaction: &[u8]) -> Result<bool, BoxError>;
+    fn has_begun(&self, context: &SinkContext, writer: &[u8]) -> Result<bool, BoxError>;
     /// An error that is an [`Error`] is a refusal.
     fn recover(&self, context: &SinkContext, snapshots: &[OperatorSnapshot]) -> Result<(), BoxError>;
 }
@@ -168,6 +170,14 @@ impl<T: 'static, S: TwoPhaseSink<T>> SinkRecovery for Recovery<T, S> {
 
     fn published(&self, context: &SinkContext) -> Result<Option<CheckpointId>, BoxError> {
         self.sink.published(context)
+    }
+
+    fn has_prepared(&self, context: &SinkContext, transaction: &[u8]) -> Result<bool, BoxError> {
+        self.sink.has_prepared(context, &decode(transaction)?)
+    }
+
+    fn has_begun(&self, context: &SinkContext, writer: &[u8]) -> Result<bool, BoxError> {
+        self.sink.has_begun(context, &decode(writer)?)
     }
 
     fn recover(&self, context: &SinkContext, snapshots: &[OperatorSnapshot]) -> Result<(), BoxError> {

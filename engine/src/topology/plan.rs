@@ -9,10 +9,7 @@ use crate::{
     checkpoint::{
         config::CheckpointConfig,
         layout::{EdgeLayout, JobLayout, OperatorLayout},
-        snapshot::{
-            CheckpointCommit, CheckpointMetadata, InFlightRecord, OperatorKind, OperatorRecord, OperatorSnapshot,
-            SubtaskId,
-        },
+        snapshot::{CheckpointCommit, CheckpointMetadata, OperatorKind, OperatorRecord, OperatorSnapshot, SubtaskId},
         store::{StateLookup, StateReader},
     },
     error::{Error, ErrorKind},
@@ -26,7 +23,6 @@ use crate::{
         Topology, check,
         fault::TopologyError,
         graph::{BuildContext, ChainTemplate, EdgeIndex, EdgeKind, EdgeWidth, Graph, StepIndex},
-        state_check,
     },
 };
 
@@ -119,7 +115,7 @@ impl Plan {
             max_parallelism: self.settings.max_parallelism,
             subtasks: subtasks.collect(),
             operators: self.operators().map(|(_, layout)| layout).collect(),
-            edges: (0..self.graph.chains.len()).flat_map(|chain| self.inputs(chain)).map(|edge| edge.layout).collect(),
+            edges: self.edges().map(|edge| edge.layout).collect(),
             sources: self.chains_with(|chain| chain.splits.is_some()),
             loops: self.loops(),
             fail_points: self.settings.fail_points.clone(),
@@ -200,26 +196,24 @@ impl Plan {
         })
     }
 
+    /// The record of an operator that has done nothing yet: a source's splits. May block.
+    pub(super) fn first_record(&self, chain: usize, operator: OperatorLayout) -> Result<OperatorRecord, Error> {
+        let mut record = operator.empty_record();
+        if let (OperatorKind::Source, Some(splits)) = (record.kind, &self.graph.chains[chain].splits) {
+            let listed = splits(self.parallelism[chain]).map_err(|error| {
+                let message = format!("job '{}', source '{}': its splits cannot be listed", self.name, record.uid);
+                Error::new(ErrorKind::Operator, message, Some(error))
+            })?;
+            let split = |state| OperatorSnapshot { state, transactions: Vec::new() };
+            record.subtasks = listed.into_iter().map(split).collect();
+        }
+        Ok(record)
+    }
+
     /// Checkpoint 0: the sources' splits, and nothing read. May block.
     pub fn genesis(&self, job: JobId, attempt: Attempt) -> Result<CheckpointCommit, Error> {
-        let mut operators = Vec::new();
-        for (chain, operator) in self.operators() {
-            let mut subtasks = Vec::new();
-            if let (OperatorKind::Source, Some(splits)) = (operator.kind, &self.graph.chains[chain].splits) {
-                let listed = splits(self.parallelism[chain]).map_err(|error| {
-                    let message =
-                        format!("job '{}', source '{}': its splits cannot be listed", self.name, operator.uid);
-                    Error::new(ErrorKind::Operator, message, Some(error))
-                })?;
-                subtasks.extend(listed.into_iter().map(|state| OperatorSnapshot { state, transactions: Vec::new() }));
-            }
-            operators.push(OperatorRecord {
-                uid: operator.uid,
-                kind: operator.kind,
-                states: operator.states,
-                subtasks,
-            });
-        }
+        let operators = self.operators().map(|(chain, operator)| self.first_record(chain, operator));
+        let operators = operators.collect::<Result<_, _>>()?;
         let metadata = CheckpointMetadata {
             job,
             job_name: self.name.to_string(),
@@ -230,80 +224,19 @@ impl Plan {
             draining: false,
             operators,
             in_flight: Vec::new(),
+            origin: None,
         };
         let (num_retained, fail_points) = (self.settings.checkpoints.num_retained, self.settings.fail_points.clone());
         Ok(CheckpointCommit { metadata, deltas: Vec::new(), num_retained, fail_points })
     }
 
-    /// Refuses a checkpoint that this topology cannot go on from.
-    pub fn check_restorable(&self, checkpoint: &CheckpointMetadata, place: &str) -> Result<(), Error> {
-        let refuse = |what: String| {
-            Err(Error::refused(format!(
-                "checkpoint {} in {place} cannot be restored by job '{}': {what}; start the job that the state belongs to, or delete the state to start over",
-                checkpoint.checkpoint, self.name
-            )))
-        };
-        if checkpoint.job_name != *self.name {
-            return refuse(format!("it is the state of job '{}'", checkpoint.job_name));
-        }
-        if checkpoint.max_parallelism != self.settings.max_parallelism {
-            return refuse(format!(
-                "its keys are cut into {} key groups and max_parallelism is {}, which is fixed at the first start",
-                checkpoint.max_parallelism, self.settings.max_parallelism
-            ));
-        }
-        let layouts: Vec<_> = self.operators().map(|(_, layout)| layout).collect();
-        for stored in &checkpoint.operators {
-            match layouts.iter().find(|layout| layout.uid == stored.uid) {
-                None => {
-                    let names: Vec<_> = stored.states.iter().map(|state| &*state.name).collect();
-                    let states =
-                        if names.is_empty() { String::new() } else { format!(" with state '{}'", names.join("', '")) };
-                    return refuse(format!(
-                        "it has a {} '{}'{states}, and the topology has no such step (if the step was renamed, give its old name with `uid`)",
-                        stored.kind, stored.uid
-                    ));
-                }
-                Some(layout) if layout.kind != stored.kind => {
-                    return refuse(format!("'{}' was a {}, and is a {} now", stored.uid, stored.kind, layout.kind));
-                }
-                Some(layout) => {
-                    if let Some(mismatch) = state_check::mismatch(&stored.uid, &stored.states, &layout.states) {
-                        return refuse(mismatch);
-                    }
-                }
-            }
-        }
-        let edges: BTreeSet<_> =
-            (0..self.graph.chains.len()).flat_map(|chain| self.inputs(chain)).map(|edge| edge.layout.name).collect();
-        if let Some(lost) = checkpoint.in_flight.iter().find(|stored| !edges.contains(&stored.edge)) {
-            return refuse(format!(
-                "it has records in flight on '{}', and the topology has no such edge; stop the job with the topology that it was started with, which leaves none in flight",
-                lost.edge
-            ));
-        }
-        if let Some((stored, edge)) = self.reordered(checkpoint) {
-            return refuse(format!(
-                "it has records in flight on '{}', which goes from each subtask to the one of its number: with {} subtasks instead of {} they could come out of order; \
-                 start with {} subtasks and stop the job, which leaves none in flight, and then change the number",
-                stored.edge, self.parallelism[edge.chain as usize], stored.parallelism, stored.parallelism
-            ));
-        }
-        match layouts.iter().find(|layout| !checkpoint.operators.iter().any(|stored| stored.uid == layout.uid)) {
-            Some(new) => refuse(format!("the topology has a {} '{}' that it knows nothing of", new.kind, new.uid)),
-            None => Ok(()),
-        }
+    /// The edges that lead to any chain.
+    pub(super) fn edges(&self) -> impl Iterator<Item = InputEdge> + '_ {
+        (0..self.graph.chains.len()).flat_map(|chain| self.inputs(chain))
     }
 
-    /// In-flight records of an edge on which order depends on the subtasks' numbers, if those have changed.
-    fn reordered<'a>(&self, checkpoint: &'a CheckpointMetadata) -> Option<(&'a InFlightRecord, EdgeLayout)> {
-        let inputs = (0..self.graph.chains.len()).flat_map(|chain| self.inputs(chain));
-        let mut edges = inputs.filter(|edge| edge.is_forward).map(|edge| edge.layout);
-        edges.find_map(|edge| {
-            let now = self.parallelism[edge.chain as usize];
-            let mut stored = checkpoint.in_flight.iter().filter(|stored| stored.edge == edge.name);
-            stored.find(|stored| stored.channels == 1 && stored.parallelism != now).map(|stored| (stored, edge.clone()))
-        })
+    pub(super) fn parallelism_of(&self, chain: u32) -> u32 {
+        self.parallelism[chain as usize]
     }
 
     /// Every subtask, anew. Quick: nothing is opened yet.

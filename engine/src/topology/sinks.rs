@@ -1,13 +1,14 @@
 //! What is asked of a plan's two-phase sinks as an attempt is opened, outside of any subtask.
 
 use crate::{
-    checkpoint::snapshot::{CheckpointMetadata, OperatorKind, PreparedTransaction},
+    checkpoint::snapshot::{CheckpointMetadata, OperatorKind, OperatorSnapshot, PreparedTransaction},
     error::{BoxError, Error, ErrorKind},
     fail_point::Point,
     id::{Attempt, CheckpointId},
     mutation::{self, Mutation},
     output::sink::SinkRecovery,
     panic_site,
+    savepoint::Held,
     sink::{Ownership, SinkContext},
     topology::plan::Plan,
 };
@@ -49,7 +50,7 @@ impl Plan {
                 })?;
             let output = sink.place();
             let job = restored.map(|checkpoint| checkpoint.job);
-            let began = restored.is_some_and(|checkpoint| checkpoint.checkpoint > CheckpointId(0));
+            let began = restored.is_some_and(|checkpoint| has_published(checkpoint, &uid));
             let mismatch = match owner {
                 Ownership::Claimed(owner) if Some(owner) == job => continue,
                 Ownership::Untracked => continue,
@@ -120,6 +121,39 @@ impl Plan {
         Ok(())
     }
 
+    /// Looks for what a savepoint holds and has not published. What a sink does not find is an error that lists it, or is given up if `discard` says so. Changes nothing
+    /// but `restored`. May block.
+    pub(crate) fn check_prepared(
+        &self,
+        restored: &mut CheckpointMetadata,
+        place: &str,
+        discard: bool,
+    ) -> Result<(), Error> {
+        let mut missing = Vec::new();
+        for (uid, sink) in self.sinks() {
+            let context = self.sink_context(&uid, restored, restored.attempt, place);
+            let Some(stored) = restored.operators.iter_mut().find(|operator| operator.uid == uid) else { continue };
+            let lost = self.catch_sink(&uid, || take_missing(sink, &context, &mut stored.subtasks))?;
+            let lost = lost.map_err(|error| {
+                let (job, output) = (&self.name, sink.place());
+                let message = format!("job '{job}', sink '{uid}': it cannot be told what of {place} is in {output}");
+                Error::new(ErrorKind::Refused, message, Some(error))
+            })?;
+            missing.extend(lost.into_iter().map(|what| format!("{what}, in {}", sink.place())));
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let (job, missing) = (&self.name, missing.join("; "));
+        if discard {
+            log::warn!("job '{job}': {place} holds what is given up, as it is not here: {missing}");
+            return Ok(());
+        }
+        Err(Error::refused(format!(
+            "job '{job}' cannot start from {place}: it holds rows that were prepared and not published, and that are not here: {missing}. Start where the output is that belongs to it;              take a savepoint with `stop_with_savepoint`, which leaves none; or give those rows up with `Engine::builder().discard_prepared(true)`"
+        )))
+    }
+
     fn sink_context(&self, uid: &str, restored: &CheckpointMetadata, attempt: Attempt, place: &str) -> SinkContext {
         SinkContext {
             job: restored.job,
@@ -166,6 +200,40 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// Whether a sink has had its place marked for the job. Not at checkpoint 0, nor when the job has just come from a savepoint, or the sink to the job.
+fn has_published(checkpoint: &CheckpointMetadata, sink: &str) -> bool {
+    let first = checkpoint.origin.map_or(CheckpointId(0), |origin| origin.checkpoint);
+    checkpoint.checkpoint > first && checkpoint.operators.iter().any(|operator| operator.uid == sink)
+}
+
+/// Takes away what the sink does not have, and says what it was.
+fn take_missing(
+    sink: &dyn SinkRecovery,
+    context: &SinkContext,
+    snapshots: &mut [OperatorSnapshot],
+) -> Result<Vec<String>, BoxError> {
+    let (mut lost, mut begun) = (Vec::new(), 0);
+    for snapshot in snapshots {
+        let mut found = Vec::new();
+        let mut missing = OperatorSnapshot::default();
+        for transaction in std::mem::take(&mut snapshot.transactions) {
+            let is_here = sink.has_prepared(context, &transaction.bytes)?;
+            if is_here { &mut found } else { &mut missing.transactions }.push(transaction);
+        }
+        snapshot.transactions = found;
+        lost.push(missing);
+        if !snapshot.state.is_empty() && !sink.has_begun(context, &snapshot.state)? {
+            snapshot.state.clear();
+            begun += 1;
+        }
+    }
+    let mut texts: Vec<_> = Held::by(&context.operator, &lost).iter().map(ToString::to_string).collect();
+    if begun > 0 {
+        texts.push(format!("sink '{}': what {begun} of its subtasks had begun to write", context.operator));
+    }
+    Ok(texts)
 }
 
 /// What it is that a sink cannot have its place: at a process's first try a refusal, which whoever started the job is told at once; later on, when the same sink has had

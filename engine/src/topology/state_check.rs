@@ -3,10 +3,19 @@
 use crate::checkpoint::snapshot::StateRecord;
 
 /// What is in the way, if anything. A state that is new begins empty.
-pub(super) fn mismatch(operator: &str, stored: &[StateRecord], now: &[StateRecord]) -> Option<String> {
+pub(super) fn mismatch(
+    operator: &str,
+    stored: &[StateRecord],
+    now: &[StateRecord],
+    may_be_gone: bool,
+) -> Option<String> {
     stored.iter().find_map(|stored| {
         let Some(now) = now.iter().find(|now| now.name == stored.name) else {
-            return Some(format!("'{operator}' had a state '{}', and has none of that name now", stored.name));
+            let message = format!(
+                "'{operator}' had a state '{}', and has none of that name now (if it is to go, say `Engine::builder().allow_non_restored_state(true)`)",
+                stored.name
+            );
+            return (!may_be_gone).then_some(message);
         };
         let name = format!("state '{}' of '{operator}'", stored.name);
         if now.kind != stored.kind {
@@ -37,10 +46,14 @@ mod tests {
     fn states_that_cannot_be_read_are_named() {
         let u64 = || KeyFormat::Unsigned(8);
         let now = [state("a", u64(), 1), state("new", u64(), 0)];
-        let check = |stored| mismatch("step", &[stored], &now);
+        let check = |stored| mismatch("step", &[stored], &now, false);
         assert_eq!(check(state("a", u64(), 1)), None);
         assert_eq!(check(state("a", u64(), 0)), None);
-        assert_eq!(check(state("b", u64(), 0)).unwrap(), "'step' had a state 'b', and has none of that name now");
+        assert_eq!(
+            check(state("b", u64(), 0)).unwrap(),
+            "'step' had a state 'b', and has none of that name now (if it is to go, say `Engine::builder().allow_non_restored_state(true)`)"
+        );
+        assert_eq!(mismatch("step", &[state("b", u64(), 0)], &now, true), None);
         assert_eq!(
             check(state("a", KeyFormat::String, 1)).unwrap(),
             "state 'a' of 'step' has keys of type string, and the topology's are u64"

@@ -5,12 +5,16 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cofferdam_engine::{
-    Attempt, CheckpointId, JobId, ProcessingTime, SubtaskIndex,
+    Attempt, CheckpointId, JobId, KeyGroup, ProcessingTime, SavepointId, SubtaskIndex,
     checkpoint::{
         config::CheckpointConfig,
-        coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput, SubtaskReport},
+        coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput, SavepointTicket, SubtaskReport},
+        inherited::Inherited,
         layout::{JobLayout, OperatorLayout},
-        snapshot::{OperatorKind, OperatorSnapshot, SnapshotStats, SubtaskId, SubtaskSnapshot},
+        snapshot::{
+            BlockKind, OperatorKind, OperatorSnapshot, Origin, SnapshotStats, StateAddress, StateBlock, StateDelta,
+            SubtaskId, SubtaskSnapshot,
+        },
         stats::CheckpointFailureReason,
         store::CommitStats,
     },
@@ -83,12 +87,20 @@ fn short(effects: &[CoordinatorEffect]) -> Vec<String> {
         CoordinatorEffect::EndLoop(chain) => Some(format!("end loop {chain}")),
         CoordinatorEffect::EndInput => Some("end input".to_string()),
         CoordinatorEffect::Commit(commit) => Some(format!("commit {}", commit.metadata.checkpoint)),
+        CoordinatorEffect::CommitSavepoint(commit, tickets) => {
+            Some(format!("commit {} for {}", commit.metadata.checkpoint, numbers(tickets)))
+        }
+        CoordinatorEffect::SavepointFailed(tickets, why) => Some(format!("no savepoint {}: {why}", numbers(tickets))),
         CoordinatorEffect::Completed(checkpoint) => Some(format!("completed {checkpoint}")),
         CoordinatorEffect::Aborted(checkpoint) => Some(format!("aborted {checkpoint}")),
         CoordinatorEffect::Record(_) => None,
         CoordinatorEffect::Done(end) => Some(format!("done {end:?}")),
     };
     effects.iter().filter_map(name).collect()
+}
+
+fn numbers(tickets: &[SavepointTicket]) -> String {
+    tickets.iter().map(|ticket| ticket.0.to_string()).collect::<Vec<_>>().join(" and ")
 }
 
 const NOTHING: [&str; 0] = [];
@@ -506,4 +518,105 @@ fn a_checkpoint_that_is_too_late_names_who_is_missing() {
     let CoordinatorEffect::Record(stats) = &effects[0] else { panic!("{effects:?}") };
     let reason = stats.aborted.as_ref().unwrap().to_string();
     assert_eq!(reason, "not complete within 50ms: not acknowledged by 0 [0], 0 [1]");
+}
+
+fn wants(ticket: u64) -> CoordinatorInput {
+    CoordinatorInput::Savepoint(SavepointTicket(ticket))
+}
+
+#[test]
+fn a_savepoint_is_taken_at_once_without_an_interval_too_and_the_interval_begins_anew() {
+    let mut without = coordinator(CheckpointConfig::default());
+    assert_eq!(short(&without.does(wants(1), at(3))), ["trigger 7"]);
+    assert_eq!(without.all_acknowledge(7, false, at(4)), ["commit 7 for 1"]);
+    assert_eq!(without.commits(7, at(5)), ["completed 7"]);
+
+    let mut periodic = coordinator(periodic());
+    assert_eq!(short(&periodic.does(wants(1), at(60))), ["trigger 7"]);
+    periodic.all_acknowledge(7, false, at(61));
+    assert_eq!(periodic.commits(7, at(62)), ["completed 7"]);
+    assert_eq!(periodic.ticks(at(159)), NOTHING);
+    assert_eq!(periodic.ticks(at(160)), ["trigger 8"]);
+    assert_eq!(periodic.all_acknowledge(8, false, at(161)), ["commit 8"]);
+}
+
+#[test]
+fn a_savepoint_waits_for_room_and_those_that_wait_share_a_checkpoint() {
+    let mut coordinator = coordinator(periodic());
+    assert_eq!(coordinator.ticks(at(100)), ["trigger 7"]);
+    assert_eq!(short(&coordinator.does(wants(1), at(101))), NOTHING);
+    assert_eq!(short(&coordinator.does(wants(2), at(102))), NOTHING);
+    assert_eq!(coordinator.all_acknowledge(7, false, at(103)), ["commit 7"]);
+    assert_eq!(short(&coordinator.does(wants(3), at(104))), NOTHING);
+    assert_eq!(coordinator.commits(7, at(105)), ["completed 7", "trigger 8"]);
+    assert_eq!(short(&coordinator.does(wants(4), at(106))), NOTHING);
+    assert_eq!(coordinator.all_acknowledge(8, false, at(107)), ["commit 8 for 1 and 2 and 3"]);
+    assert_eq!(coordinator.commits(8, at(108)), ["completed 8", "trigger 9"]);
+    assert_eq!(coordinator.all_acknowledge(9, false, at(109)), ["commit 9 for 4"]);
+}
+
+#[test]
+fn a_savepoint_whose_checkpoint_fails_is_told_so_once_and_counts_against_nothing() {
+    let mut coordinator = coordinator(periodic().tolerable_failures(0));
+    coordinator.does(wants(1), at(10));
+    let why = "no savepoint 1: its checkpoint, 7, was declined by 1 [0]: because";
+    assert_eq!(coordinator.declines(7, at(11)), [why, "aborted 7"]);
+    coordinator.does(wants(2), at(12));
+    let late = coordinator.ticks(at(62));
+    assert!(late[0].starts_with("no savepoint 2: its checkpoint, 8, was not complete within 50ms"), "{late:?}");
+    assert_eq!(late[1..], ["aborted 8"]);
+    assert_eq!(coordinator.ticks(at(112)), ["trigger 9"], "the beat goes on");
+    assert_eq!(coordinator.all_acknowledge(9, false, at(113)), ["commit 9"], "nothing is tried again");
+}
+
+#[test]
+fn a_savepoint_never_overtakes_and_nothing_overtakes_it() {
+    let mut coordinator = coordinator(CheckpointConfig::every(ms(100)).unaligned(ms(0)).max_concurrent(3));
+    let overtakes = |effects: Vec<CoordinatorEffect>| match &effects[..] {
+        [CoordinatorEffect::Trigger(barrier)] => barrier.overtakes.is_some(),
+        _ => panic!("{effects:?}"),
+    };
+    assert!(overtakes(coordinator.does(CoordinatorInput::Tick, at(100))));
+    assert!(!overtakes(coordinator.does(wants(1), at(150))));
+    assert!(!overtakes(coordinator.does(CoordinatorInput::Tick, at(250))), "no barrier passes one that may not");
+}
+
+#[test]
+fn a_savepoint_of_a_job_that_ends_is_that_of_its_end_or_is_refused() {
+    let mut coordinator = coordinator(periodic());
+    assert_eq!(coordinator.ticks(at(100)), ["trigger 7"]);
+    assert_eq!(short(&coordinator.does(wants(1), at(101))), NOTHING);
+    assert_eq!(short(&coordinator.does(CoordinatorInput::Stop, at(102))), NOTHING);
+    coordinator.all_acknowledge(7, false, at(103));
+    assert_eq!(coordinator.commits(7, at(104)), ["completed 7", "trigger 8 and halt"]);
+    assert_eq!(short(&coordinator.does(wants(2), at(105))), NOTHING);
+    assert_eq!(coordinator.all_acknowledge(8, false, at(106)), ["commit 8 for 1"]);
+    let refused = "no savepoint 2: the job has taken its last checkpoint";
+    assert_eq!(coordinator.commits(8, at(107)), ["completed 8", refused]);
+    let refused = "no savepoint 3: the job has taken its last checkpoint";
+    assert_eq!(short(&coordinator.does(wants(3), at(108))), [refused]);
+}
+
+#[test]
+fn every_checkpoint_names_the_savepoint_that_the_job_came_from_and_the_first_to_complete_drops_what_is_given_up() {
+    let origin = Some(Origin { savepoint: SavepointId(5), checkpoint: CheckpointId(6) });
+    let address = StateAddress { operator: "gone".to_string(), state: "state".to_string() };
+    let blocks = vec![StateBlock { group: KeyGroup(3), kind: BlockKind::Full, entries: 0, bytes: Vec::new() }];
+    let dropped = vec![StateDelta { checkpoint: CheckpointId(6), address, blocks }];
+    let mut coordinator = coordinator(periodic()).inheriting(Inherited { origin, dropped });
+    let mut deltas_of = |number: u64| {
+        let time = number * 1_000;
+        coordinator.ticks(at(time));
+        let mut effects = Vec::new();
+        for id in ALL {
+            effects.extend(coordinator.does(acknowledged(id, number, false), at(time + 1)));
+        }
+        let [CoordinatorEffect::Commit(commit)] = &effects[..] else { panic!("{effects:?}") };
+        assert_eq!(commit.metadata.origin, origin);
+        let deltas: Vec<_> = commit.deltas.iter().map(|delta| (delta.checkpoint.0, delta.blocks.len())).collect();
+        coordinator.commits(number, at(time + 2));
+        deltas
+    };
+    assert_eq!(deltas_of(7), [(7, 1)]);
+    assert_eq!(deltas_of(8), []);
 }

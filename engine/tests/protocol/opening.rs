@@ -73,6 +73,10 @@ impl CheckpointStore for Failing {
         Err(StoreError::new(StoreErrorKind::Io, "no", None))
     }
 
+    fn pin(&mut self) -> Result<Arc<dyn StateReader>, StoreError> {
+        self.reader()
+    }
+
     fn retained(&mut self) -> Result<Vec<RetainedCheckpoint>, StoreError> {
         Ok(Vec::new())
     }
@@ -98,6 +102,7 @@ fn commit() -> CheckpointCommit {
             draining: false,
             operators: Vec::new(),
             in_flight: Vec::new(),
+            origin: None,
         },
         deltas: Vec::new(),
         num_retained: NonZeroU32::MIN,

@@ -37,7 +37,33 @@ const BATCH: u64 = 500;
 const TOLD: usize = 5;
 
 /// Faults that fit a point, and that no run of the matrix has there, with the reason.
-const UNREACHABLE: [(Point, Fault, &str); 0] = [];
+const UNREACHABLE: [(Point, Fault, &str); 12] = {
+    const REASON: &str = "no job of the matrix takes savepoints or starts from one; the tests of savepoints do (`--test simulation savepoints`, `--test kill_savepoints`)";
+    const fn of(point: Point) -> [(Point, Fault, &'static str); 4] {
+        [
+            (point, Fault::Error, REASON),
+            (point, Fault::Panic, REASON),
+            (point, Fault::Delay, REASON),
+            (point, Fault::Kill, REASON),
+        ]
+    }
+    let [begun, written, imported] =
+        [of(Point::SavepointBegun), of(Point::SavepointWritten), of(Point::SavepointImported)];
+    [
+        begun[0],
+        begun[1],
+        begun[2],
+        begun[3],
+        written[0],
+        written[1],
+        written[2],
+        written[3],
+        imported[0],
+        imported[1],
+        imported[2],
+        imported[3],
+    ]
+};
 
 /// One job, and what it is put under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

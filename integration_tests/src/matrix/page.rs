@@ -118,6 +118,7 @@ fn passed_by(point: Point) -> &'static str {
         Party::Store => "store",
         Party::Sink => "sink",
         Party::Opening => "opening of an attempt",
+        Party::Savepoint => "export of a savepoint",
     }
 }
 

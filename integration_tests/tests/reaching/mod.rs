@@ -17,13 +17,20 @@ pub fn reaching(point: Point) -> Schedule {
     }
 }
 
-/// Whether a job passes a point in which nothing is in flight in a checkpoint: no barrier overtakes, and no record goes round. The crash matrix has the others.
+/// Whether a job passes a point in which nothing is in flight in a checkpoint: no barrier overtakes, and no record goes round. The crash matrix has the others, and the tests of
+/// savepoints theirs.
 pub fn is_of_every_job(point: Point) -> bool {
-    !matches!(point, Point::Overtaken | Point::Recorded | Point::LoopEnded)
+    !matches!(point, Point::Overtaken | Point::Recorded | Point::LoopEnded) && !is_of_savepoints(point)
+}
+
+/// Whether a point is passed only where savepoints are taken or started from.
+fn is_of_savepoints(point: Point) -> bool {
+    matches!(point, Point::SavepointBegun | Point::SavepointWritten | Point::SavepointImported)
 }
 
 /// Whether a point is passed while an attempt is opened, so that whoever is there for a second time is in a second attempt.
 pub fn is_of_opening(point: Point) -> bool {
     let sink_is_opened = Point::OwnerBefore <= point && point <= Point::OpenAfter;
-    point.party() == Party::Opening || sink_is_opened || point == Point::ReplayBegun
+    let is_opening = point.party() == Party::Opening || sink_is_opened || point == Point::ReplayBegun;
+    is_opening && !is_of_savepoints(point)
 }

@@ -15,5 +15,6 @@ mod numbers;
 mod orphans;
 mod random_topology;
 mod reproducible;
+mod savepoints;
 mod stop_and_drain;
 mod unaligned;

@@ -8,7 +8,7 @@
 //! if others stay beside it (`prune`):       what only the dropped ones needed out
 //! ```
 
-use std::{collections::BTreeMap, num::NonZeroU32, ops::Bound, path::Path, sync::Arc};
+use std::{collections::BTreeMap, ops::Bound, path::Path, sync::Arc};
 
 use cofferdam_engine::{
     CheckpointId, KeyGroup,
@@ -28,7 +28,7 @@ use super::{
     record::{Job, JobCheckpoint, Record},
     retained::Retained,
 };
-use crate::plan::{self, GroupChange, Plan};
+use crate::plan::{GroupChange, Plan};
 
 /// What a commit made of what was known.
 pub(super) struct Committed {
@@ -53,18 +53,17 @@ impl Writer<'_, '_> {
         Ok(job)
     }
 
-    /// Writes a checkpoint that follows `newest`, the last of `stored`, and drops those that are kept no longer.
+    /// Writes a checkpoint that follows `newest`, drops those of `dropped` and keeps those of `kept`, both the oldest first.
     pub(super) fn commit(
         &mut self,
         known: &Job,
-        stored: &[Retained],
+        dropped: &[Retained],
+        kept: &[Retained],
         newest: &Catalog,
         metadata: &CheckpointMetadata,
         plan: &Plan<'_>,
-        num_retained: NonZeroU32,
     ) -> Result<Committed, Failure> {
         self.check_job(known)?;
-        let (dropped, kept) = stored.split_at(plan::outdated(stored.len(), num_retained));
         let replaces = kept.is_empty() && dropped.len() == 1;
         let mut catalog = newest.clone();
         let mut bytes = 0;

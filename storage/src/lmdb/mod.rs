@@ -23,6 +23,7 @@ mod layout;
 mod lock_file;
 mod meta_page;
 mod note;
+mod pins;
 mod prune;
 mod reader;
 mod record;

@@ -20,8 +20,10 @@ impl Writer<'_, '_> {
     /// Usually one is dropped and both can be read: then only what differs between the two is touched. What cannot be compared is deleted unread. If
     /// `oldest` cannot be read, what it needs is unknown, and all stays until it goes itself.
     pub(super) fn prune(&mut self, dropped: &[Retained], oldest: &Retained) -> heed::Result<()> {
+        // What lies behind a pinned one stays until that goes.
+        let dropped: Vec<_> = dropped.iter().filter(|one| one.number < oldest.number).collect();
         let (Some(_), Some(catalog)) = (dropped.last(), &oldest.catalog) else { return Ok(()) };
-        let before = match dropped {
+        let before = match dropped[..] {
             [one] => one.catalog.as_ref(),
             _ => None,
         };
@@ -30,9 +32,10 @@ impl Writer<'_, '_> {
                 self.prune_state(index, None)?;
                 continue;
             };
-            // A state that is new has nothing older.
-            if let Some(before) = before.states.get(address).filter(|before| before.written != index.written) {
-                self.prune_state(index, Some(before))?;
+            // What is new to the oldest one may have been there in others, dropped while an older one was pinned.
+            let before = before.states.get(address);
+            if before.is_none_or(|before| before.written != index.written) {
+                self.prune_state(index, before.map(|before| &**before))?;
             }
         }
         Ok(())
@@ -43,7 +46,7 @@ impl Writer<'_, '_> {
         let range = (Bound::Included(&first[..]), Bound::Excluded(&end[..]));
         self.databases.checkpoint.delete_range(self.transaction, &range)?;
         for (number, group) in &index.groups {
-            let is_same = |before: &Index| before.groups.get(number).is_none_or(|before| before.since == group.since);
+            let is_same = |before: &Index| before.groups.get(number).is_some_and(|before| before.since == group.since);
             if !before.is_some_and(is_same) {
                 self.delete_before(index.number, *number, group.since)?;
             }

@@ -19,6 +19,7 @@ use super::{
     environment::Environment,
     fault,
     layout::{BLOCK, BlockKey, Databases, JOB_KEY},
+    pins::Pin,
     record::Job,
     value,
 };
@@ -31,6 +32,8 @@ pub(super) struct Reader {
     pub(super) environment: Arc<Environment>,
     /// The checkpoint and what it must have; `None` if there is none.
     pub(super) newest: Option<(CheckpointId, Arc<Catalog>)>,
+    /// Keeps the checkpoint from going when newer ones come.
+    pub(super) pin: Option<Pin>,
 }
 
 impl StateReader for Reader {
@@ -57,14 +60,17 @@ impl Reader {
         let directory = &self.environment.directory;
         let stored = databases.job.get(transaction, JOB_KEY);
         let stored = stored.map_err(|cause| fault::lmdb(directory, "read the job's entry", cause))?;
-        let newest = Job::decode(directory, stored)?.standing().and_then(|standing| standing.newest);
-        if newest.is_some_and(|(_, newest)| newest == checkpoint) {
+        let job = Job::decode(directory, stored)?;
+        let (is_there, what) = match self.pin {
+            Some(_) => (job.retained().any(|kept| kept == checkpoint), "kept"),
+            None => (job.retained().last() == Some(checkpoint), "the newest"),
+        };
+        if is_there {
             return Ok(());
         }
-        let message = format!(
-            "this reader's checkpoint is not the newest in {} any more; ask the store for a new reader",
-            directory.display()
-        );
+        let place = directory.display();
+        let message =
+            format!("this reader's checkpoint is not {what} in {place} any more; ask the store for a new reader");
         Err(StoreError::new(StoreErrorKind::Fenced, message, None))
     }
 }

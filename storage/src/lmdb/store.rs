@@ -21,6 +21,7 @@ use super::{
     environment::Environment,
     fault,
     note::NoteFile,
+    pins::Pins,
     reader::Reader,
     record::Job,
     retained::Retained,
@@ -36,6 +37,7 @@ pub(super) struct Store {
     standing: Standing,
     /// The oldest first.
     retained: Vec<Retained>,
+    pins: Pins,
     /// Whether a write has failed.
     poisoned: bool,
 }
@@ -48,7 +50,8 @@ impl Store {
         standing: Standing,
         retained: Vec<Retained>,
     ) -> Self {
-        Self { environment: Arc::new(environment), note, job, standing, retained, poisoned: false }
+        let (environment, pins) = (Arc::new(environment), Pins::default());
+        Self { environment, note, job, standing, retained, pins, poisoned: false }
     }
 
     #[cfg(test)]
@@ -156,11 +159,17 @@ impl CheckpointStore for Store {
         let checkpoint = commit.metadata.checkpoint;
         let plan = plan::plan(self.standing.newest.map(|(_, checkpoint)| checkpoint), commit)?;
         let newest = self.newest_catalog()?.map(|(_, catalog)| catalog).unwrap_or_default();
+        let outdated = plan::outdated(self.retained.len(), commit.num_retained);
+        let pinned = self.pins.pinned();
+        let is_dropped = |(nth, kept): &(usize, &Retained)| *nth < outdated && !pinned.contains(&kept.number);
+        let (dropped, kept): (Vec<_>, Vec<_>) = self.retained.iter().enumerate().partition(is_dropped);
+        let [dropped, kept] =
+            [dropped, kept].map(|some| some.into_iter().map(|(_, one)| one.clone()).collect::<Vec<_>>());
         self.writing(|store| {
-            let (environment, job, retained) = (&store.environment, &store.job, &store.retained);
+            let (environment, job) = (&store.environment, &store.job);
             let committed = environment.write(|transaction, databases| {
                 let mut writer = Writer { directory: &environment.directory, transaction, databases };
-                let committed = writer.commit(job, retained, &newest, &commit.metadata, &plan, commit.num_retained)?;
+                let committed = writer.commit(job, &dropped, &kept, &newest, &commit.metadata, &plan)?;
                 commit.fail_points.reach(Point::CommitWritten, None, checkpoint).map_err(StoreError::from)?;
                 Ok(committed)
             })?;
@@ -173,7 +182,14 @@ impl CheckpointStore for Store {
 
     fn reader(&mut self) -> Result<Arc<dyn StateReader>, StoreError> {
         self.check_poison()?;
-        Ok(Arc::new(Reader { environment: self.environment.clone(), newest: self.newest_catalog()? }))
+        Ok(Arc::new(Reader { environment: self.environment.clone(), newest: self.newest_catalog()?, pin: None }))
+    }
+
+    fn pin(&mut self) -> Result<Arc<dyn StateReader>, StoreError> {
+        self.check_poison()?;
+        let newest = self.newest_catalog()?;
+        let pin = newest.as_ref().map(|(checkpoint, _)| self.pins.add(*checkpoint));
+        Ok(Arc::new(Reader { environment: self.environment.clone(), newest, pin }))
     }
 
     fn retained(&mut self) -> Result<Vec<RetainedCheckpoint>, StoreError> {

@@ -44,6 +44,7 @@ fn commit_blocks(store: &mut Store, number: u64, num_retained: u32, blocks: Vec<
         finished: false,
         draining: false,
         in_flight: Vec::new(),
+        origin: None,
         operators: vec![],
     };
     let delta = Arc::new(StateDelta { checkpoint, address: address(), blocks });
@@ -209,5 +210,37 @@ fn a_crash_between_the_first_steps_leaves_a_new_place() {
         let mut store = start::open(directory.path(), 1 << 20).unwrap();
         assert_eq!(store.newest().unwrap().unwrap().checkpoint, CheckpointId(0));
         read(&mut store).unwrap();
+    }
+}
+
+/// Group 2 begins late, and so does what is to be dropped of it.
+fn blocks_with_a_late_group(number: u64) -> Vec<StateBlock> {
+    let late = StateBlock { group: KeyGroup(2), kind: BlockKind::Full, entries: 1, bytes: vec![number as u8; 40_000] };
+    blocks_of(number).into_iter().chain((number >= 3).then_some(late)).collect()
+}
+
+#[test]
+fn once_a_pin_is_gone_nothing_is_left_of_it() {
+    for num_retained in 1..4 {
+        let counts_with = |pinned: Option<u64>| {
+            let directory = tempfile::tempdir().unwrap();
+            let mut store = start::open(directory.path(), 1 << 24).unwrap();
+            store.begin_attempt().unwrap();
+            let mut pin = None;
+            for number in 0..30 {
+                commit_blocks(&mut store, number, num_retained, blocks_with_a_late_group(number)).unwrap();
+                match pinned {
+                    Some(pinned) if pinned == number => pin = Some(store.pin().unwrap()),
+                    Some(pinned) if pinned + 9 == number => pin = None,
+                    _ => {}
+                }
+            }
+            assert!(pin.is_none());
+            counts(&store)
+        };
+        let without = counts_with(None);
+        for pinned in [0, 3, 5] {
+            assert_eq!(counts_with(Some(pinned)), without, "{num_retained} retained, checkpoint {pinned} pinned");
+        }
     }
 }

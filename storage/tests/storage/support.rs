@@ -62,6 +62,7 @@ pub fn metadata(attempt: Attempt, checkpoint: u64) -> CheckpointMetadata {
             subtasks: vec![snapshot],
         }],
         in_flight: vec![],
+        origin: None,
     }
 }
 

@@ -1,6 +1,9 @@
 //! How far each subtask has published: what tells that the state went back in time, though the published files have been moved away.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use cofferdam_engine::{BoxError, CheckpointId};
 
@@ -21,11 +24,20 @@ pub(super) fn write(directory: &Directory, transaction: &FileTransaction) -> Res
     let parts = operator(&first.pending).zip(subtask_and_checkpoint(&first.published));
     let (operator, (subtask, checkpoint)) =
         parts.ok_or_else(|| format!("'{}' and '{}' are no names of a file sink", first.pending, first.published))?;
-    let path = directory.internal().join(format!("{PREFIX}{operator}-{subtask}"));
+    let path = path(directory, operator, subtask);
     if read(&path)?.is_some_and(|published| published >= checkpoint) {
         return Ok(());
     }
     write_atomically(&path, format!("{checkpoint}\n").as_bytes())
+}
+
+/// The newest checkpoint that a subtask of the operator has published.
+pub(super) fn published(directory: &Directory, operator: &str, subtask: u32) -> Result<Option<CheckpointId>, BoxError> {
+    read(&path(directory, &file_name::part(operator), subtask))
+}
+
+fn path(directory: &Directory, operator: &str, subtask: u32) -> PathBuf {
+    directory.internal().join(format!("{PREFIX}{operator}-{subtask}"))
 }
 
 /// The names of the operator's marks, and the checkpoint that each says was published.

@@ -148,6 +148,14 @@ impl<T: 'static> TwoPhaseSink<T> for FileSink<T> {
         recovery::published(&self.directory, context)
     }
 
+    fn has_prepared(&self, context: &SinkContext, transaction: &FileTransaction) -> Result<bool, BoxError> {
+        recovery::has_prepared(&self.directory, context, transaction)
+    }
+
+    fn has_begun(&self, _: &SinkContext, writer: &FileWriterState) -> Result<bool, BoxError> {
+        writer.pending().map_or(Ok(true), |pending| directory::exists(&self.directory.pending().join(pending)))
+    }
+
     fn recover(
         &self,
         context: &SinkContext,

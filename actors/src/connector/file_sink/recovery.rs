@@ -47,6 +47,27 @@ pub(super) fn published(directory: &Directory, context: &SinkContext) -> Result<
     Ok(files.chain(marks.into_iter().map(|(_, checkpoint)| checkpoint)).max())
 }
 
+/// See [`TwoPhaseSink::has_prepared`](cofferdam_engine::TwoPhaseSink::has_prepared). A file that is neither here nor published may have been moved away since: then the mark of its
+/// subtask says that it was.
+pub(super) fn has_prepared(
+    directory: &Directory,
+    context: &SinkContext,
+    transaction: &FileTransaction,
+) -> Result<bool, BoxError> {
+    let first = transaction.files.first().and_then(|file| mark::subtask_and_checkpoint(&file.published));
+    if let Some((subtask, checkpoint)) = first
+        && mark::published(directory, &context.operator, subtask)?.is_some_and(|published| published >= checkpoint)
+    {
+        return Ok(true);
+    }
+    for file in &transaction.files {
+        if !exists(&directory.pending().join(&file.pending))? && !exists(&directory.path().join(&file.published))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// A file of a checkpoint after the restored one: its records would be written, and published, once more.
 fn refuse_newer_files(
     directory: &Directory,
