@@ -36,6 +36,8 @@ pub enum ErrorKind {
     Panic,
     /// The checkpoint store failed.
     Store,
+    /// A checkpoint could not be stored, as there was no room, and nothing has changed. The job goes on without it.
+    NotStored,
     /// A savepoint could not be taken. The job is none the worse.
     Savepoint,
     /// The host cancelled the job, or its runtime went away.

@@ -7,7 +7,7 @@ use crate::{
         config::Retention,
         inherited::Inherited,
         snapshot::{CheckpointCommit, CheckpointMetadata, PreparedTransaction},
-        store::{CheckpointStore, CommitStats, StateBackend, StoreError},
+        store::{CheckpointStore, CommitStats, StateBackend, StoreError, StoreErrorKind},
     },
     error::{Error, ErrorKind},
     fail_point::Point,
@@ -42,8 +42,8 @@ impl StoreSlot {
         self.backend.is_durable()
     }
 
-    /// Calls the store, opening it first if it is not open. After an error, or a panic, the store is closed: what it then holds is unknown until it is
-    /// opened again.
+    /// Calls the store, opening it first if it is not open. After an error, or a panic, the store is closed, unless it is sure of what it holds: otherwise
+    /// that is unknown until it is opened again.
     pub(crate) fn with<R>(
         &self,
         call: impl FnOnce(&mut dyn CheckpointStore) -> Result<R, StoreError>,
@@ -53,12 +53,14 @@ impl StoreSlot {
             Some(store) => store,
             None => self.backend.open()?,
         };
-        let result = call(store.as_mut())?;
-        *slot = Some(store);
-        Ok(result)
+        let result = call(store.as_mut());
+        if result.as_ref().err().is_none_or(|error| error.kind == StoreErrorKind::NotStored) {
+            *slot = Some(store);
+        }
+        result
     }
 
-    /// Makes a checkpoint durable. After an error it may be durable or not.
+    /// Makes a checkpoint durable. After an error it may be durable or not, except that with kind [`NotStored`](ErrorKind::NotStored) it is not.
     pub fn commit(&self, commit: &CheckpointCommit) -> Result<CommitStats, Error> {
         let checkpoint = commit.metadata.checkpoint;
         let failed = |kind, what: &str, cause| {
@@ -67,7 +69,8 @@ impl StoreSlot {
         };
         let call = || {
             self.with(|store| {
-                commit.fail_points.reach(Point::CommitBegun, None, checkpoint)?;
+                let begun = commit.fail_points.reach(Point::CommitBegun, None, checkpoint);
+                begun.map_err(StoreError::before_writing)?;
                 let stats = store.commit(commit)?;
                 commit.fail_points.reach(Point::CommitDurable, None, checkpoint)?;
                 Ok(stats)
@@ -76,7 +79,11 @@ impl StoreSlot {
         match panic_site::catch(call) {
             Ok(Ok(stats)) => Ok(stats),
             Ok(Err(error)) => {
-                let kind = if error.is_refusal() { ErrorKind::Refused } else { ErrorKind::Store };
+                let kind = match error.kind {
+                    StoreErrorKind::NotStored => ErrorKind::NotStored,
+                    _ if error.is_refusal() => ErrorKind::Refused,
+                    _ => ErrorKind::Store,
+                };
                 Err(failed(kind, &error.message, error.cause))
             }
             Err((_, message)) => Err(failed(ErrorKind::Panic, &format!("the store panicked: {message}"), None)),

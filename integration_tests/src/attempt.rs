@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cofferdam_engine::{
-    Attempt, CheckpointId, Clock as _, Error, ProcessingTime,
+    Attempt, CheckpointId, Clock as _, Error, ErrorKind, ProcessingTime,
     checkpoint::{
         coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput},
         snapshot::SubtaskId,
@@ -291,6 +291,9 @@ impl Process {
             Ok(stats) => {
                 world.progress = world.step;
                 self.coordinate(world, CoordinatorInput::Committed(checkpoint, stats));
+            }
+            Err(error) if error.kind() == ErrorKind::NotStored => {
+                self.coordinate(world, CoordinatorInput::NotStored(checkpoint, error.to_string()));
             }
             Err(error) => self.post.send(Party::Coordinator, Party::Supervisor, attempt, Message::Failed(error)),
         }

@@ -12,7 +12,7 @@ use crate::{
     memory::MemoryWatch,
     recovery, reference,
     report::{CheckpointFigures, Report},
-    topologies,
+    sparse, topologies,
 };
 
 /// Runs it to its end, and checks its answer.
@@ -20,7 +20,8 @@ pub fn run(args: &Args) -> Report {
     let prepared = match args.name() {
         Name::Recovery => topologies::recovery(args),
         Name::Latency => topologies::latency(args),
-        Name::W1 | Name::W2 => topologies::plain(args, args.workload()),
+        Name::Sparse => sparse::topology(args),
+        Name::W1 | Name::W2 | Name::Restore => topologies::plain(args, args.workload()),
     };
     let directory = tempfile::tempdir().unwrap();
     let state = args.state.clone().unwrap_or_else(|| directory.path().join("state"));
@@ -29,7 +30,10 @@ pub fn run(args: &Args) -> Report {
     // Beside the state, to be on its disk.
     let beside = tempfile::tempdir_in(parent).unwrap();
     let engine = match args.backend() {
-        "lmdb" => engine(args, Lmdb::at(&state)),
+        "lmdb" => match args.heap_mib {
+            Some(limit) => engine(args, Lmdb::at(&state).map_size(limit << 20)),
+            None => engine(args, Lmdb::at(&state)),
+        },
         _ => engine(args, Memory::new()),
     };
     let asks_disk = args.checkpoint_ms().is_some() && args.backend() == "lmdb";
@@ -44,6 +48,9 @@ pub fn run(args: &Args) -> Report {
     let (history, checksum, released) = (job.checkpoints(), (prepared.total)(), (prepared.released)());
     assert_eq!(checksum, reference::answer(args.workload(), &released), "the answer is wrong");
     let mut fields = (prepared.fields)();
+    if args.name() == Name::Sparse {
+        fields.extend(sparse::fields(args, &history, &state));
+    }
     if let Some(interval) = args.checkpoint_ms() {
         let interval = Duration::from_millis(interval);
         let cadence = Cadence { interval, ran, disk_sync };

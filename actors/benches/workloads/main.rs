@@ -7,6 +7,9 @@
 //! cargo bench -p cofferdam --bench workloads -- ratio W1 --checkpoint-ms 10 --backend lmdb      with checkpoints and without, in turn
 //! cargo bench -p cofferdam --bench workloads -- REC             from a failure to the next row
 //! cargo bench -p cofferdam --bench workloads -- LAT --published --rate 100000 --checkpoint-ms 10 --backend lmdb
+//! cargo bench -p cofferdam --bench workloads -- SPARSE          few changes to much state
+//! cargo bench -p cofferdam --bench workloads -- RESTORE         much state read back, beside a plain scan of the same store
+//! cargo bench -p cofferdam --bench workloads -- W1 --keys 20000000 --heap-mib 64 --checkpoint-ms 1000
 //! ```
 //! The last line is a list of `name=value`. A run whose answer is wrong ends in a panic.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
@@ -23,6 +26,8 @@ mod pairs;
 mod recovery;
 mod reference;
 mod report;
+mod restore;
+mod sparse;
 mod ticks;
 mod topologies;
 mod workload;
@@ -36,8 +41,8 @@ use crate::workload::Workload;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "workloads")]
 struct Args {
-    /// `limit`, `compare` or `ratio` before the workload's name, or the name alone: W1 (keyed count), W2 (map and filter), REC (W1 with a failure) or LAT (W1 at a
-    /// rate).
+    /// `limit`, `compare` or `ratio` before the workload's name, or the name alone: W1 (keyed count), W2 (map and filter), REC (W1 with a failure), LAT (W1 at a
+    /// rate), SPARSE (W1 with 10 M keys, of which 10 k change between checkpoints) or RESTORE.
     #[arg(required = true, num_args = 1..=2, value_name = "[limit|compare|ratio] WORKLOAD")]
     what: Vec<String>,
     /// Records, all sources together.
@@ -55,9 +60,18 @@ struct Args {
     /// LAT: time rows up to their publication, not up to the sink's write.
     #[arg(long)]
     published: bool,
-    /// W1: number of keys.
-    #[arg(long, default_value_t = 1_000_000)]
-    keys: u64,
+    /// W1: number of keys, 1 M unless set; SPARSE and RESTORE: 10 M.
+    #[arg(long)]
+    keys: Option<u64>,
+    /// SPARSE: how many checkpoints' worth of changes.
+    #[arg(long, default_value_t = 2_000)]
+    checkpoints: u64,
+    /// SPARSE: records between two checkpoints.
+    #[arg(long, default_value_t = 10_000)]
+    changes: u64,
+    /// How much of the heap state may take; LMDB only, and without it all that it needs.
+    #[arg(long)]
+    heap_mib: Option<u64>,
     /// W1: touch every key once, and only this many from then on.
     #[arg(long)]
     hot: Option<u64>,
@@ -94,6 +108,8 @@ enum Name {
     W2,
     Recovery,
     Latency,
+    Sparse,
+    Restore,
 }
 
 impl Args {
@@ -104,8 +120,10 @@ impl Args {
             "W2" => Name::W2,
             "REC" => Name::Recovery,
             "LAT" => Name::Latency,
+            "SPARSE" => Name::Sparse,
+            "RESTORE" => Name::Restore,
             other => {
-                eprintln!("no workload '{other}': W1, W2, REC or LAT");
+                eprintln!("no workload '{other}': W1, W2, REC, LAT, SPARSE or RESTORE");
                 std::process::exit(2);
             }
         }
@@ -115,19 +133,25 @@ impl Args {
     fn workload(&self) -> Workload {
         match self.name() {
             Name::W2 => Workload::MapFilter,
-            Name::W1 => Workload::KeyedCount { keys: self.keys, hot: self.hot },
-            Name::Recovery | Name::Latency => Workload::KeyedCount { keys: self.keys, hot: None },
+            Name::W1 => Workload::KeyedCount { keys: self.keys(), hot: self.hot },
+            Name::Sparse => Workload::KeyedCount { keys: self.keys(), hot: Some(self.keys()) },
+            Name::Recovery | Name::Latency | Name::Restore => Workload::KeyedCount { keys: self.keys(), hot: None },
         }
     }
 
+    fn keys(&self) -> u64 {
+        let default = if matches!(self.name(), Name::Sparse | Name::Restore) { 10_000_000 } else { 1_000_000 };
+        self.keys.unwrap_or(default)
+    }
+
     fn checkpoint_ms(&self) -> Option<u64> {
-        let default = (self.name() == Name::Recovery).then_some(100);
+        let default = matches!(self.name(), Name::Recovery | Name::Sparse).then_some(100);
         self.checkpoint_ms.or(default)
     }
 
     fn backend(&self) -> &str {
-        let default = if self.name() == Name::Recovery { "lmdb" } else { "memory" };
-        self.backend.as_deref().unwrap_or(default)
+        let on_disk = matches!(self.name(), Name::Recovery | Name::Sparse) || self.heap_mib.is_some();
+        self.backend.as_deref().unwrap_or(if on_disk { "lmdb" } else { "memory" })
     }
 }
 
@@ -147,6 +171,7 @@ fn main() {
     }
     let variant = if args.what.len() == 2 { args.what[0].as_str() } else { "engine" };
     match variant {
+        "engine" if args.name() == Name::Restore => restore::run(&args),
         "engine" => engine_run::run(&args).print(),
         "limit" => limit::run(&args).print(),
         "compare" => pairs::compare(&args),

@@ -25,9 +25,12 @@ impl Timetable {
     }
 }
 
-/// Gives `(f(i), tick)` for *i* = 0, 1, ...; of *p* instances each gives every *p*-th, and has given `rate / p * tick / 1000` of them at `tick`.
+/// Gives `(f(i), tick)` for *i* = 0, 1, ...; of *p* instances each gives every *p*-th, and has given `rate / p * tick / 1000` of them at `tick`, after those
+/// that come at once.
 pub struct Ticks<F> {
     pub f: F,
+    /// The numbers below this come before tick 0, as fast as they are taken. A multiple of the number of instances.
+    pub at_once: u64,
     /// Records per second of all instances together.
     pub rate: u64,
     /// The last tick.
@@ -38,6 +41,7 @@ pub struct Ticks<F> {
 
 pub struct Reader<F> {
     f: F,
+    at_once: u64,
     rate: u64,
     ticks: u64,
     /// The newest tick known to have come.
@@ -66,6 +70,7 @@ impl<T: 'static, F: Fn(u64) -> T + Clone + Send + Sync + 'static> Source for Tic
     fn open(&self, split: &EveryNth, position: Option<&NextNumber>) -> Result<Reader<F>, BoxError> {
         Ok(Reader {
             f: self.f.clone(),
+            at_once: self.at_once,
             rate: self.rate,
             ticks: self.ticks,
             reached: 0,
@@ -80,7 +85,7 @@ impl<T: 'static, F: Fn(u64) -> T + Clone + Send + Sync + 'static> Source for Tic
 impl<F> Reader<F> {
     /// The first tick at which the instance's quota holds the next record.
     fn due(&self) -> u64 {
-        let quota = self.next / self.split.step + 1;
+        let quota = (self.next - self.at_once) / self.split.step + 1;
         (quota * 1000 * self.split.step).div_ceil(self.rate)
     }
 }
@@ -90,7 +95,7 @@ impl<T, F: Fn(u64) -> T + Send + 'static> SplitReader for Reader<F> {
     type Position = NextNumber;
 
     fn read(&mut self, now: ProcessingTime) -> Result<Read<(T, u64)>, BoxError> {
-        let tick = self.due();
+        let tick = if self.next < self.at_once { 0 } else { self.due() };
         if tick > self.ticks {
             self.released.note(&self.split, self.next);
             return Ok(Read::End);

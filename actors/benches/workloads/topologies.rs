@@ -28,11 +28,11 @@ pub struct Prepared {
 pub fn plain(args: &Args, workload: Workload) -> Prepared {
     match (workload, args.seconds) {
         (Workload::KeyedCount { keys, hot }, None) => {
-            keyed_count(Generator::bounded(args.records, move |i| key(i, keys, hot)), by_number(args))
+            keyed_count(Generator::bounded(args.records, move |i| key(i, keys, hot)), |key| *key, by_number(args))
         }
         (Workload::KeyedCount { keys, hot }, Some(seconds)) => {
             let (source, released) = for_seconds(seconds, move |i| key(i, keys, hot));
-            keyed_count(source, released)
+            keyed_count(source, |key| *key, released)
         }
         (Workload::MapFilter, None) => map_filter(Generator::bounded(args.records, splitmix64), by_number(args)),
         (Workload::MapFilter, Some(seconds)) => {
@@ -42,15 +42,16 @@ pub fn plain(args: &Args, workload: Workload) -> Prepared {
     }
 }
 
-fn keyed_count(source: impl Source<Record = u64>, released: Box<dyn FnOnce() -> Vec<u64>>) -> Prepared {
+/// Counts the records by key.
+pub fn keyed_count<R: Record>(
+    source: impl Source<Record = R>,
+    key: impl FnMut(&R) -> u64 + Clone + Send + 'static,
+    released: Box<dyn FnOnce() -> Vec<u64>>,
+) -> Prepared {
     let topology = Topology::new("workload");
     let sink = ChecksumSink::new(|(key, count): &(u64, u64)| key_checksum(*key, *count));
     let total = Box::new(sink.total());
-    topology
-        .source("records", source)
-        .key_by(|key| *key)
-        .fold("count", 0u64, |count, _| *count += 1)
-        .sink("checksum", sink);
+    topology.source("records", source).key_by(key).fold("count", 0u64, |count, _| *count += 1).sink("checksum", sink);
     Prepared { topology, total, released, fields: Box::new(Vec::new) }
 }
 
@@ -65,7 +66,7 @@ fn map_filter(source: impl Source<Record = u64>, released: Box<dyn FnOnce() -> V
 /// W1 with one failure.
 pub fn recovery(args: &Args) -> Prepared {
     let topology = Topology::new("workload");
-    let keys = args.keys;
+    let keys = args.keys();
     let recovery = Arc::new(Recovery::default());
     let sink = ChecksumSink::new(|(key, count): &(u64, u64)| key_checksum(*key, *count));
     let total = Box::new(sink.total());
@@ -81,7 +82,7 @@ pub fn recovery(args: &Args) -> Prepared {
 /// W1 by a timetable, each row bearing the moment its record was due.
 pub fn latency(args: &Args) -> Prepared {
     let topology = Topology::new("workload");
-    let keys = args.keys;
+    let keys = args.keys();
     let (timetable, released) = (Timetable::default(), Released::default());
     let latencies = Arc::new(Latencies::new(timetable.clone(), Duration::from_secs(args.warm)));
     let sink = LatencySink {
@@ -93,6 +94,7 @@ pub fn latency(args: &Args) -> Prepared {
     let published = sink.published.clone();
     let source = Ticks {
         f: move |i| key(i, keys, None),
+        at_once: 0,
         rate: args.rate,
         ticks: args.seconds.unwrap_or(30) * 1000,
         timetable,

@@ -179,6 +179,9 @@ impl CoordinatorActor {
                     }
                     actor.step(CoordinatorInput::Committed(checkpoint, stats), ctx);
                 }
+                Err(error) if error.kind() == ErrorKind::NotStored => {
+                    actor.step(CoordinatorInput::NotStored(checkpoint, error.to_string()), ctx);
+                }
                 Err(error) => actor.fail(error),
             }
             actor.if_stopped(ctx);

@@ -70,6 +70,8 @@ pub enum CoordinatorInput {
     Report(SubtaskId, SubtaskReport),
     /// The store has made a checkpoint durable.
     Committed(CheckpointId, CommitStats),
+    /// The store had no room for a checkpoint, and has not changed.
+    NotStored(CheckpointId, String),
     /// The host wants a last checkpoint, and no record behind it.
     Stop,
     /// The host wants the input to end.
@@ -125,6 +127,7 @@ struct Committing {
     checkpoint: CheckpointId,
     began: ProcessingTime,
     end: Option<JobEnd>,
+    savepoints: Vec<SavepointTicket>,
 }
 
 /// See the module.
@@ -265,6 +268,7 @@ impl Coordinator {
             CoordinatorInput::Tick => self.tick(now, effects),
             CoordinatorInput::Report(subtask, report) => self.report(subtask, report, now, effects),
             CoordinatorInput::Committed(checkpoint, stats) => self.committed(checkpoint, stats, now, effects),
+            CoordinatorInput::NotStored(checkpoint, why) => self.not_stored(checkpoint, why, now, effects),
             CoordinatorInput::Stop => {
                 self.is_stopping = true;
                 self.trigger_if_ending(now, effects)
@@ -467,6 +471,24 @@ impl Coordinator {
         self.trigger_if_due(now, effects)
     }
 
+    /// What it held is owed to the next one, as after any abort.
+    fn not_stored(
+        &mut self,
+        checkpoint: CheckpointId,
+        why: String,
+        now: ProcessingTime,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) -> Result<(), BoxError> {
+        let Some((committing, mut stats)) = self.committing.take_if(|(one, _)| one.checkpoint == checkpoint) else {
+            return Ok(());
+        };
+        stats.end_to_end = now.since(stats.triggered);
+        stats.commit = now.since(committing.began);
+        self.aborted(stats, committing.savepoints, CheckpointFailureReason::NotStored(why), now, effects)?;
+        self.commit_next(now, effects)?;
+        self.trigger_if_due(now, effects)
+    }
+
     fn published(&mut self, subtask: SubtaskId, checkpoint: CheckpointId, effects: &mut Vec<CoordinatorEffect>) {
         if let Some(published) = self.published.get_mut(&subtask) {
             *published = checkpoint.max(*published);
@@ -537,9 +559,24 @@ impl Coordinator {
         now: ProcessingTime,
         effects: &mut Vec<CoordinatorEffect>,
     ) -> Result<(), BoxError> {
-        let Some(pending) = self.pending.remove(&checkpoint) else { return Ok(()) };
+        let Some(mut pending) = self.pending.remove(&checkpoint) else { return Ok(()) };
+        let savepoints = std::mem::take(&mut pending.savepoints);
+        let stats = self.stats(&pending, now, None);
+        self.aborted(stats, savepoints, reason, now, effects)
+    }
+
+    /// A checkpoint will not be. An error if that has happened too often.
+    fn aborted(
+        &mut self,
+        mut stats: CheckpointStats,
+        savepoints: Vec<SavepointTicket>,
+        reason: CheckpointFailureReason,
+        now: ProcessingTime,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) -> Result<(), BoxError> {
+        let checkpoint = stats.checkpoint;
         // A stop is tried again, whatever is tolerated, and who wanted a savepoint is told.
-        let is_of_host = matches!(pending.kind, CheckpointKind::Stop | CheckpointKind::Savepoint);
+        let is_of_host = matches!(stats.kind, CheckpointKind::Stop | CheckpointKind::Savepoint);
         let is_counted = reason.is_failure() && !is_of_host;
         self.failures_in_a_row += u32::from(is_counted);
         let tolerable = self.config.tolerable_failures.filter(|_| is_counted);
@@ -547,11 +584,11 @@ impl Coordinator {
         let cause = too_many.map(|tolerable| {
             format!("checkpoint {checkpoint} was {reason}, and {tolerable} failed checkpoints in a row are tolerable")
         });
-        if !pending.savepoints.is_empty() {
+        if !savepoints.is_empty() {
             let why = format!("its checkpoint, {checkpoint}, was {reason}");
-            effects.push(CoordinatorEffect::SavepointFailed(pending.savepoints.clone(), why));
+            effects.push(CoordinatorEffect::SavepointFailed(savepoints, why));
         }
-        let stats = self.stats(&pending, now, Some(reason));
+        stats.aborted = Some(reason);
         if let Some(cause) = cause {
             self.fatal = Some(stats);
             return Err(cause.into());
@@ -637,7 +674,7 @@ impl Coordinator {
             (false, true) => Some(JobEnd::Stopped),
             (false, false) => None,
         };
-        self.committing = Some((Committing { checkpoint, began: now, end }, stats));
+        self.committing = Some((Committing { checkpoint, began: now, end, savepoints: savepoints.clone() }, stats));
         let operators = self.layout.operators.iter().map(|operator| operator.record(&snapshots)).collect();
         let in_flight = self.layout.edges.iter().flat_map(|edge| edge.take_in_flight(&mut snapshots)).collect();
         let metadata = CheckpointMetadata {

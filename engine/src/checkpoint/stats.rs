@@ -86,6 +86,9 @@ pub enum CheckpointFailureReason {
     /// A newer one was acknowledged by every subtask first. Not counted as a failure.
     #[error("subsumed by checkpoint {0}")]
     Subsumed(CheckpointId),
+    /// There was no room to store it.
+    #[error("not stored: {0}")]
+    NotStored(String),
     /// The attempt ended with it under way. Not counted as a failure.
     #[error("the attempt ended")]
     AttemptEnded,
@@ -94,7 +97,7 @@ pub enum CheckpointFailureReason {
 impl CheckpointFailureReason {
     /// Whether it counts against the tolerable failures.
     pub fn is_failure(&self) -> bool {
-        matches!(self, Self::Timeout { .. } | Self::Declined { .. })
+        matches!(self, Self::Timeout { .. } | Self::Declined { .. } | Self::NotStored(_))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where completed checkpoints are kept.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 use crate::{
     checkpoint::snapshot::{BlockKind, CheckpointCommit, CheckpointMetadata, StateAddress},
@@ -34,7 +34,7 @@ pub trait StateBackend: Send + Sync + 'static {
 /// | [`newest`](CheckpointStore::newest) | the newest checkpoint committed or gone back to, `None` only for a place never used; damage is an error, never an older checkpoint |
 /// | [`highest`](CheckpointStore::highest) | never goes down |
 /// | [`begin_attempt`](CheckpointStore::begin_attempt) | a number greater than any before, durable on return |
-/// | [`commit`](CheckpointStore::commit) | durable and whole on return; after an error unknown: drop the store, open it again and ask `newest` |
+/// | [`commit`](CheckpointStore::commit) | durable and whole on return; after an error unknown: drop the store, open it again and ask `newest`; with kind `NotStored` nothing has changed |
 /// | [`reader`](CheckpointStore::reader) | shows the newest checkpoint; not used once the next has been committed |
 /// | [`pin`](CheckpointStore::pin) | shows the checkpoint that is the newest now until it is dropped, whatever is committed: that checkpoint is kept beside the others for so long |
 /// | [`retained`](CheckpointStore::retained) | the last `num_retained` committed, fewer after going back, and those pinned; each is whole or says what is not |
@@ -156,6 +156,8 @@ pub enum StoreErrorKind {
     Fenced,
     /// The disk, or what lies below, failed. What was being written may or may not be there.
     Io,
+    /// There was no room for a commit, and it is sure that nothing has changed. The store goes on.
+    NotStored,
 }
 
 /// What lies below the store failed.
@@ -166,6 +168,15 @@ impl From<BoxError> for StoreError {
 }
 
 impl StoreError {
+    /// What failed before anything was written.
+    pub fn before_writing(cause: BoxError) -> Self {
+        let is_full = cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::StorageFull);
+        if is_full {
+            return Self::new(StoreErrorKind::NotStored, "there is no room", Some(cause));
+        }
+        cause.into()
+    }
+
     /// An error with its way out.
     pub fn new(kind: StoreErrorKind, message: impl Into<String>, cause: Option<BoxError>) -> Self {
         Self { kind, message: message.into(), cause }
@@ -173,6 +184,6 @@ impl StoreError {
 
     /// Whether trying again would be refused again.
     pub fn is_refusal(&self) -> bool {
-        !matches!(self.kind, StoreErrorKind::Io | StoreErrorKind::Fenced)
+        !matches!(self.kind, StoreErrorKind::Io | StoreErrorKind::Fenced | StoreErrorKind::NotStored)
     }
 }

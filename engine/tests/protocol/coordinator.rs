@@ -620,3 +620,52 @@ fn every_checkpoint_names_the_savepoint_that_the_job_came_from_and_the_first_to_
     assert_eq!(deltas_of(7), [(7, 1)]);
     assert_eq!(deltas_of(8), []);
 }
+
+fn not_stored(coordinator: &mut Coordinator, checkpoint: u64, now: ProcessingTime) -> Vec<String> {
+    short(&coordinator.does(CoordinatorInput::NotStored(CheckpointId(checkpoint), "there is no room".to_string()), now))
+}
+
+#[test]
+fn a_checkpoint_for_which_there_was_no_room_is_aborted_and_the_next_one_comes() {
+    let mut coordinator = committing();
+    let effects =
+        coordinator.does(CoordinatorInput::NotStored(CheckpointId(7), "there is no room".to_string()), at(120));
+    assert_eq!(short(&effects), ["aborted 7"]);
+    let CoordinatorEffect::Record(stats) = &effects[0] else { panic!("{effects:?}") };
+    assert_eq!(stats.aborted, Some(CheckpointFailureReason::NotStored("there is no room".to_string())));
+    assert_eq!(not_stored(&mut coordinator, 7, at(121)), NOTHING, "only once");
+    assert_eq!(coordinator.ticks(at(200)), ["trigger 8"]);
+    assert_eq!(coordinator.all_acknowledge(8, false, at(201)), ["commit 8"]);
+    assert_eq!(coordinator.commits(8, at(202)), ["completed 8"]);
+}
+
+#[test]
+fn no_room_counts_against_the_tolerable_failures() {
+    let mut coordinator = coordinator(periodic().tolerable_failures(0));
+    coordinator.ticks(at(100));
+    coordinator.all_acknowledge(7, false, at(110));
+    let input = CoordinatorInput::NotStored(CheckpointId(7), "there is no room".to_string());
+    let error = coordinator.step(input, at(120)).unwrap_err().to_string();
+    assert!(error.contains("not stored: there is no room"), "{error}");
+}
+
+#[test]
+fn a_last_checkpoint_for_which_there_was_no_room_is_tried_again() {
+    let mut coordinator = coordinator(periodic());
+    assert_eq!(short(&coordinator.does(CoordinatorInput::Stop, at(0))), ["trigger 7 and halt"]);
+    assert_eq!(coordinator.all_acknowledge(7, false, at(1)), ["commit 7"]);
+    assert_eq!(not_stored(&mut coordinator, 7, at(2)), ["aborted 7"]);
+    assert_eq!(coordinator.ticks(at(2).after(RETRY)), ["trigger 8 and halt"]);
+    coordinator.all_acknowledge(8, false, at(300));
+    coordinator.commits(8, at(301));
+    assert_eq!(coordinator.publishes(8), ["done Stopped"]);
+}
+
+#[test]
+fn a_savepoint_for_which_there_was_no_room_is_told_so() {
+    let mut coordinator = coordinator(periodic());
+    coordinator.does(wants(1), at(10));
+    assert_eq!(coordinator.all_acknowledge(7, false, at(11)), ["commit 7 for 1"]);
+    let why = "no savepoint 1: its checkpoint, 7, was not stored: there is no room";
+    assert_eq!(not_stored(&mut coordinator, 7, at(12)), [why, "aborted 7"]);
+}
