@@ -70,6 +70,7 @@ pub fn run_job_on(
     match started_from {
         StartedFrom::Beginning => say(format_args!("starting from the beginning")),
         StartedFrom::Checkpoint(checkpoint) => say(format_args!("resuming from checkpoint {checkpoint}")),
+        StartedFrom::Savepoint(checkpoint) => say(format_args!("starting from a savepoint of checkpoint {checkpoint}")),
         StartedFrom::Finished(checkpoint) => {
             say(format_args!("finished already with checkpoint {checkpoint}: nothing left to do"));
         }

@@ -35,7 +35,7 @@ pub(crate) struct Restorable {
 
 impl Plan {
     /// Refuses a checkpoint that this topology cannot go on from. `place` is where it is.
-    pub(crate) fn check_restorable(
+    pub fn check_restorable(
         &self,
         checkpoint: &CheckpointMetadata,
         place: &str,

@@ -10,6 +10,7 @@ use cofferdam_engine::{
         gate::{GateEvent, InputGate},
         snapshot::{SubtaskId, SubtaskSnapshot},
     },
+    savepoint::Choices,
     subtask::{Control, SubtaskEffect, SubtaskInput},
     topology::plan::{Deployed, Plan},
 };
@@ -41,7 +42,7 @@ impl<O: Record> Driver<O> {
     /// Opens every subtask of `plan` but the two ends.
     pub(super) fn open(plan: &Plan, restored: &Restored) -> Result<Self, Error> {
         let place = "a snapshot of the harness";
-        plan.check_restorable(&restored.metadata, place)?;
+        plan.check_restorable(&restored.metadata, place, &Choices::default())?;
         let metadata = Arc::new(restored.metadata.clone());
         let deployed = plan.deploy(restored.attempt, metadata, restored.reader.clone(), place);
         let (sources, deployed): (Vec<_>, Vec<_>) = deployed.into_iter().partition(|one| one.is_source);
