@@ -248,6 +248,22 @@ fn newest_mark(connection: &Connection, context: &SinkContext) -> rusqlite::Resu
     connection.query_row(newest, [&context.operator], |row| row.get(0))
 }
 
+/// Whether a transaction can be published, or was.
+fn is_staged_or_published(connection: &Connection, id: &SqliteTransaction) -> Result<bool, BoxError> {
+    let mark = "SELECT checkpoint FROM cofferdam_marks WHERE operator = ?1 AND subtask = ?2";
+    let mark: Option<i64> = connection.query_row(mark, (&id.operator, id.subtask.0), |row| row.get(0)).optional()?;
+    if mark.is_some_and(|mark| mark >= integer(id.checkpoint.0)) {
+        return Ok(true);
+    }
+    let table = "SELECT count(*) FROM sqlite_schema WHERE name = ?1";
+    if connection.query_row(table, [staging(&id.operator)], |row| row.get::<_, i64>(0))? == 0 {
+        return Ok(false);
+    }
+    let count = format!("SELECT count(*) FROM {} WHERE {}", staging(&id.operator), of_key());
+    let staged: i64 = connection.query_row(&count, id.key(), |row| row.get(0))?;
+    Ok(staged == integer(id.rows))
+}
+
 /// The key of a staging table, before the number of the row.
 const KEY: [&str; 3] = ["checkpoint", "subtask", "attempt"];
 
@@ -362,6 +378,14 @@ impl<T: Send + 'static> TwoPhaseSink<T> for SqliteSink<T> {
             ))?;
             Ok(())
         })
+    }
+
+    fn has_prepared(&self, _: &SinkContext, id: &SqliteTransaction) -> Result<bool, BoxError> {
+        if self.owner()? == Ownership::Unclaimed {
+            return Ok(false);
+        }
+        let look = self.connect(OpenFlags::empty()).and_then(|connection| is_staged_or_published(&connection, id));
+        look.map_err(|error| self.explain("look for staged rows", error))
     }
 
     fn published(&self, context: &SinkContext) -> Result<Option<CheckpointId>, BoxError> {

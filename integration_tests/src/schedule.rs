@@ -59,6 +59,7 @@ impl Fault {
                 | Point::CommitBefore
                 | Point::ClaimBefore
                 | Point::RecoverBefore
+                | Point::SavepointWritten
         );
         let syncs =
             matches!(point, Point::CommitWritten | Point::CommitNoting | Point::PreCommitAfter | Point::CommitAfter);

@@ -119,30 +119,6 @@ fn where_its_sinks_have_published_it_is_an_ordinary_going_on() {
 }
 
 #[test]
-fn what_was_prepared_is_published_where_the_sink_finds_it() {
-    let places = Places::new();
-    let (limit, output) = (Limit::of(400), places.at("output"));
-    let builder = || engine().checkpoints(CheckpointConfig::every(Duration::from_secs(3600)));
-    let job = builder().backend(Lmdb::at(places.at("state"))).start_blocking(counting(&limit, &output)).unwrap();
-    until("all is read", || job.status().records_read == 400);
-    let info = job.savepoint_blocking(places.at("savepoint")).unwrap();
-    job.stop_blocking().unwrap();
-    // As if the process had died before it published: what is under the final names goes back to where it waited.
-    let marks = fs::read_dir(output.join(".cofferdam")).unwrap().map(|entry| entry.unwrap().path());
-    let marks = marks.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("published-"));
-    marks.for_each(|mark| fs::remove_file(mark).unwrap());
-    let elsewhere = places.at("elsewhere");
-    fs::rename(&output, &elsewhere).unwrap();
-    let message = refused(engine().from_savepoint(&info.path), counting(&limit, &output));
-    assert!(message.contains("prepared and not published"), "{message}");
-    fs::rename(&elsewhere, &output).unwrap();
-    let job = builder().from_savepoint(&info.path).start_blocking(counting(&Limit::of(700), &output)).unwrap();
-    until("all is read", || job.status().records_read == 300);
-    job.stop_blocking().unwrap();
-    assert_eq!(published(&output), expected(700));
-}
-
-#[test]
 fn a_chain_of_savepoints_leads_to_what_one_run_leads_to() {
     let places = Places::new();
     let mut info = stopped(&places, 200);

@@ -1,8 +1,11 @@
-//! What a two-phase sink has begun and not prepared is asked for as well.
+//! What a two-phase sink holds when a savepoint is taken: prepared and not published, or begun and not prepared.
 
 use std::time::Duration;
 
-use cofferdam::{connector::Roll, prelude::*};
+use cofferdam::{
+    connector::{FileTransaction, FileWriter, FileWriterState, Frozen, Roll},
+    prelude::*,
+};
 
 use crate::support::*;
 
@@ -58,4 +61,87 @@ fn copy_all(from: &std::path::Path, to: &std::path::Path) {
             std::fs::copy(&entry, &to).unwrap();
         }
     }
+}
+
+/// A file sink that prepares, and cannot publish.
+struct Withheld(FileSink<(u64, u64)>);
+
+impl TwoPhaseSink<(u64, u64)> for Withheld {
+    type Writer = FileWriter<(u64, u64)>;
+    type Frozen = Frozen;
+    type Transaction = FileTransaction;
+    type WriterState = FileWriterState;
+
+    fn owner(&self) -> Result<Ownership, BoxError> {
+        self.0.owner()
+    }
+
+    fn place(&self) -> String {
+        self.0.place()
+    }
+
+    fn claim(&self, context: &SinkContext) -> Result<(), BoxError> {
+        self.0.claim(context)
+    }
+
+    fn recover(
+        &self,
+        context: &SinkContext,
+        transactions: Vec<FileTransaction>,
+        writers: &[FileWriterState],
+    ) -> Result<(), BoxError> {
+        self.0.recover(context, transactions, writers)
+    }
+
+    fn open(
+        &self,
+        context: &SinkContext,
+        subtask: SubtaskIndex,
+        restored: Vec<FileWriterState>,
+    ) -> Result<Self::Writer, BoxError> {
+        self.0.open(context, subtask, restored)
+    }
+
+    fn pre_commit(&self, frozen: Frozen) -> Result<Option<FileTransaction>, BoxError> {
+        self.0.pre_commit(frozen)
+    }
+
+    fn commit(&self, _: &FileTransaction) -> Result<(), BoxError> {
+        Err("withheld".into())
+    }
+}
+
+#[test]
+fn what_was_prepared_is_published_where_the_sink_finds_it_and_missed_where_it_does_not() {
+    let places = Places::new();
+    let output = places.at("output");
+    let withheld = {
+        let topology = Topology::new("counting");
+        let numbers = topology.source("numbers", Limit::of(400));
+        let counts = numbers.key_by(|number| number % KEYS).fold("count", 0u64, |count, _| *count += 1);
+        counts.sink("rows", Withheld(FileSink::json_lines(&output)));
+        topology
+    };
+    let builder = || engine().checkpoints(CheckpointConfig::every(Duration::from_secs(3600)));
+    let job = builder().start_blocking(withheld).unwrap();
+    until("all is read", || job.status().records_read == 400);
+    let info = job.savepoint_blocking(places.at("savepoint")).unwrap();
+    assert!(job.wait_blocking().unwrap_err().to_string().contains("withheld"));
+    assert_eq!(published(&output), []);
+
+    let start = || builder().from_savepoint(&info.path);
+    let message = refused(start(), counting(&Limit::of(700), &places.at("elsewhere")));
+    assert!(message.contains("prepared and not published"), "{message}");
+    // One of two subtasks' files is lost.
+    let lost = places.at("lost");
+    copy_all(&output, &lost);
+    let mut pending = std::fs::read_dir(lost.join(".cofferdam").join("pending")).unwrap();
+    std::fs::remove_file(pending.next().unwrap().unwrap().path()).unwrap();
+    let message = refused(start(), counting(&Limit::of(700), &lost));
+    assert!(message.contains(&format!("sink 'rows': 1 transaction of checkpoint {}", info.checkpoint)), "{message}");
+
+    let job = start().start_blocking(counting(&Limit::of(700), &output)).unwrap();
+    until("all is read", || job.status().records_read == 300);
+    job.stop_blocking().unwrap();
+    assert_eq!(published(&output), expected(700));
 }

@@ -12,7 +12,7 @@ use crate::{
         snapshot::{CheckpointMetadata, StateAddress},
         store::StateReader,
     },
-    error::{Error, ErrorKind},
+    error::{BoxError, Error, ErrorKind},
     fail_point::{FailPoints, Point},
     id::{CheckpointId, JobId, SavepointId},
     key_group::{KeyGroup, KeyGroupRange},
@@ -102,11 +102,11 @@ impl Pinned {
     }
 
     /// Returns the number of bytes, in all and of each state.
-    fn write_to(
+    pub(super) fn write_to(
         &self,
         to: &mut dyn Write,
         stamp: Stamp,
-    ) -> Result<(u64, Vec<(StateAddress, u64)>), crate::error::BoxError> {
+    ) -> Result<(u64, Vec<(StateAddress, u64)>), BoxError> {
         let header = Header::new(stamp.id, stamp.written, self.metadata.clone());
         let mut writer = Writer::new(to, &header)?;
         let mut states = Vec::new();
@@ -121,11 +121,7 @@ impl Pinned {
     }
 
     /// A slow disk holds up no reader's transaction: a group is read first and written then.
-    fn write_state(
-        &self,
-        address: &StateAddress,
-        writer: &mut Writer<&mut dyn Write>,
-    ) -> Result<u64, crate::error::BoxError> {
+    fn write_state(&self, address: &StateAddress, writer: &mut Writer<&mut dyn Write>) -> Result<u64, BoxError> {
         writer.state(address.clone());
         let (mut blocks, mut bytes) = (Vec::new(), 0);
         for group in 0..self.metadata.max_parallelism {

@@ -28,6 +28,8 @@ mod file;
 mod format;
 mod import;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use export::{Pinned, SavepointInfo, Stamp};

@@ -97,11 +97,15 @@ impl Plan {
         }
     }
 
-    /// Refuses to go back to `checkpoint` if a sink knows that it has published past it. Changes nothing. May block.
+    /// Refuses to go on from `checkpoint`, which is not the newest, if a sink knows that it has published past it. Changes nothing. May block.
     pub fn check_published(&self, checkpoint: &CheckpointMetadata, place: &str) -> Result<(), Error> {
         for (uid, sink) in self.sinks() {
             let context = self.sink_context(&uid, checkpoint, checkpoint.attempt, place);
-            let published = self.catch_sink(&uid, || sink.published(&context))?.map_err(|error| {
+            let published = || match sink.owner()? {
+                Ownership::Unclaimed => Ok(None),
+                Ownership::Claimed(_) | Ownership::Untracked => sink.published(&context),
+            };
+            let published = self.catch_sink(&uid, published)?.map_err(|error| {
                 let message = format!(
                     "job '{}', sink '{uid}': it cannot be told what is published in {}",
                     self.name,

@@ -36,34 +36,14 @@ const BATCH: u64 = 500;
 /// Failures of a part that are told one by one.
 const TOLD: usize = 5;
 
-/// Faults that fit a point, and that no run of the matrix has there, with the reason.
-const UNREACHABLE: [(Point, Fault, &str); 12] = {
-    const REASON: &str = "no job of the matrix takes savepoints or starts from one; the tests of savepoints do (`--test simulation savepoints`, `--test kill_savepoints`)";
-    const fn of(point: Point) -> [(Point, Fault, &'static str); 4] {
-        [
-            (point, Fault::Error, REASON),
-            (point, Fault::Panic, REASON),
-            (point, Fault::Delay, REASON),
-            (point, Fault::Kill, REASON),
-        ]
-    }
-    let [begun, written, imported] =
-        [of(Point::SavepointBegun), of(Point::SavepointWritten), of(Point::SavepointImported)];
-    [
-        begun[0],
-        begun[1],
-        begun[2],
-        begun[3],
-        written[0],
-        written[1],
-        written[2],
-        written[3],
-        imported[0],
-        imported[1],
-        imported[2],
-        imported[3],
-    ]
-};
+/// Points that no run of the matrix passes, with the reason.
+const UNREACHABLE: [(Point, &str); 3] = [
+    (Point::SavepointBegun, TAKES_NO_SAVEPOINTS),
+    (Point::SavepointWritten, TAKES_NO_SAVEPOINTS),
+    (Point::SavepointImported, TAKES_NO_SAVEPOINTS),
+];
+
+const TAKES_NO_SAVEPOINTS: &str = "no job of the matrix takes a savepoint or starts from one; see the tests `simulation` (`savepoints`) and `kill_savepoints`";
 
 /// One job, and what it is put under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +155,7 @@ impl Matrix {
     /// Faults that fit a point and struck there in no run, without those known to be unreachable.
     pub fn never_struck(&self) -> Vec<(Point, Fault)> {
         let total = self.total();
-        let is_explained = |at: &(Point, Fault)| UNREACHABLE.iter().any(|(point, fault, _)| (*point, *fault) == *at);
+        let is_explained = |at: &(Point, Fault)| UNREACHABLE.iter().any(|(point, _)| *point == at.0);
         every_fault().into_iter().filter(|at| !total.cells.contains_key(at) && !is_explained(at)).collect()
     }
 
@@ -222,7 +202,9 @@ mod tests {
 
     #[test]
     fn what_is_not_run_does_not_hold() {
-        assert_eq!(Matrix::default().never_struck(), every_fault());
+        let unreachable = |point| UNREACHABLE.iter().any(|(one, _)| *one == point);
+        let reachable = every_fault().into_iter().filter(|(point, _)| !unreachable(*point));
+        assert_eq!(Matrix::default().never_struck(), reachable.collect::<Vec<_>>());
         assert!(!Matrix::default().holds());
     }
 }

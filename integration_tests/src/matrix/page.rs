@@ -14,7 +14,7 @@ const NONE_BROKEN: &str = "No run broke a promise.\n";
 
 const ALL_STRUCK: &str = "Every fault struck wherever it fits.\n";
 
-/// How a page ends if all held.
+/// How a page ends if all held, before what no job passes.
 const ALL_HELD: &str = "No run broke a promise.\nEvery fault struck wherever it fits.\n";
 
 impl Matrix {
@@ -27,7 +27,7 @@ impl Matrix {
 
     /// Whether a page tells that all held, and has the tables that a run would write now: the same jobs, points and faults, whatever the numbers in it.
     pub fn is_shape_of(page: &str) -> bool {
-        page.ends_with(ALL_HELD) && !has_failures(page) && Self::has_tables_of(page)
+        page.ends_with(&format!("{ALL_HELD}{}", unreachable())) && !has_failures(page) && Self::has_tables_of(page)
     }
 
     fn has_tables_of(page: &str) -> bool {
@@ -83,11 +83,16 @@ threads (`--test armed_threads`).
         for (point, fault) in never {
             let _ = writeln!(text, "- {} at `{}`", fault.name(), point.name());
         }
-        for (point, fault, reason) in UNREACHABLE {
-            let _ = writeln!(text, "- {} at `{}` cannot strike: {reason}", fault.name(), point.name());
-        }
-        text
+        text + &unreachable()
     }
+}
+
+fn unreachable() -> String {
+    let mut text = String::from("\nPoints that no job here passes:\n\n");
+    for (point, reason) in UNREACHABLE {
+        let _ = writeln!(text, "- `{}`: {reason}.", point.name());
+    }
+    text
 }
 
 fn part_row(part: &Part, tally: &Tally) -> String {
