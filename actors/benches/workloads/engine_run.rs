@@ -31,7 +31,7 @@ pub fn run(args: &Args) -> Report {
     let beside = tempfile::tempdir_in(parent).unwrap();
     let engine = match args.backend() {
         "lmdb" => match args.heap_mib {
-            Some(limit) => engine(args, Lmdb::at(&state).map_size(limit << 20)),
+            Some(limit) => engine(args, Lmdb::at(&state).heap_limit(limit << 20)),
             None => engine(args, Lmdb::at(&state)),
         },
         _ => engine(args, Memory::new()),

@@ -7,6 +7,8 @@
 //! Cut, so that a part needs few free pages in a row: large values leave holes that only smaller ones fit. With 128 groups of 125 KB, a
 //! thousand commits of changes and full blocks grew the file to 1.2 times the live state in parts of 16 KiB, and to 1.3 times
 //! uncut; the time was the same, and up to twice as long in parts of one page. A full part fills its pages to the last byte.
+//!
+//! Blocks that keys are looked up in are cut at one page, between entries ([`Sorted`]).
 
 use std::io::Write as _;
 
@@ -16,12 +18,14 @@ use heed::RwTxn;
 use super::{
     catalog::Tally,
     layout::{BLOCK, BlockKey, Databases},
+    run::Sorted,
     value::{self, CHECKSUM},
 };
 
 /// Of a value that LMDB keeps on pages of its own: what is left of four pages of 4 KiB after the page header.
 const PART: usize = 4 * 4096 - 16;
-const HEAD: usize = 1 + 4 + 8;
+/// What part 0 begins with.
+pub(super) const HEAD: usize = 1 + 4 + 8;
 
 /// Writes `block` from `key` on and adds its values to `tally`. Returns the bytes written.
 pub(super) fn put(
@@ -37,6 +41,24 @@ pub(super) fn put(
     for part in rest.chunks(PART - CHECKSUM) {
         key.part += 1;
         written += put_part(transaction, databases, key, [&[], part], tally)?;
+    }
+    Ok(written)
+}
+
+/// Writes a sorted block, as [`put`] does.
+pub(super) fn put_sorted(
+    transaction: &mut RwTxn<'_>,
+    databases: &Databases,
+    mut key: BlockKey,
+    sorted: &Sorted,
+    tally: &mut Tally,
+) -> heed::Result<u64> {
+    let head = head(&sorted.block);
+    let mut written = 0;
+    for (part, bytes) in (0..).zip(sorted.parts()) {
+        key.part = part;
+        let head = if part == 0 { &head[..] } else { &[] };
+        written += put_part(transaction, databases, key, [head, bytes], tally)?;
     }
     Ok(written)
 }

@@ -35,7 +35,7 @@ pub(super) struct Catalog {
 }
 
 /// One keyed state's blocks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     /// The state's number in keys.
     pub(super) number: u32,
@@ -72,15 +72,11 @@ impl Tally {
 }
 
 impl Catalog {
-    /// The index of `address`, or an empty one with the next number.
-    pub(super) fn index_or_new(&self, address: &StateAddress) -> Index {
-        match self.states.get(address) {
-            Some(index) => Index::clone(index),
-            None => {
-                let (number, written) = (self.next_number(), CheckpointId(0));
-                Index { number, written, checksum: 0, groups: BTreeMap::new() }
-            }
-        }
+    /// The index of `address`, or an empty one with the next number, to be changed.
+    pub(super) fn index_or_new(&mut self, address: &StateAddress) -> &mut Index {
+        let (number, written) = (self.next_number(), CheckpointId(0));
+        let new = || Arc::new(Index { number, written, checksum: 0, groups: BTreeMap::new() });
+        Arc::make_mut(self.states.entry(address.clone()).or_insert_with(new))
     }
 
     fn next_number(&self) -> u32 {

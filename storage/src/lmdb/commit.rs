@@ -8,12 +8,12 @@
 //! if others stay beside it (`prune`):       what only the dropped ones needed out
 //! ```
 
-use std::{collections::BTreeMap, ops::Bound, path::Path, sync::Arc};
+use std::{collections::BTreeSet, ops::Bound, path::Path, sync::Arc};
 
 use cofferdam_engine::{
     CheckpointId, KeyGroup,
     checkpoint::{
-        snapshot::{CheckpointMetadata, StateAddress},
+        snapshot::{CheckpointCommit, CheckpointMetadata, StateAddress},
         store::StoreError,
     },
 };
@@ -24,11 +24,14 @@ use super::{
     catalog::{Catalog, Group, Index},
     environment::Failure,
     fault,
+    fold::Credit,
     layout::{BlockKey, Databases, JOB_KEY, record_key},
     record::{Job, JobCheckpoint, Record},
     retained::Retained,
+    run::Runs,
+    sorting::{Sorting, Stored},
 };
-use crate::plan::{GroupChange, Plan};
+use crate::plan::Plan;
 
 /// What a commit made of what was known.
 pub(super) struct Committed {
@@ -36,6 +39,47 @@ pub(super) struct Committed {
     pub(super) retained: Vec<Retained>,
     /// Of all values written.
     pub(super) bytes: u64,
+}
+
+/// What a commit does to keyed state.
+pub(super) enum Incoming<'a> {
+    /// Blocks are stored as they are.
+    Frozen(Plan<'a>),
+    /// Blocks are sorted, for look-ups.
+    Sorted(Sorting<'a>),
+}
+
+/// A checkpoint in the making.
+pub(super) struct Next {
+    pub(super) number: CheckpointId,
+    pub(super) catalog: Catalog,
+    /// States whose index changes.
+    touched: BTreeSet<StateAddress>,
+    /// Nothing but the checkpoint before needs what is superseded, and that goes.
+    pub(super) replaces: bool,
+    /// Of all values written.
+    pub(super) bytes: u64,
+}
+
+impl Next {
+    /// As `catalog` has it so far.
+    pub(super) fn new(number: CheckpointId, catalog: Catalog, replaces: bool) -> Self {
+        Self { number, catalog, touched: BTreeSet::new(), replaces, bytes: 0 }
+    }
+
+    /// The index of a state that changes.
+    pub(super) fn touch(&mut self, address: &StateAddress) -> &mut Index {
+        if !self.touched.contains(address) {
+            self.touched.insert(address.clone());
+        }
+        self.catalog.index_or_new(address)
+    }
+
+    /// Whether a full block of `group` came with this very checkpoint.
+    pub(super) fn is_full(&self, address: &StateAddress, group: KeyGroup) -> bool {
+        let index = self.catalog.states.get(address);
+        index.and_then(|index| index.groups.get(&group)).is_some_and(|group| group.since == self.number)
+    }
 }
 
 /// One transaction's view.
@@ -53,37 +97,56 @@ impl Writer<'_, '_> {
         Ok(job)
     }
 
-    /// Writes a checkpoint that follows `newest`, drops those of `dropped` and keeps those of `kept`, both the oldest first.
+    /// Writes a checkpoint that follows `newest`, drops those of `dropped` and keeps those of `kept`, both the oldest first. Also returns what can be looked up then.
     pub(super) fn commit(
         &mut self,
         known: &Job,
         dropped: &[Retained],
         kept: &[Retained],
         newest: &Catalog,
-        metadata: &CheckpointMetadata,
-        plan: &Plan<'_>,
-    ) -> Result<Committed, Failure> {
+        commit: &CheckpointCommit,
+        incoming: &Incoming<'_>,
+    ) -> Result<(Committed, Option<(Runs, Credit)>), Failure> {
         self.check_job(known)?;
+        let metadata = &commit.metadata;
         let replaces = kept.is_empty() && dropped.len() == 1;
-        let mut catalog = newest.clone();
-        let mut bytes = 0;
-        for (address, groups) in plan {
-            let mut index = catalog.index_or_new(address);
-            bytes += self.put_state(address, &mut index, groups, metadata.checkpoint, replaces)?;
-            catalog.states.insert(StateAddress::clone(address), Arc::new(index));
-        }
-        let record = Record::encode(metadata, &catalog.records())?;
-        self.databases.checkpoint.put(self.transaction, &record_key(metadata.checkpoint), &record)?;
-        let older = kept.iter().map(|kept| kept.number).collect();
-        let checkpoint = JobCheckpoint::of(metadata, older);
-        let (job, job_bytes) = self.put_job(Job::new(known.attempt, self.id(), Some(checkpoint)))?;
-        let mut retained = kept.to_vec();
-        retained.push(Retained { number: metadata.checkpoint, catalog: Some(Arc::new(catalog)) });
+        let mut next = Next::new(metadata.checkpoint, newest.clone(), replaces);
+        let found = match incoming {
+            Incoming::Frozen(plan) => {
+                self.put_frozen(&mut next, plan)?;
+                None
+            }
+            Incoming::Sorted(sorting) => {
+                let stored = dropped.iter().chain(kept).map(|stored| stored.number).max();
+                let stored = stored.map(|number| Stored { number, catalog: newest });
+                Some(self.put_sorted(&mut next, sorting, stored)?)
+            }
+        };
+        let checkpoint = JobCheckpoint::of(metadata, kept.iter().map(|kept| kept.number).collect());
+        let committed = self.finish(next, known, metadata, Some(checkpoint), kept)?;
         self.drop_records(dropped)?;
         if !replaces {
-            self.prune(dropped, &retained[0])?;
+            self.prune(dropped, &committed.retained[0])?;
         }
-        Ok(Committed { job, retained, bytes: bytes + record.len() as u64 + job_bytes })
+        Ok((committed, found))
+    }
+
+    /// Writes indexes, record, and the job's entry with `checkpoint`, beside which `others` stay.
+    pub(super) fn finish(
+        &mut self,
+        mut next: Next,
+        known: &Job,
+        metadata: &CheckpointMetadata,
+        checkpoint: Option<JobCheckpoint>,
+        others: &[Retained],
+    ) -> Result<Committed, Failure> {
+        self.put_indexes(&mut next)?;
+        let record = Record::encode(metadata, &next.catalog.records())?;
+        self.databases.checkpoint.put(self.transaction, &record_key(next.number), &record)?;
+        let (job, job_bytes) = self.put_job(Job::new(known.attempt, self.id(), checkpoint))?;
+        let mut retained = others.to_vec();
+        retained.push(Retained { number: next.number, catalog: Some(Arc::new(next.catalog)) });
+        Ok(Committed { job, retained, bytes: next.bytes + record.len() as u64 + job_bytes })
     }
 
     pub(super) fn id(&self) -> u64 {
@@ -105,35 +168,52 @@ impl Writer<'_, '_> {
         Ok((job, value.len() as u64))
     }
 
-    /// `replaces`: nothing but the checkpoint before needed what is superseded, and that goes.
-    fn put_state(
-        &mut self,
-        address: &StateAddress,
-        index: &mut Index,
-        groups: &BTreeMap<KeyGroup, GroupChange<'_>>,
-        checkpoint: CheckpointId,
-        replaces: bool,
-    ) -> Result<u64, Failure> {
-        let mut bytes = 0;
-        for (number, change) in groups {
-            let group = index.groups.entry(*number).or_default();
-            if let Some((since, _)) = change.blocks.first().filter(|_| change.replaces) {
-                let superseded = std::mem::replace(group, Group { since: *since, ..Group::default() });
-                if replaces {
-                    self.delete_superseded(address, index.number, *number, *since, &superseded)?;
+    fn put_frozen(&mut self, next: &mut Next, plan: &Plan<'_>) -> Result<(), Failure> {
+        for (address, groups) in plan {
+            next.touch(address);
+            for (number, change) in groups {
+                if let Some((since, _)) = change.blocks.first().filter(|_| change.replaces) {
+                    self.supersede(next, address, *number, *since)?;
+                }
+                for (checkpoint, block) in &change.blocks {
+                    let index = next.touch(address);
+                    let key = BlockKey::first_of(index.number, *number, *checkpoint);
+                    let tally = &mut index.groups.entry(*number).or_default().tally;
+                    next.bytes += block::put(self.transaction, self.databases, key, block, tally)?;
                 }
             }
-            for (checkpoint, block) in &change.blocks {
-                let key = BlockKey::first_of(index.number, *number, *checkpoint);
-                bytes += block::put(self.transaction, self.databases, key, block, &mut group.tally)?;
-            }
         }
+        Ok(())
+    }
+
+    /// Makes room for a full block of checkpoint `since`.
+    pub(super) fn supersede(
+        &mut self,
+        next: &mut Next,
+        address: &StateAddress,
+        number: KeyGroup,
+        since: CheckpointId,
+    ) -> Result<(), Failure> {
+        let replaces = next.replaces;
+        let index = next.touch(address);
+        let superseded = index.groups.insert(number, Group { since, ..Group::default() }).unwrap_or_default();
         if replaces {
-            self.databases.checkpoint.delete(self.transaction, &index.key())?;
+            self.delete_superseded(address, index.number, number, since, &superseded)?;
         }
-        let value = index.encode(checkpoint)?;
-        self.databases.checkpoint.put(self.transaction, &index.key(), &value)?;
-        Ok(bytes + value.len() as u64)
+        Ok(())
+    }
+
+    fn put_indexes(&mut self, next: &mut Next) -> Result<(), Failure> {
+        for address in std::mem::take(&mut next.touched) {
+            let index = next.catalog.index_or_new(&address);
+            if next.replaces {
+                self.databases.checkpoint.delete(self.transaction, &index.key())?;
+            }
+            let value = index.encode(next.number)?;
+            self.databases.checkpoint.put(self.transaction, &index.key(), &value)?;
+            next.bytes += value.len() as u64;
+        }
+        Ok(())
     }
 
     /// Also notices when there is not what there must be.
@@ -159,7 +239,19 @@ impl Writer<'_, '_> {
 
     /// Deletes the group's blocks of checkpoints before `since`, and says how many values that were.
     pub(super) fn delete_before(&mut self, state: u32, group: KeyGroup, since: CheckpointId) -> heed::Result<u64> {
-        let (first, end) = (BlockKey::first(state, group).encode(), BlockKey::first_of(state, group, since).encode());
+        self.delete_between(state, group, CheckpointId(0), since)
+    }
+
+    /// Deletes the group's blocks from checkpoint `first` on and before `end`, and says how many values that were.
+    pub(super) fn delete_between(
+        &mut self,
+        state: u32,
+        group: KeyGroup,
+        first: CheckpointId,
+        end: CheckpointId,
+    ) -> heed::Result<u64> {
+        let key = |checkpoint| BlockKey::first_of(state, group, checkpoint).encode();
+        let (first, end) = (key(first), key(end));
         let range = (Bound::Included(&first[..]), Bound::Excluded(&end[..]));
         Ok(self.databases.block.delete_range(self.transaction, &range)? as u64)
     }

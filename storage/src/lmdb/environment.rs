@@ -102,6 +102,17 @@ impl Environment {
         body(&transaction, &open.databases)
     }
 
+    /// Runs `body` in a read transaction. Does not keep those waiting who wait to grow the map: there may always be somebody who looks a key up.
+    pub(super) fn look_up<R>(
+        &self,
+        body: impl FnOnce(&RoTxn<'_, WithoutTls>, &Databases) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let slot = self.slot.read();
+        let open = slot.as_ref().ok_or_else(|| self.closed())?;
+        let transaction = open.env.read_txn().map_err(|cause| fault::lmdb(&self.directory, "begin to read", cause))?;
+        body(&transaction, &open.databases)
+    }
+
     /// Runs `body` in a write transaction and commits it. Grows the map and starts over when that is full.
     pub(super) fn write<R>(
         &self,

@@ -10,6 +10,7 @@
 //! ```
 //! One transaction for each checkpoint (`commit`), in which older ones go (`prune`), then the note. What a start makes of the two is in `start`; it checks LMDB's pages
 //! (`meta_page`, `tree`) before LMDB sees them.
+//! With a heap limit, blocks are sorted (`merge`, `run`) and some folded (`fold`) as they are committed (`sorting`), and keys are looked up in them (`lookup`, `filter`).
 //! Every value ends with a checksum over its place and its bytes (`value`), so that a value at another key is damage too.
 
 mod block;
@@ -19,8 +20,12 @@ mod directory;
 mod env;
 mod environment;
 mod fault;
+mod filter;
+mod fold;
 mod layout;
 mod lock_file;
+mod lookup;
+mod merge;
 mod meta_page;
 mod note;
 mod pins;
@@ -28,6 +33,8 @@ mod prune;
 mod reader;
 mod record;
 mod retained;
+mod run;
+mod sorting;
 mod start;
 mod store;
 #[cfg(test)]
@@ -70,12 +77,13 @@ const MAP_SIZE: u64 = if usize::BITS == 64 { 1 << 40 } else { 1 << 28 };
 pub struct Lmdb {
     path: PathBuf,
     map_size: u64,
+    heap_limit: Option<u64>,
 }
 
 impl Lmdb {
     /// Keeps checkpoints in the directory `path`. Touches nothing until it is opened.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), map_size: MAP_SIZE }
+        Self { path: path.into(), map_size: MAP_SIZE, heap_limit: None }
     }
 
     /// Reserves `bytes` of address space at first, instead of 1 TiB (256 MiB on 32 bits): no memory, no disk. It doubles when state
@@ -88,6 +96,20 @@ impl Lmdb {
     #[must_use]
     pub fn map_size(self, bytes: u64) -> Self {
         Self { map_size: bytes, ..self }
+    }
+
+    /// Lets live state take `bytes` of the heap, for all subtasks together; the rest is read from the newest checkpoint when a record needs it.
+    ///
+    /// A setting of the process, not of the directory: state written without a limit can be read with one, and the other way round. What was written without one is rewritten once, at
+    /// the first start with one.
+    ///
+    /// ```
+    /// # use cofferdam_storage::Lmdb;
+    /// let lmdb = Lmdb::at("state/").heap_limit(4 << 30);
+    /// ```
+    #[must_use]
+    pub fn heap_limit(self, bytes: u64) -> Self {
+        Self { heap_limit: Some(bytes), ..self }
     }
 
     /// The directory.
@@ -103,7 +125,11 @@ impl Lmdb {
 
 impl StateBackend for Lmdb {
     fn open(&self) -> Result<Box<dyn CheckpointStore>, StoreError> {
-        Ok(Box::new(start::open(&self.path, self.map_size)?))
+        let store = start::open(&self.path, self.map_size)?;
+        Ok(Box::new(match self.heap_limit {
+            None => store,
+            Some(_) => store.with_lookups(fold::Limits::default()),
+        }))
     }
 
     fn place(&self) -> String {
@@ -112,5 +138,9 @@ impl StateBackend for Lmdb {
 
     fn is_durable(&self) -> bool {
         true
+    }
+
+    fn heap_limit(&self) -> Option<u64> {
+        self.heap_limit
     }
 }

@@ -84,9 +84,10 @@ pub(super) struct Scan<'a> {
 }
 
 /// A value without its checksum.
-struct Part<'t> {
-    key: BlockKey,
-    bytes: &'t [u8],
+#[derive(Clone, Copy)]
+pub(super) struct Part<'t> {
+    pub(super) key: BlockKey,
+    pub(super) bytes: &'t [u8],
 }
 
 type Entry<'t> = heed::Result<(&'t [u8], &'t [u8])>;
@@ -100,6 +101,17 @@ impl Scan<'_> {
         range: KeyGroupRange,
         visit: &mut Visit<'_>,
     ) -> Result<(), StoreError> {
+        self.each_group(transaction, databases, range, &mut |group, parts| self.visit_group(group, parts, visit))
+    }
+
+    /// Calls `visit` with the parts of each group's blocks, in order, or says what is damaged.
+    pub(super) fn each_group<'t>(
+        &self,
+        transaction: &'t RoTxn<'_, WithoutTls>,
+        databases: &Databases,
+        range: KeyGroupRange,
+        visit: &mut dyn FnMut(KeyGroup, &[Part<'t>]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let first = BlockKey::first(self.index.number, KeyGroup(range.start)).encode();
         let last = BlockKey::last(self.index.number, KeyGroup(range.end - 1)).encode();
         let bounds = (Bound::Included(&first[..]), Bound::Included(&last[..]));
@@ -108,7 +120,7 @@ impl Scan<'_> {
         let mut parts = Vec::new();
         for group in range.iter() {
             self.take_group(&mut entries, group, &mut parts)?;
-            self.visit_group(group, &parts, visit)?;
+            visit(group, &parts)?;
             parts.clear();
         }
         match entries.next() {
@@ -145,18 +157,26 @@ impl Scan<'_> {
     }
 
     fn visit_group(&self, group: KeyGroup, parts: &[Part<'_>], visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        for block in parts.chunk_by(|left, right| left.key.checkpoint == right.key.checkpoint) {
-            let (head, bytes) = join(block).ok_or_else(|| self.damaged_group(group, "a block is not whole"))?;
-            visit(group, head.kind, head.entries, &bytes).map_err(|cause| {
-                let what = format!("state {}, key group {group}: a block cannot be restored", self.state);
-                fault::damaged_by(self.directory, what, Some(cause))
-            })?;
+        for block in blocks(parts) {
+            let (head, bytes) = join(block).ok_or_else(|| self.cut_short(group))?;
+            visit(group, head.kind, head.entries, &bytes).map_err(|cause| self.unreadable(group, cause))?;
         }
         Ok(())
     }
 
     fn lmdb(&self, cause: heed::Error) -> StoreError {
         fault::lmdb(self.directory, format!("read state {}", self.state), cause)
+    }
+
+    /// A block does not end where it should.
+    pub(super) fn cut_short(&self, group: KeyGroup) -> StoreError {
+        self.damaged_group(group, "a block is not whole")
+    }
+
+    /// What a block says cannot be, as `cause` shows.
+    pub(super) fn unreadable(&self, group: KeyGroup, cause: BoxError) -> StoreError {
+        let what = format!("state {}, key group {group}: a block cannot be restored", self.state);
+        fault::damaged_by(self.directory, what, Some(cause))
     }
 
     fn damaged(&self, what: &str) -> StoreError {
@@ -176,8 +196,13 @@ fn is_of(entry: &Entry<'_>, group: KeyGroup) -> bool {
     }
 }
 
+/// The parts of each block.
+pub(super) fn blocks<'p, 't>(parts: &'p [Part<'t>]) -> impl Iterator<Item = &'p [Part<'t>]> {
+    parts.chunk_by(|left, right| left.key.checkpoint == right.key.checkpoint)
+}
+
 /// The block that `parts` make; without a copy if it is one. `None` if they make none.
-fn join<'t>(parts: &[Part<'t>]) -> Option<(Head, Cow<'t, [u8]>)> {
+pub(super) fn join<'t>(parts: &[Part<'t>]) -> Option<(Head, Cow<'t, [u8]>)> {
     let (first, rest) = parts.split_first()?;
     let (head, start) = block::split_head(first.bytes)?;
     let mut bytes = Cow::Borrowed(start);

@@ -41,6 +41,7 @@ use super::{
     reader::Scan,
     record::{Job, Record},
     retained::Retained,
+    sorting::Survey,
     store::Store,
     tree::{self, Broken},
 };
@@ -208,6 +209,8 @@ fn follows(note: &Note, job: &Job, found: Standing) -> bool {
         (None, found) => found.is_some(),
         (Some(_), None) => false,
     };
+    // Sorted blocks in the place of others.
+    let was_sorted = is_same && found.newest.is_some();
     let went_back = match (note.newest, found.newest) {
         (Some((job, noted)), Some((found_job, number))) => {
             found_job == job && number < noted && found.highest == note.highest
@@ -216,7 +219,7 @@ fn follows(note: &Note, job: &Job, found: Standing) -> bool {
     };
     let began_attempt =
         found.attempt == note.attempt.next() && found.newest == note.newest && found.highest == note.highest;
-    began_attempt || (found.attempt == note.attempt && (is_next_checkpoint || went_back))
+    began_attempt || (found.attempt == note.attempt && (is_next_checkpoint || was_sorted || went_back))
 }
 
 /// One look at what is stored.
@@ -289,6 +292,23 @@ impl Reading<'_, '_> {
             scan.run(self.transaction, self.databases, range, &mut |_, _, _, _| Ok(()))?;
         }
         Ok(metadata)
+    }
+
+    /// A checkpoint's metadata, which blocks it must have, and what of it can be looked up. Reads all of its state.
+    pub(super) fn survey(
+        &self,
+        owner: JobId,
+        number: CheckpointId,
+    ) -> Result<(CheckpointMetadata, Catalog, Survey), StoreError> {
+        let (metadata, catalog) = self.catalog(owner, number)?;
+        let range = KeyGroupRange { start: 0, end: metadata.max_parallelism };
+        let mut survey = Survey::default();
+        for (state, index) in &catalog.states {
+            let scan = Scan { directory: self.directory, state, index, checkpoint: number };
+            let add = &mut |group, parts: &[_]| survey.add(&scan, group, parts);
+            scan.each_group(self.transaction, self.databases, range, add)?;
+        }
+        Ok((metadata, catalog, survey))
     }
 
     fn failed(&self, cause: heed::Error) -> StoreError {

@@ -6,28 +6,33 @@
 use std::{fs, sync::Arc};
 
 use cofferdam_engine::{
-    Attempt, CheckpointId, JobId,
+    Attempt, CheckpointId, JobId, KeyGroup,
     checkpoint::{
-        snapshot::{CheckpointCommit, CheckpointMetadata},
-        store::{CheckpointStore, CommitStats, RetainedCheckpoint, StateReader, StoreError, StoreErrorKind},
+        snapshot::{CheckpointCommit, CheckpointMetadata, StateAddress},
+        store::{
+            CheckpointStore, CommitStats, RetainedCheckpoint, StateLookup, StateReader, StoreError, StoreErrorKind,
+        },
     },
     fail_point::{Passage, Point},
 };
 
 use super::{
     catalog::Catalog,
-    commit::Writer,
+    commit::{Incoming, Writer},
     directory,
     environment::Environment,
     fault,
+    fold::{Credit, Limits},
+    lookup::Lookup,
     note::NoteFile,
     pins::Pins,
     reader::Reader,
     record::Job,
     retained::Retained,
+    sorting::Sorting,
     start::{self, Reading},
 };
-use crate::plan::{self, Standing};
+use crate::plan::{self, Plan, Standing};
 
 /// See the module.
 pub(super) struct Store {
@@ -40,6 +45,15 @@ pub(super) struct Store {
     pins: Pins,
     /// Whether a write has failed.
     poisoned: bool,
+    /// `None` if no keys are looked up.
+    lookups: Option<Lookups>,
+}
+
+/// What look-ups need.
+struct Lookups {
+    lookup: Arc<Lookup>,
+    limits: Limits,
+    credit: Credit,
 }
 
 impl Store {
@@ -51,7 +65,14 @@ impl Store {
         retained: Vec<Retained>,
     ) -> Self {
         let (environment, pins) = (Arc::new(environment), Pins::default());
-        Self { environment, note, job, standing, retained, pins, poisoned: false }
+        Self { environment, note, job, standing, retained, pins, poisoned: false, lookups: None }
+    }
+
+    /// The store that looks keys up, too.
+    pub(super) fn with_lookups(mut self, limits: Limits) -> Self {
+        let lookup = Arc::new(Lookup::new(self.environment.clone()));
+        self.lookups = Some(Lookups { lookup, limits, credit: Credit::default() });
+        self
     }
 
     #[cfg(test)]
@@ -83,6 +104,62 @@ impl Store {
     fn reading<R>(&self, look: impl FnOnce(&Reading<'_, '_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
         let directory = &self.environment.directory;
         self.environment.read(|transaction, databases| look(&Reading { directory, transaction, databases }))
+    }
+
+    /// Makes the newest checkpoint one that keys can be looked up in, if that is wanted: all of it is read once, and what is not sorted yet is.
+    fn prepare(&mut self) -> Result<(), StoreError> {
+        let Some(Lookups { lookup, limits, .. }) = &self.lookups else { return Ok(()) };
+        if lookup.runs().is_some() {
+            return Ok(());
+        }
+        let (lookup, limits) = (lookup.clone(), *limits);
+        let Some((owner, newest)) = self.standing.newest else {
+            lookup.set(Some(Arc::default()));
+            return Ok(());
+        };
+        loop {
+            let (metadata, catalog, survey) = self.reading(|reading| reading.survey(owner, newest))?;
+            if survey.unsorted.is_empty() {
+                lookup.set(Some(Arc::new(survey.runs)));
+                return Ok(());
+            }
+            self.sort_in_place(&metadata, catalog, &survey.unsorted, limits)?;
+        }
+    }
+
+    /// What a commit of `plan` does.
+    fn incoming<'a>(&self, plan: Plan<'a>) -> Result<Incoming<'a>, StoreError> {
+        let Some(Lookups { lookup, limits, credit }) = &self.lookups else { return Ok(Incoming::Frozen(plan)) };
+        let runs = lookup.runs().unwrap_or_default();
+        Ok(Incoming::Sorted(Sorting::of(&plan, runs, *limits, *credit)?))
+    }
+
+    /// Sorts groups of the newest checkpoint, in as many transactions as it takes.
+    fn sort_in_place(
+        &mut self,
+        metadata: &CheckpointMetadata,
+        catalog: Catalog,
+        mut unsorted: &[(StateAddress, KeyGroup)],
+        limits: Limits,
+    ) -> Result<(), StoreError> {
+        let mut catalog = Arc::new(catalog);
+        log::info!("{}: sorting {} key groups of state, to look keys up in them", self.place(), unsorted.len());
+        while !unsorted.is_empty() {
+            let done = self.writing(|store| {
+                let (environment, job, retained) = (&store.environment, &store.job, &store.retained);
+                let (committed, done) = environment.write(|transaction, databases| {
+                    let mut writer = Writer { directory: &environment.directory, transaction, databases };
+                    writer.sort_in_place(job, retained, (metadata, &catalog), unsorted, limits)
+                })?;
+                store.retained = committed.retained;
+                store.committed(committed.job, Passage::On)?;
+                Ok(done)
+            })?;
+            unsorted = &unsorted[done..];
+            let newest = self.newest_catalog()?;
+            catalog = newest.map(|(_, catalog)| catalog).unwrap_or_default();
+        }
+        Ok(())
     }
 
     /// The newest checkpoint and what it must have; an error if that is damaged.
@@ -132,6 +209,7 @@ impl Drop for Store {
 impl CheckpointStore for Store {
     fn newest(&mut self) -> Result<Option<CheckpointMetadata>, StoreError> {
         self.check_poison()?;
+        self.prepare()?;
         let Some((owner, newest)) = self.standing.newest else { return Ok(None) };
         let (metadata, _) = self.reading(|reading| reading.catalog(owner, newest))?;
         Ok(Some(metadata))
@@ -156,8 +234,10 @@ impl CheckpointStore for Store {
     fn commit(&mut self, commit: &CheckpointCommit) -> Result<CommitStats, StoreError> {
         self.check_poison()?;
         plan::check(&self.place(), self.standing, commit)?;
+        self.prepare()?;
         let checkpoint = commit.metadata.checkpoint;
         let plan = plan::plan(self.standing.newest.map(|(_, checkpoint)| checkpoint), commit)?;
+        let incoming = self.incoming(plan)?;
         let newest = self.newest_catalog()?.map(|(_, catalog)| catalog).unwrap_or_default();
         let outdated = plan::outdated(self.retained.len(), commit.num_retained);
         let pinned = self.pins.pinned();
@@ -166,13 +246,20 @@ impl CheckpointStore for Store {
         let [dropped, kept] =
             [dropped, kept].map(|some| some.into_iter().map(|(_, one)| one.clone()).collect::<Vec<_>>());
         self.writing(|store| {
+            let lookup = store.lookups.as_ref().map(|lookups| lookups.lookup.clone());
+            let exchanging = lookup.as_ref().map(|lookup| lookup.exchanging());
             let (environment, job) = (&store.environment, &store.job);
-            let committed = environment.write(|transaction, databases| {
+            let (committed, found) = environment.write(|transaction, databases| {
                 let mut writer = Writer { directory: &environment.directory, transaction, databases };
-                let committed = writer.commit(job, &dropped, &kept, &newest, &commit.metadata, &plan)?;
+                let committed = writer.commit(job, &dropped, &kept, &newest, commit, &incoming)?;
                 commit.fail_points.reach(Point::CommitWritten, None, checkpoint).map_err(StoreError::from)?;
                 Ok(committed)
             })?;
+            if let (Some(lookups), Some((runs, credit))) = (&mut store.lookups, found) {
+                lookups.lookup.set(Some(Arc::new(runs)));
+                lookups.credit = credit;
+            }
+            drop(exchanging);
             let passage = commit.fail_points.reach(Point::CommitNoting, None, checkpoint)?;
             store.retained = committed.retained;
             store.committed(committed.job, passage)?;
@@ -190,6 +277,12 @@ impl CheckpointStore for Store {
         let newest = self.newest_catalog()?;
         let pin = newest.as_ref().map(|(checkpoint, _)| self.pins.add(*checkpoint));
         Ok(Arc::new(Reader { environment: self.environment.clone(), newest, pin }))
+    }
+
+    fn lookup(&mut self) -> Result<Option<Arc<dyn StateLookup>>, StoreError> {
+        self.check_poison()?;
+        self.prepare()?;
+        Ok(self.lookups.as_ref().map(|lookups| lookups.lookup.clone() as Arc<dyn StateLookup>))
     }
 
     fn retained(&mut self) -> Result<Vec<RetainedCheckpoint>, StoreError> {
@@ -215,8 +308,12 @@ impl CheckpointStore for Store {
                 Writer { directory: &environment.directory, transaction, databases }.go_back(job, checkpoint)
             })?;
             store.retained.retain(|kept| kept.number <= checkpoint);
+            if let Some(lookups) = &store.lookups {
+                lookups.lookup.set(None);
+            }
             store.committed(job, Passage::On)
         })?;
+        self.prepare()?;
         Ok(metadata)
     }
 
