@@ -34,6 +34,7 @@ mod job_handle;
 mod runtime;
 
 pub use async_sink::{AsyncTwoPhaseSink, Asynchronous};
+pub use cofferdam_engine::Circulating;
 pub use engine::{Engine, EngineBuilder};
 pub use job_handle::JobHandle;
 pub use runtime::{
