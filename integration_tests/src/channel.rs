@@ -1,8 +1,10 @@
 //! One input channel: a FIFO that insists on the grammar of streams; bounded, unless it comes round in a loop.
 
-use cofferdam_engine::{BoxError, ChannelQueue, CheckpointBarrier, CheckpointId, ProcessingTime, StreamElement};
+use cofferdam_engine::{
+    BoxError, ChannelQueue, CheckpointBarrier, CheckpointId, NewScratch, ProcessingTime, StreamElement,
+};
 
-use crate::{memory_scratch::memory_scratch, order::EdgeDigest};
+use crate::order::EdgeDigest;
 
 pub(crate) struct Channel {
     queue: ChannelQueue,
@@ -22,15 +24,10 @@ impl Channel {
     }
 
     /// One that comes round in the loop of this name, and keeps so many batches in memory.
-    pub(crate) fn feedback(name: &str, mark: usize, digest: Option<EdgeDigest>) -> Self {
+    pub(crate) fn feedback(name: &str, mark: usize, scratch: NewScratch, digest: Option<EdgeDigest>) -> Self {
         // Small segments, so that some are dropped.
-        let queue = ChannelQueue::in_segments(name, mark, memory_scratch(), 64);
+        let queue = ChannelQueue::in_segments(name, mark, scratch, 64);
         Self { queue, ..Self::new(usize::MAX, true, digest) }
-    }
-
-    /// Bytes spilled so far.
-    pub(crate) fn spilled(&self) -> u64 {
-        self.queue.circulating().map_or(0, |circulating| circulating.spilled)
     }
 
     pub(crate) fn has_room(&self, is_line: bool) -> bool {

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -74,6 +74,7 @@ impl Simulation {
             aborted: BTreeSet::new(),
             attempts: Vec::new(),
             restored_in_flight: 0,
+            spilled: Arc::default(),
             paused: BTreeSet::new(),
         };
         Self { seed, world, topology: Box::new(topology), process: None }
@@ -82,6 +83,11 @@ impl Simulation {
     /// Batches that were in flight in the checkpoints from which attempts went on.
     pub fn restored_in_flight(&self) -> usize {
         self.world.restored_in_flight
+    }
+
+    /// Bytes that loops have spilled.
+    pub fn spilled(&self) -> u64 {
+        self.world.spilled.load(Ordering::Relaxed)
     }
 
     /// Keeps checkpoints in another place than memory.

@@ -19,6 +19,7 @@ use crate::{
     attempt::Running,
     call::{Call, Work},
     channel::Channel,
+    memory_scratch::memory_scratch,
     part::{Channels, Part, State},
     post::{Letter, Message, Party, Request},
     process::Process,
@@ -119,7 +120,9 @@ impl Process {
             for (to, channel) in &part.outputs {
                 let digest = world.edges.as_ref().map(|edges| edges.digest(id.chain, to.chain));
                 let made = match parts[to].subtask.loop_name().filter(|_| feedback.contains(&(*to, *channel))) {
-                    Some(name) => Channel::feedback(name, world.setup.loop_mark, digest),
+                    Some(name) => {
+                        Channel::feedback(name, world.setup.loop_mark, memory_scratch(world.spilled.clone()), digest)
+                    }
                     None => Channel::new(world.setup.channel_capacity, heads.contains(to), digest),
                 };
                 channels.insert((*to, *channel), made);
