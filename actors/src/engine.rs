@@ -132,7 +132,7 @@ impl EngineBuilder {
         self
     }
 
-    /// A directory for temporary files; unless set, the system's. What [circulates in a loop](cofferdam_engine::topology::Stream::iterate) goes there where it is more than 16 batches on one channel
+    /// A directory for temporary files; unless set, the system's. What [circulates in a loop](cofferdam_engine::topology::Stream::iterate) goes there where more than 64 batches wait on one channel
     /// ([`SubtaskStatus::circulating`](crate::SubtaskStatus::circulating) tells how much). The files have no name and are gone with the process. The system's own directory, often
     /// `/tmp`, is memory on many systems: then name one on a disk. Not being durable, it may well be a faster one than the state's.
     pub fn spill_directory(mut self, directory: impl Into<PathBuf>) -> Self {

@@ -12,17 +12,19 @@ use std::{
 
 use cofferdam::{Circulating, prelude::*};
 
-/// Records per batch: 16 batches of each channel stay in memory.
+/// Records per batch: 64 batches of each channel stay in memory.
 const BATCH: usize = 16;
-const MARK: u64 = 16;
-const NUMBERS: u64 = 20;
-const CHILDREN: u64 = 60;
+const MARK: u64 = 64;
+const NUMBERS: u64 = 8;
+const CHILDREN: u64 = 4_000;
+const LEAVES: u64 = 3;
 const PARALLELISM: u32 = 2;
 
-/// Which number it comes from, and the way from there: a child of a child.
+/// Which number it comes from, and the way from there.
 type Node = (u64, Vec<u64>);
 
-/// Each number has 60 children, and each of these has; they are given once they have none.
+/// Each number has 4,000 children, and each of these three; they are given once they have none. A subtask that makes children takes nothing meanwhile that comes round, so
+/// that most of them have to wait, whatever the threads do.
 fn tree(may_begin: Arc<AtomicBool>, sink: CollectSink<Node>) -> Topology {
     let topology = Topology::new("tree");
     let numbers = Generator::bounded(NUMBERS, move |i| {
@@ -31,7 +33,8 @@ fn tree(may_begin: Arc<AtomicBool>, sink: CollectSink<Node>) -> Topology {
     });
     let leaves = topology.source("numbers", numbers).iterate("grow", |looped| {
         let nodes = looped.rebalance().flat_map(|(first, way): Node| {
-            (0..CHILDREN).map(move |child| (first, [way.clone(), vec![child]].concat()))
+            let children = if way.is_empty() { CHILDREN } else { LEAVES };
+            (0..children).map(move |child| (first, [way.clone(), vec![child]].concat()))
         });
         let nodes = nodes.share();
         (nodes.stream().filter(|node| node.1.len() < 2), nodes.stream().filter(|node| node.1.len() == 2))
@@ -42,7 +45,7 @@ fn tree(may_begin: Arc<AtomicBool>, sink: CollectSink<Node>) -> Topology {
 
 /// The leaves, by plain loops.
 fn expected() -> Vec<Node> {
-    let ways = |first| (0..CHILDREN).flat_map(move |child| (0..CHILDREN).map(move |leaf| (first, vec![child, leaf])));
+    let ways = |first| (0..CHILDREN).flat_map(move |child| (0..LEAVES).map(move |leaf| (first, vec![child, leaf])));
     (0..NUMBERS).flat_map(ways).collect()
 }
 

@@ -29,8 +29,8 @@ use crate::runtime::{
 /// Elements that an input channel holds, at most.
 const MAILBOX: usize = 8;
 
-/// Batches of an input channel that comes round in a loop that stay in memory: two mailboxes' worth.
-const LOOP_MARK: usize = 2 * MAILBOX;
+/// Batches of an input channel that comes round in a loop that stay in memory: so many that a loop which makes one record of one seldom spills.
+const LOOP_MARK: usize = 64;
 
 pub(crate) struct SupervisorActor {
     pub(crate) supervisor: Supervisor,
