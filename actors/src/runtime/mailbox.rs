@@ -37,16 +37,16 @@ pub(crate) struct Receiver(Arc<Mutex<Shared>>);
 
 /// A channel for `capacity` elements. If it `admits_lines`, a barrier or an end finds room in any case, and so does what is in front of it.
 pub(crate) fn mailbox(capacity: usize, admits_lines: bool) -> (Sender, Receiver) {
-    Shared::new(ChannelQueue::new(), capacity, admits_lines, None)
+    Shared::ends(ChannelQueue::new(), capacity, admits_lines, None)
 }
 
 /// A channel that comes round, for any number of elements.
 pub(crate) fn feedback_mailbox(queue: ChannelQueue, gauge: LoopGauge) -> (Sender, Receiver) {
-    Shared::new(queue, usize::MAX, true, Some(gauge))
+    Shared::ends(queue, usize::MAX, true, Some(gauge))
 }
 
 impl Shared {
-    fn new(queue: ChannelQueue, capacity: usize, admits_lines: bool, gauge: Option<LoopGauge>) -> (Sender, Receiver) {
+    fn ends(queue: ChannelQueue, capacity: usize, admits_lines: bool, gauge: Option<LoopGauge>) -> (Sender, Receiver) {
         let shared = Self { queue, capacity, admits_lines, receiver: None, sender: None, watcher: None, gauge };
         let shared = Arc::new(Mutex::new(shared));
         (Sender(shared.clone()), Receiver(shared))

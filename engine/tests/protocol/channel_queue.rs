@@ -1,5 +1,7 @@
 //! The queue of a channel that spills, against a plain one.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     any::Any,
     collections::VecDeque,
