@@ -1,9 +1,13 @@
 //! Settings, and the start of a job.
 
-use std::{num::NonZeroUsize, path::Path, sync::Arc};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use cofferdam_engine::{
-    CheckpointId, Error, RestartStrategy,
+    CheckpointId, Error, ErrorKind, RestartStrategy,
     checkpoint::{config::CheckpointConfig, store::StateBackend},
     fail_point::FailPoints,
     savepoint::Choices,
@@ -17,7 +21,10 @@ use cofferdam_storage::Memory;
 use crate::{
     block_on::block_on,
     job_handle::JobHandle,
-    runtime::host::{JobStart, start},
+    runtime::{
+        host::{JobStart, start},
+        scratch_file::scratch_files,
+    },
 };
 
 /// Where jobs are started from: [`Engine::builder`].
@@ -35,6 +42,7 @@ impl Engine {
             restart: None,
             workers: None,
             choices: Choices::default(),
+            spill_directory: None,
             fail_points: FailPoints::default(),
         }
     }
@@ -63,6 +71,7 @@ pub struct EngineBuilder {
     restart: Option<RestartStrategy>,
     workers: Option<NonZeroUsize>,
     choices: Choices,
+    spill_directory: Option<PathBuf>,
     fail_points: FailPoints,
 }
 
@@ -162,6 +171,14 @@ impl EngineBuilder {
         self
     }
 
+    /// A directory for temporary files; unless set, the system's. What [circulates in a loop](cofferdam_engine::topology::Stream::iterate) goes there where more than 64 batches wait on one channel
+    /// ([`SubtaskStatus::circulating`](crate::SubtaskStatus::circulating) tells how much). The files have no name and are gone with the process. The system's own directory, often
+    /// `/tmp`, is memory on many systems: then name one on a disk. Not being durable, it may well be a faster one than the state's.
+    pub fn spill_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.spill_directory = Some(directory.into());
+        self
+    }
+
     /// Where and how the job is to fail: for harnesses. Unless the engine was built with its feature `failpoints`, nothing does.
     pub fn fail_points(mut self, fail_points: FailPoints) -> Self {
         self.fail_points = fail_points;
@@ -193,7 +210,13 @@ impl EngineBuilder {
         };
         let plan = Plan::new(topology, settings)?;
         let (backend, choices, workers) = (self.backend, self.choices, self.workers.unwrap_or(cores));
-        start(JobStart { plan, backend, workers, choices }).await
+        let is_chosen = self.spill_directory.is_some();
+        let scratch = scratch_files(self.spill_directory.unwrap_or_else(std::env::temp_dir));
+        if is_chosen && let Err(cause) = scratch() {
+            let message = format!("job '{}': its spill directory cannot be used", plan.name());
+            return Err(Error::new(ErrorKind::InvalidTopology, message, Some(cause)));
+        }
+        start(JobStart { plan, backend, workers, choices, scratch }).await
     }
 
     /// [`start`](Self::start), for threads outside of any runtime.

@@ -39,6 +39,7 @@ pub use cofferdam_engine::{
 };
 
 pub use async_sink::{AsyncTwoPhaseSink, Asynchronous};
+pub use cofferdam_engine::Circulating;
 pub use engine::{Engine, EngineBuilder};
 pub use job_handle::JobHandle;
 pub use runtime::{

@@ -7,6 +7,7 @@
 //! Where to start reading: [`checkpoint`] follows one barrier through the files.
 
 mod chain;
+mod channel_queue;
 pub mod checkpoint;
 pub mod codec;
 mod duration;
@@ -27,15 +28,18 @@ mod record;
 mod restart;
 mod restore_point;
 pub mod savepoint;
+mod scratch;
 mod sink;
 mod slice;
 mod source;
+mod spill;
 pub mod state;
 pub mod subtask;
 pub mod supervisor;
 pub mod topology;
 
-pub use element::{CheckpointBarrier, InFlight, StreamElement, has_line, overtake, overtakes_at};
+pub use channel_queue::{ChannelQueue, Circulating};
+pub use element::{CheckpointBarrier, InFlight, StreamElement, overtake};
 pub use error::{BoxError, Error, ErrorKind, Location, NotRetryable};
 pub use id::{Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime, SavepointId, SubtaskIndex};
 pub use key::Key;
@@ -44,8 +48,9 @@ pub use key_group::{KeyGroup, KeyGroupRange};
 pub use operator::{divert::Diverted, process::Collector};
 pub use output::Commit;
 pub use panic_site::message as panic_message;
-pub use record::{Batch, Record};
+pub use record::{Batch, Decoder, Record};
 pub use restart::RestartStrategy;
+pub use scratch::{NewScratch, Scratch};
 pub use sink::{Ownership, Sink, SinkContext, SinkWriter, TwoPhaseSink};
 pub use slice::{Clock, Slice};
 pub use source::{Read, Source, SplitReader};

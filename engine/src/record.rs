@@ -4,12 +4,18 @@ use std::any::Any;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{codec::encode, error::BoxError};
+use crate::{
+    codec::{decode, encode},
+    error::BoxError,
+};
 
 /// A record that can leave its thread and be stored in flight. A blanket trait: nobody implements it.
 pub trait Record: Send + Serialize + DeserializeOwned + 'static {}
 
 impl<T: Send + Serialize + DeserializeOwned + 'static> Record for T {}
+
+/// Makes a batch of its encoding.
+pub type Decoder = fn(&[u8]) -> Result<Box<dyn Batch>, BoxError>;
 
 /// Some records on their way, their type known only to the two ends of the edge: always a `Vec<T>` with `T: Record`.
 pub trait Batch: Any + Send {
@@ -17,6 +23,8 @@ pub trait Batch: Any + Send {
     fn len(&self) -> usize;
     /// Their encoding, as of a `Vec` of them.
     fn encode(&self) -> Result<Vec<u8>, BoxError>;
+    /// What makes of an encoding a batch of this type.
+    fn decoder(&self) -> Decoder;
     /// Calls `visit` with each record's encoding: for harnesses, which compare what passes an edge.
     #[cfg(feature = "failpoints")]
     fn encode_each(&self, visit: &mut dyn FnMut(&[u8]));
@@ -33,6 +41,10 @@ impl<T: Record> Batch for Vec<T> {
 
     fn encode(&self) -> Result<Vec<u8>, BoxError> {
         encode(self)
+    }
+
+    fn decoder(&self) -> Decoder {
+        |bytes| Ok(Box::new(decode::<Self>(bytes)?))
     }
 
     #[cfg(feature = "failpoints")]

@@ -292,7 +292,7 @@ impl Subtask {
         self.gate.can_read(channel) && (self.backlog < BACKLOG || is_line || self.is_feedback(channel))
     }
 
-    /// Whether a channel comes round from this very subtask's chain: then it has no bound.
+    /// Whether a channel comes round from this very subtask's chain: then it has no bound, and [spills](crate::ChannelQueue::spilling).
     pub fn is_feedback(&self, channel: ChannelIndex) -> bool {
         self.inputs.iter().any(|edge| edge.is_feedback && edge.layout.all().any(|one| one == channel))
     }
@@ -318,12 +318,19 @@ impl Subtask {
         self.inputs.iter().any(|edge| edge.is_feedback)
     }
 
+    /// The name of the loop that this is the head of.
+    pub fn loop_name(&self) -> Option<&str> {
+        // A head begins with the step that the loop is named by.
+        let first = self.steps.first().map(|(_, name)| name.as_str());
+        first.filter(|_| self.is_loop_head())
+    }
+
     /// Takes the next element that is ready for an output channel.
     pub fn take_ready(&mut self, channel: ChannelIndex) -> Option<StreamElement> {
         self.chain.tail().take_ready(channel)
     }
 
-    /// What the failure to copy a record in flight to this subtask ends its attempt with.
+    /// What the failure of a channel (to copy a record in flight, to spill) ends the attempt with.
     pub fn fault(&self, cause: BoxError) -> Error {
         self.failed(cause)
     }

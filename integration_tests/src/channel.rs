@@ -1,15 +1,13 @@
-//! One input channel: a bounded FIFO that insists on the grammar of streams.
-
-use std::collections::VecDeque;
+//! One input channel: a FIFO that insists on the grammar of streams; bounded, unless it comes round in a loop.
 
 use cofferdam_engine::{
-    BoxError, CheckpointBarrier, CheckpointId, ProcessingTime, StreamElement, has_line, overtake, overtakes_at,
+    BoxError, ChannelQueue, CheckpointBarrier, CheckpointId, NewScratch, ProcessingTime, StreamElement,
 };
 
 use crate::order::EdgeDigest;
 
 pub(crate) struct Channel {
-    queue: VecDeque<StreamElement>,
+    queue: ChannelQueue,
     capacity: usize,
     /// A barrier or an end finds room in any case, and so does what is in front of it.
     admits_lines: bool,
@@ -21,7 +19,15 @@ pub(crate) struct Channel {
 
 impl Channel {
     pub(crate) fn new(capacity: usize, admits_lines: bool, digest: Option<EdgeDigest>) -> Self {
-        Self { queue: VecDeque::new(), capacity, admits_lines, last_barrier: CheckpointId(0), ended: false, digest }
+        let queue = ChannelQueue::new();
+        Self { queue, capacity, admits_lines, last_barrier: CheckpointId(0), ended: false, digest }
+    }
+
+    /// One that comes round in the loop of this name, and keeps so many batches in memory.
+    pub(crate) fn feedback(name: &str, mark: usize, scratch: NewScratch, digest: Option<EdgeDigest>) -> Self {
+        // Small segments, so that some are dropped.
+        let queue = ChannelQueue::in_segments(name, mark, scratch, 64);
+        Self { queue, ..Self::new(usize::MAX, true, digest) }
     }
 
     pub(crate) fn has_room(&self, is_line: bool) -> bool {
@@ -32,7 +38,7 @@ impl Channel {
         self.queue.len()
     }
 
-    pub(crate) fn push(&mut self, element: StreamElement) {
+    pub(crate) fn push(&mut self, element: StreamElement) -> Result<(), BoxError> {
         match &element {
             StreamElement::Batch(batch) => {
                 assert!(!self.ended, "a batch behind the end of input");
@@ -47,7 +53,7 @@ impl Channel {
             }
             StreamElement::EndOfInput => assert!(!std::mem::replace(&mut self.ended, true), "the input ends once"),
         }
-        self.queue.push_back(element);
+        self.queue.push(element)
     }
 
     /// Takes a barrier that may overtake now, with copies of what is in front of it.
@@ -55,20 +61,20 @@ impl Channel {
         &mut self,
         now: ProcessingTime,
     ) -> Result<Option<(CheckpointBarrier, Vec<Vec<u8>>)>, BoxError> {
-        overtake(&mut self.queue, now)
+        self.queue.overtake(now)
     }
 
     /// Whether a barrier or an end waits.
     pub(crate) fn has_line(&self) -> bool {
-        has_line(&self.queue)
+        self.queue.has_line()
     }
 
     /// When the first barrier that waits may overtake.
     pub(crate) fn overtakes_at(&self) -> Option<ProcessingTime> {
-        overtakes_at(&self.queue)
+        self.queue.overtakes_at()
     }
 
-    pub(crate) fn pop(&mut self) -> Option<StreamElement> {
-        self.queue.pop_front()
+    pub(crate) fn pop(&mut self) -> Result<Option<StreamElement>, BoxError> {
+        self.queue.pop()
     }
 }

@@ -33,6 +33,7 @@ mod faults;
 mod io;
 mod judge;
 pub mod matrix;
+mod memory_scratch;
 mod operator_harness;
 mod order;
 mod outcome;

@@ -156,7 +156,7 @@ impl Part {
         for (channel, output) in (0u32..).map(ChannelIndex).zip(&self.outputs) {
             while let Some(barrier) = self.subtask.take_overtaking(channel, clock.now())? {
                 if let Some(to) = channels.get_mut(output) {
-                    to.push(barrier);
+                    to.push(barrier).map_err(|error| self.subtask.fault(error))?;
                 }
             }
         }
@@ -175,13 +175,14 @@ impl Part {
             Move::Send(channel) => {
                 let output = self.outputs[channel.index()];
                 if let (Some(element), Some(to)) = (self.subtask.take_ready(channel), channels.get_mut(&output)) {
-                    to.push(element);
+                    to.push(element).map_err(|error| self.subtask.fault(error))?;
                 }
                 Ok(Vec::new())
             }
             Move::Read(channel) => {
                 let from = channels.get_mut(&(self.subtask.id(), channel));
-                match from.and_then(Channel::pop) {
+                let popped = from.map_or(Ok(None), Channel::pop);
+                match popped.map_err(|error| self.subtask.fault(error))? {
                     Some(element) => self.step(SubtaskInput::Element(channel, element), clock, records),
                     None => Ok(Vec::new()),
                 }

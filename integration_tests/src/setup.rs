@@ -17,6 +17,8 @@ pub struct Setup {
     pub channel_capacity: usize,
     /// Records of a subtask's turn, at most.
     pub slice_records: u64,
+    /// Batches on each feedback channel of a loop that stay in memory.
+    pub loop_mark: usize,
     /// The longest that a step of the simulation takes.
     pub step_time: Duration,
 }
@@ -60,6 +62,7 @@ impl Setup {
             channel_capacity: random.usize(1..5),
             slice_records: random.u64(1..12),
             step_time,
+            loop_mark: random.usize(0..10),
         }
     }
 
@@ -83,6 +86,11 @@ impl Setup {
     pub fn parallelism(mut self, parallelism: u32) -> Self {
         self.settings.parallelism = parallelism;
         self
+    }
+
+    /// Another number of batches that stay in memory on each feedback channel of a loop; with 0 all that circulates is spilled.
+    pub fn loop_mark(self, batches: usize) -> Self {
+        Self { loop_mark: batches, ..self }
     }
 
     /// Another mode; barriers overtake in none but exactly-once mode.

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -78,6 +78,7 @@ impl Simulation {
             aborted: BTreeSet::new(),
             attempts: Vec::new(),
             restored_in_flight: 0,
+            spilled: Arc::default(),
             paused: BTreeSet::new(),
         };
         Self { seed, world, topology: Box::new(topology), process: None }
@@ -86,6 +87,11 @@ impl Simulation {
     /// Batches that were in flight in the checkpoints from which attempts went on.
     pub fn restored_in_flight(&self) -> usize {
         self.world.restored_in_flight
+    }
+
+    /// Bytes that loops have spilled.
+    pub fn spilled(&self) -> u64 {
+        self.world.spilled.load(Ordering::Relaxed)
     }
 
     /// Keeps checkpoints in another place than memory.

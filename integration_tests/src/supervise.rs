@@ -19,6 +19,7 @@ use crate::{
     attempt::Running,
     call::{Call, Work},
     channel::Channel,
+    memory_scratch::memory_scratch,
     part::{Channels, Part, State},
     post::{Letter, Message, Party, Request},
     process::Process,
@@ -119,9 +120,13 @@ impl Process {
             }
             for (to, channel) in &part.outputs {
                 let digest = world.edges.as_ref().map(|edges| edges.digest(id.chain, to.chain));
-                let is_feedback = feedback.contains(&(*to, *channel));
-                let capacity = if is_feedback { usize::MAX } else { world.setup.channel_capacity };
-                channels.insert((*to, *channel), Channel::new(capacity, heads.contains(to), digest));
+                let made = match parts[to].subtask.loop_name().filter(|_| feedback.contains(&(*to, *channel))) {
+                    Some(name) => {
+                        Channel::feedback(name, world.setup.loop_mark, memory_scratch(world.spilled.clone()), digest)
+                    }
+                    None => Channel::new(world.setup.channel_capacity, heads.contains(to), digest),
+                };
+                channels.insert((*to, *channel), made);
             }
         }
         let left = parts.len() + 1;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -54,6 +54,8 @@ pub(crate) struct World {
     pub(crate) attempts: Vec<(Attempt, CheckpointId)>,
     /// Batches in flight in the checkpoints that they went on from.
     pub(crate) restored_in_flight: usize,
+    /// Bytes that loops have spilled.
+    pub(crate) spilled: Arc<AtomicU64>,
     /// Steps whose subtasks are not given a turn.
     pub(crate) paused: BTreeSet<String>,
 }

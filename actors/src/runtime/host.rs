@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::SystemTime};
 
 use actix::{Actor, Addr, Arbiter, System};
 use cofferdam_engine::{
-    CheckpointId, Error, ErrorKind, JobId,
+    CheckpointId, Error, ErrorKind, JobId, NewScratch,
     checkpoint::{coordinator::JobEnd, stats::CheckpointHistory, store::StateBackend},
     opening::StoreSlot,
     savepoint::Choices,
@@ -26,6 +26,8 @@ pub(crate) struct JobStart {
     pub(crate) backend: Arc<dyn StateBackend>,
     pub(crate) workers: NonZeroUsize,
     pub(crate) choices: Choices,
+    /// Where what circulates in loops goes beyond what memory is to hold.
+    pub(crate) scratch: NewScratch,
 }
 
 /// Starts the job's thread; resolves when the job runs, or when it is clear that it cannot.
@@ -79,6 +81,7 @@ fn live(
             board,
             new_job: new_job_id()?,
             choices: job.choices,
+            scratch: job.scratch,
             started: Some(started),
             ended: Some(ended_sender),
             running: None,

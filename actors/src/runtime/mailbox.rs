@@ -1,4 +1,4 @@
-//! One input channel: a bounded FIFO between two subtasks, the only way data travels.
+//! One input channel: a bounded FIFO between two subtasks, the only way data travels. One that comes round in a loop has no bound, and spills.
 //!
 //! # Invariants
 //! - One sender, one receiver. What the sender saw room for, it can push.
@@ -7,16 +7,15 @@
 //! - A barrier that may overtake needs no room, and wakes its receiver whatever that is waiting for.
 
 use std::{
-    collections::VecDeque,
     sync::Arc,
     task::{Context, Waker},
 };
 
-use cofferdam_engine::{BoxError, CheckpointBarrier, ProcessingTime, StreamElement, has_line, overtake, overtakes_at};
+use cofferdam_engine::{BoxError, ChannelQueue, CheckpointBarrier, Circulating, ProcessingTime, StreamElement};
 use parking_lot::Mutex;
 
 struct Shared {
-    queue: VecDeque<StreamElement>,
+    queue: ChannelQueue,
     capacity: usize,
     /// A barrier or an end finds room in any case, and so does what is in front of it.
     admits_lines: bool,
@@ -24,7 +23,11 @@ struct Shared {
     sender: Option<Waker>,
     /// The receiver's task, if barriers may overtake.
     watcher: Option<Waker>,
+    gauge: Option<LoopGauge>,
 }
+
+/// Shows what circulates through a channel: what it last was, once the channel is gone.
+pub(crate) type LoopGauge = Arc<Mutex<Circulating>>;
 
 /// Puts elements in.
 pub(crate) struct Sender(Arc<Mutex<Shared>>);
@@ -32,13 +35,28 @@ pub(crate) struct Sender(Arc<Mutex<Shared>>);
 /// Takes elements out.
 pub(crate) struct Receiver(Arc<Mutex<Shared>>);
 
-/// A channel for `capacity` elements; `None` for any number. If it `admits_lines`, a barrier or an end finds room in any case, and so does what is in front of it.
-pub(crate) fn mailbox(capacity: Option<usize>, admits_lines: bool) -> (Sender, Receiver) {
-    let queue = VecDeque::with_capacity(capacity.unwrap_or(0));
-    let capacity = capacity.unwrap_or(usize::MAX);
-    let shared =
-        Arc::new(Mutex::new(Shared { queue, capacity, admits_lines, receiver: None, sender: None, watcher: None }));
-    (Sender(shared.clone()), Receiver(shared))
+/// A channel for `capacity` elements. If it `admits_lines`, a barrier or an end finds room in any case, and so does what is in front of it.
+pub(crate) fn mailbox(capacity: usize, admits_lines: bool) -> (Sender, Receiver) {
+    Shared::ends(ChannelQueue::new(), capacity, admits_lines, None)
+}
+
+/// A channel that comes round, for any number of elements.
+pub(crate) fn feedback_mailbox(queue: ChannelQueue, gauge: LoopGauge) -> (Sender, Receiver) {
+    Shared::ends(queue, usize::MAX, true, Some(gauge))
+}
+
+impl Shared {
+    fn ends(queue: ChannelQueue, capacity: usize, admits_lines: bool, gauge: Option<LoopGauge>) -> (Sender, Receiver) {
+        let shared = Self { queue, capacity, admits_lines, receiver: None, sender: None, watcher: None, gauge };
+        let shared = Arc::new(Mutex::new(shared));
+        (Sender(shared.clone()), Receiver(shared))
+    }
+
+    fn show(&self) {
+        if let (Some(gauge), Some(circulating)) = (&self.gauge, self.queue.circulating()) {
+            *gauge.lock() = circulating;
+        }
+    }
 }
 
 impl Sender {
@@ -52,26 +70,29 @@ impl Sender {
         has_room
     }
 
-    /// Adds an element, for which there must be room.
-    pub(crate) fn push(&self, element: StreamElement) {
+    /// Adds an element, for which there must be room. Fails if it must be spilled and cannot be.
+    pub(crate) fn push(&self, element: StreamElement) -> Result<(), BoxError> {
         let mut shared = self.0.lock();
         let is_admitted = shared.queue.len() < shared.capacity || shared.admits_lines;
         debug_assert!(is_admitted, "only the sender adds elements, and it asked for room");
-        shared.queue.push_back(element);
+        shared.queue.push(element)?;
+        shared.show();
         let receiver = shared.receiver.take();
         drop(shared);
         if let Some(waker) = receiver {
             waker.wake();
         }
+        Ok(())
     }
 
     /// Adds a barrier that may overtake, now or later.
-    pub(crate) fn push_overtaking(&self, barrier: StreamElement) {
+    pub(crate) fn push_overtaking(&self, barrier: StreamElement) -> Result<(), BoxError> {
         let mut shared = self.0.lock();
-        shared.queue.push_back(barrier);
+        shared.queue.push(barrier)?;
         let wakers = [shared.receiver.take(), shared.watcher.clone()];
         drop(shared);
         wakers.into_iter().flatten().for_each(Waker::wake);
+        Ok(())
     }
 }
 
@@ -86,17 +107,17 @@ impl Receiver {
 
     /// Takes a barrier that may overtake now, with copies of what is in front of it.
     pub(crate) fn overtake(&self, now: ProcessingTime) -> Result<Option<(CheckpointBarrier, Vec<Vec<u8>>)>, BoxError> {
-        overtake(&mut self.0.lock().queue, now)
+        self.0.lock().queue.overtake(now)
     }
 
     /// When the first barrier that waits may overtake.
     pub(crate) fn overtakes_at(&self) -> Option<ProcessingTime> {
-        overtakes_at(&self.0.lock().queue)
+        self.0.lock().queue.overtakes_at()
     }
 
     /// Whether a barrier or an end waits.
     pub(crate) fn has_line(&self) -> bool {
-        has_line(&self.0.lock().queue)
+        self.0.lock().queue.has_line()
     }
 
     /// Elements that wait.
@@ -104,10 +125,11 @@ impl Receiver {
         self.0.lock().queue.len()
     }
 
-    /// Takes the oldest element; if there is none, the task is woken when one comes.
-    pub(crate) fn pop(&self, task: &Context<'_>) -> Option<StreamElement> {
+    /// Takes the oldest element; if there is none, the task is woken when one comes. Fails if it was spilled and cannot be read.
+    pub(crate) fn pop(&self, task: &Context<'_>) -> Result<Option<StreamElement>, BoxError> {
         let mut shared = self.0.lock();
-        let element = shared.queue.pop_front();
+        let element = shared.queue.pop()?;
+        shared.show();
         if element.is_none() {
             shared.receiver = Some(task.waker().clone());
         }
@@ -116,12 +138,14 @@ impl Receiver {
         if let Some(waker) = sender {
             waker.wake();
         }
-        element
+        Ok(element)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -141,28 +165,28 @@ mod tests {
 
     #[test]
     fn a_full_mailbox_has_no_room_and_wakes_its_sender_once_half_empty() {
-        let (sender, receiver) = mailbox(Some(4), false);
+        let (sender, receiver) = mailbox(4, false);
         let (woken, waker) = waker();
         let task = Context::from_waker(&waker);
         for _ in 0..4 {
             assert!(sender.has_room(false, &task));
-            sender.push(StreamElement::EndOfInput);
+            sender.push(StreamElement::EndOfInput).unwrap();
         }
         assert!(!sender.has_room(false, &task));
-        assert!(receiver.pop(&task).is_some());
+        assert!(receiver.pop(&task).unwrap().is_some());
         assert_eq!(woken.0.load(Ordering::SeqCst), 0);
-        assert!(receiver.pop(&task).is_some());
+        assert!(receiver.pop(&task).unwrap().is_some());
         assert_eq!(woken.0.load(Ordering::SeqCst), 1);
     }
 
     #[test]
     fn an_empty_mailbox_wakes_its_receiver_when_an_element_comes() {
-        let (sender, receiver) = mailbox(Some(1), false);
+        let (sender, receiver) = mailbox(1, false);
         let (woken, waker) = waker();
         let task = Context::from_waker(&waker);
-        assert!(receiver.pop(&task).is_none());
-        sender.push(StreamElement::EndOfInput);
+        assert!(receiver.pop(&task).unwrap().is_none());
+        sender.push(StreamElement::EndOfInput).unwrap();
         assert_eq!(woken.0.load(Ordering::SeqCst), 1);
-        assert!(matches!(receiver.pop(&task), Some(StreamElement::EndOfInput)));
+        assert!(matches!(receiver.pop(&task).unwrap(), Some(StreamElement::EndOfInput)));
     }
 }

@@ -27,6 +27,7 @@ pub(crate) mod host;
 pub(crate) mod mailbox;
 mod opening;
 pub(crate) mod savepoints;
+pub(crate) mod scratch_file;
 pub(crate) mod status;
 mod subtask_actor;
 pub(crate) mod supervisor_actor;

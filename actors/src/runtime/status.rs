@@ -9,7 +9,7 @@ use std::{
 };
 
 use cofferdam_engine::{
-    Attempt, CheckpointId, Clock, Error, ProcessingTime,
+    Attempt, CheckpointId, Circulating, Clock, Error, ProcessingTime,
     checkpoint::{
         coordinator::JobEnd,
         snapshot::SubtaskId,
@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use crate::runtime::{
     clock::MonotonicClock,
     failures::{Failure, FailureHistory},
+    mailbox::LoopGauge,
 };
 
 /// What a job began from.
@@ -96,6 +97,8 @@ pub struct SubtaskStatus {
     pub records_out: u64,
     /// How often its sink could not publish. Each time it is tried again, after a pause that grows from 0.1 s; after six times in a row the attempt fails.
     pub failed_publications: u64,
+    /// What waits to go round, if it is the head of a loop.
+    pub circulating: Option<Circulating>,
 }
 
 /// Counts of one subtask, written by its thread alone.
@@ -110,12 +113,14 @@ pub(crate) struct SubtaskMeter {
     failed_publications: AtomicU64,
     /// Of a sink: when the first record went out, to a turn, in nanoseconds; 0 before that.
     first_out: AtomicU64,
+    /// Of the channels that come round to it.
+    feedback: Vec<LoopGauge>,
 }
 
 impl SubtaskMeter {
-    pub(crate) fn new(id: SubtaskId, chain: String, is_source: bool, is_sink: bool) -> Self {
+    pub(crate) fn new(id: SubtaskId, chain: String, is_source: bool, is_sink: bool, feedback: Vec<LoopGauge>) -> Self {
         let [records_in, records_out, failed_publications, first_out] = [const { AtomicU64::new(0) }; 4];
-        Self { id, chain, is_source, is_sink, records_in, records_out, failed_publications, first_out }
+        Self { id, chain, is_source, is_sink, records_in, records_out, failed_publications, first_out, feedback }
     }
 
     /// To be called after a turn.
@@ -143,6 +148,7 @@ impl SubtaskMeter {
             records_in: self.records_in.load(Ordering::Relaxed),
             records_out: self.records_out.load(Ordering::Relaxed),
             failed_publications: self.failed_publications.load(Ordering::Relaxed),
+            circulating: self.feedback.iter().map(|gauge| *gauge.lock()).reduce(|sum, one| sum + one),
         }
     }
 }

@@ -109,14 +109,14 @@ impl SubtaskActor {
                 self.overtake(&mut slice, ctx, task)?;
             }
             let input = match self.parts.subtask.need() {
-                Need::Room if self.send_ready(task) => continue,
+                Need::Room if self.send_ready(task)? => continue,
                 Need::Room => {
                     let until = self.overtakes_at();
                     self.set_timer(until, ctx);
                     break;
                 }
                 Need::Turn => SubtaskInput::Resume,
-                Need::Input(until) => match self.next_element(task) {
+                Need::Input(until) => match self.next_element(task)? {
                     Some((channel, element)) => SubtaskInput::Element(channel, element),
                     None if until.is_some_and(|time| time <= slice.now()) => SubtaskInput::Resume,
                     None if self.parts.subtask.flush() => continue,
@@ -131,7 +131,7 @@ impl SubtaskActor {
             self.carry_out(ctx);
             slice.refresh();
             if slice.is_over() {
-                self.send_ready(task);
+                self.send_ready(task)?;
                 go_to_the_back(task);
                 break;
             }
@@ -170,7 +170,7 @@ impl SubtaskActor {
     fn send_overtaking(&mut self, now: ProcessingTime) -> Result<(), Error> {
         for (channel, output) in (0u32..).map(ChannelIndex).zip(&self.parts.outputs) {
             while let Some(barrier) = self.parts.subtask.take_overtaking(channel, now)? {
-                output.push_overtaking(barrier);
+                output.push_overtaking(barrier).map_err(|cause| self.parts.subtask.fault(cause))?;
             }
         }
         Ok(())
@@ -186,7 +186,7 @@ impl SubtaskActor {
     }
 
     /// Sends what is ready as far as there is room; whether all of it went.
-    fn send_ready(&mut self, task: &Context<'_>) -> bool {
+    fn send_ready(&mut self, task: &Context<'_>) -> Result<bool, Error> {
         let mut all = true;
         for (channel, output) in (0u32..).map(ChannelIndex).zip(&self.parts.outputs) {
             while self.parts.subtask.has_ready(channel) {
@@ -194,19 +194,20 @@ impl SubtaskActor {
                     all = false;
                     break;
                 }
-                match self.parts.subtask.take_ready(channel) {
+                let pushed = match self.parts.subtask.take_ready(channel) {
                     Some(element @ StreamElement::Barrier(barrier, _)) if barrier.overtakes.is_some() => {
-                        output.push_overtaking(element);
+                        output.push_overtaking(element)
                     }
                     Some(element) => output.push(element),
-                    None => {}
-                }
+                    None => Ok(()),
+                };
+                pushed.map_err(|cause| self.parts.subtask.fault(cause))?;
             }
         }
-        all
+        Ok(all)
     }
 
-    fn next_element(&mut self, task: &Context<'_>) -> Option<(ChannelIndex, StreamElement)> {
+    fn next_element(&mut self, task: &Context<'_>) -> Result<Option<(ChannelIndex, StreamElement)>, Error> {
         let count = self.parts.inputs.len();
         if !self.feedback.is_empty() {
             self.parts.subtask.set_backlog(self.feedback.iter().map(|index| self.parts.inputs[*index].len()).sum());
@@ -218,12 +219,13 @@ impl SubtaskActor {
             if !self.parts.subtask.can_read(channel, is_line) {
                 continue;
             }
-            if let Some(element) = self.parts.inputs[index].pop(task) {
+            let popped = self.parts.inputs[index].pop(task);
+            if let Some(element) = popped.map_err(|cause| self.parts.subtask.fault(cause))? {
                 self.next_input = index + 1;
-                return Some((channel, element));
+                return Ok(Some((channel, element)));
             }
         }
-        None
+        Ok(None)
     }
 
     fn set_timer(&mut self, until: Option<ProcessingTime>, ctx: &mut actix::Context<Self>) {

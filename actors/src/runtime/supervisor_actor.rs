@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use actix::{Actor, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Handler, Message, WrapFuture};
 use cofferdam_engine::{
-    Attempt, ChannelIndex, CheckpointId, Clock, Error, ErrorKind, JobId,
+    Attempt, ChannelIndex, ChannelQueue, CheckpointId, Clock, Error, ErrorKind, JobId, NewScratch,
     checkpoint::{
         coordinator::{Coordinator, JobEnd},
         snapshot::{PreparedTransaction, SubtaskId},
@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use crate::runtime::{
     clock::MonotonicClock,
     coordinator_actor::{Begin, CoordinatorActor, HostRequest},
-    mailbox::{Receiver, Sender, mailbox},
+    mailbox::{LoopGauge, Receiver, Sender, feedback_mailbox, mailbox},
     opening::open_subtasks,
     savepoints::Savepoints,
     status::{Board, StartedFrom, SubtaskMeter},
@@ -30,6 +30,9 @@ use crate::runtime::{
 
 /// Elements that an input channel holds, at most.
 const MAILBOX: usize = 8;
+
+/// Batches of an input channel that comes round in a loop that stay in memory: so many that a loop which makes one record of one seldom spills.
+const LOOP_MARK: usize = 64;
 
 pub(crate) struct SupervisorActor {
     pub(crate) supervisor: Supervisor,
@@ -42,6 +45,8 @@ pub(crate) struct SupervisorActor {
     pub(crate) new_job: JobId,
     /// What the host has chosen about the state to start from; the checkpoint that it has named, until an attempt is open.
     pub(crate) choices: Choices,
+    /// Where what circulates in loops goes beyond what memory is to hold.
+    pub(crate) scratch: NewScratch,
     /// Answered once: when the job runs, or cannot.
     pub(crate) started: Option<oneshot::Sender<Result<(), Error>>>,
     /// Told when the job is over and its place given up.
@@ -182,9 +187,10 @@ impl SupervisorActor {
         let mut meters = Vec::new();
         let mut subtasks = BTreeMap::new();
         let is_unaligned = self.plan.lock().settings().checkpoints.unaligned;
-        for (one, inputs, outputs) in connect(opened.subtasks) {
+        for Connected { one, inputs, outputs, feedback } in connect(opened.subtasks, &self.scratch) {
             let id = one.subtask.id();
-            let meter = Arc::new(SubtaskMeter::new(id, one.subtask.name(), one.is_source, one.outputs.is_empty()));
+            let is_sink = one.outputs.is_empty();
+            let meter = Arc::new(SubtaskMeter::new(id, one.subtask.name(), one.is_source, is_sink, feedback));
             meters.push(meter.clone());
             let parts = SubtaskParts {
                 subtask: one.subtask,
@@ -342,24 +348,42 @@ fn lost_opening(error: tokio::task::JoinError) -> Error {
     }
 }
 
+/// A subtask, and its ends of channels.
+struct Connected {
+    one: Deployed,
+    inputs: Vec<Receiver>,
+    outputs: Vec<Sender>,
+    /// Of the channels among the inputs that come round.
+    feedback: Vec<LoopGauge>,
+}
+
 /// Makes a mailbox for every input channel, and gives each end to its subtask.
-fn connect(deployed: Vec<Deployed>) -> Vec<(Deployed, Vec<Receiver>, Vec<Sender>)> {
+fn connect(deployed: Vec<Deployed>, scratch: &NewScratch) -> Vec<Connected> {
     let mut senders = BTreeMap::new();
     let mut receivers: BTreeMap<SubtaskId, Vec<Receiver>> = BTreeMap::new();
+    let mut gauges: BTreeMap<SubtaskId, Vec<LoopGauge>> = BTreeMap::new();
     for one in &deployed {
         let id = one.subtask.id();
         for channel in 0..one.inputs {
             let is_feedback = one.subtask.is_feedback(ChannelIndex(channel as u32));
-            let (sender, receiver) = mailbox((!is_feedback).then_some(MAILBOX), one.subtask.is_loop_head());
+            let (sender, receiver) = match one.subtask.loop_name().filter(|_| is_feedback) {
+                Some(name) => {
+                    let gauge = LoopGauge::default();
+                    gauges.entry(id).or_default().push(gauge.clone());
+                    feedback_mailbox(ChannelQueue::spilling(name, LOOP_MARK, scratch.clone()), gauge)
+                }
+                None => mailbox(MAILBOX, one.subtask.is_loop_head()),
+            };
             senders.insert((id, channel), sender);
             receivers.entry(id).or_default().push(receiver);
         }
     }
     let parts = deployed.into_iter().map(|one| {
         let inputs = receivers.remove(&one.subtask.id()).unwrap_or_default();
+        let feedback = gauges.remove(&one.subtask.id()).unwrap_or_default();
         let outputs =
             one.outputs.iter().filter_map(|(target, channel)| senders.remove(&(*target, channel.index()))).collect();
-        (one, inputs, outputs)
+        Connected { one, inputs, outputs, feedback }
     });
     parts.collect()
 }

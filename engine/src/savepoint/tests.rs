@@ -15,11 +15,12 @@ use super::{
 };
 use crate::{
     checkpoint::{
-        snapshot::{BlockKind, CheckpointMetadata, OperatorKind, OperatorRecord, StateAddress},
+        snapshot::{BlockKind, CheckpointMetadata, OperatorKind, OperatorRecord, StateAddress, StateKind, StateRecord},
         store::{StateReader, StoreError, StoreErrorKind},
     },
     error::BoxError,
     id::{Attempt, CheckpointId, JobId, SavepointId},
+    key_format::KeyFormat,
     key_group::{KeyGroup, KeyGroupRange},
 };
 
@@ -33,7 +34,12 @@ fn metadata() -> CheckpointMetadata {
     let operator = OperatorRecord {
         uid: "count".to_string(),
         kind: OperatorKind::Keyed,
-        states: vec!["state".to_string()],
+        states: vec![StateRecord {
+            name: "state".to_string(),
+            kind: StateKind::Value,
+            key: KeyFormat::Unsigned(8),
+            version: 0,
+        }],
         subtasks: Vec::new(),
     };
     CheckpointMetadata {

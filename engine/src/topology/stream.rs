@@ -313,8 +313,10 @@ impl<O: Operator> Stream<O> {
     /// the second is the result, whatever it may be (a stream, several, or nothing). Exactly once, as everything else: what circulates is part of each
     /// checkpoint. The input of what follows ends when this stream has ended and nothing circulates any more.
     ///
-    /// What circulates is kept in memory, and ordinary records wait while much of it is about: a loop whose body makes more of each record than it lets out
-    /// never ends, and grows. A loop cannot stand within another.
+    /// Ordinary records wait while much circulates, and what waits to go round beyond some batches is spilled to temporary files (the driver's `spill_directory`), so that the body may make thousands
+    /// of records of one. What a checkpoint under way records of them is in memory, encoded. Records that are spilled go through their serde encoding, as they do through a checkpoint and a recovery: what
+    /// does not come back from it as it was (a field with `skip`) does not go round as it was. A loop whose body makes more of each record than it lets out never ends, and fills the disk. A loop cannot stand
+    /// within another.
     ///
     /// # Panics
     /// If the feedback is a stream of another topology.

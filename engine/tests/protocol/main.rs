@@ -1,5 +1,6 @@
 //! The protocol's state machines, each driven by hand: one machine a file.
 
+mod channel_queue;
 mod coordinator;
 mod gate;
 mod gate_model;

@@ -80,22 +80,21 @@ impl<O: Record> Driver<O> {
     pub(super) fn send(&mut self, input: usize, turn: usize, batch: Box<dyn Batch>) -> Result<(), Error> {
         let targets = &self.inputs[input];
         let target = targets[turn % targets.len()];
-        self.put(target, StreamElement::Batch(batch));
+        self.put(target, StreamElement::Batch(batch))?;
         self.settle()
     }
 
     /// Sends an element on an input, to every subtask.
     pub(super) fn send_all(&mut self, input: usize, element: impl Fn() -> StreamElement) -> Result<(), Error> {
         for target in self.inputs[input].clone() {
-            self.put(target, element());
+            self.put(target, element())?;
         }
         self.settle()
     }
 
-    fn put(&mut self, target: (SubtaskId, ChannelIndex), element: StreamElement) {
-        if let Some(channel) = self.channels.get_mut(&target) {
-            channel.push(element);
-        }
+    fn put(&mut self, target: (SubtaskId, ChannelIndex), element: StreamElement) -> Result<(), Error> {
+        let pushed = self.channels.get_mut(&target).map_or(Ok(()), |channel| channel.push(element));
+        pushed.map_err(not_encoded)
     }
 
     /// What every subtask acknowledged `checkpoint` with; `None` if one has not. Earlier ones cannot be asked for after it.
@@ -152,7 +151,8 @@ impl<O: Record> Driver<O> {
 
     fn read_end(&mut self) -> Result<(), Error> {
         for channel in (0..self.gate.channels() as u32).map(ChannelIndex) {
-            while let Some(element) = self.channels.get_mut(&(self.end, channel)).and_then(Channel::pop) {
+            let at = (self.end, channel);
+            while let Some(element) = self.channels.get_mut(&at).map_or(Ok(None), Channel::pop).map_err(not_encoded)? {
                 let mut events = Vec::new();
                 let now = self.clock.now();
                 self.gate.receive(channel, element, now, &mut events).map_err(not_encoded)?;

@@ -2,7 +2,10 @@
 
 use cofferdam::connector::{CollectSink, Generator};
 use cofferdam_engine::{
-    checkpoint::{config::CheckpointConfig, coordinator::JobEnd},
+    checkpoint::{
+        config::{CheckpointConfig, CheckpointMode},
+        coordinator::JobEnd,
+    },
     topology::{Topology, plan::Plan},
 };
 use cofferdam_testkit::{Faults, Request, Setup, Simulation, every_fault};
@@ -50,9 +53,19 @@ fn expected() -> Vec<(u64, u64)> {
     (1..=NUMBERS).map(|n| (n, steps(n))).collect()
 }
 
-fn run(seed: u64, faults: Faults, stops: bool) {
+/// Loops keep some of what circulates in memory, or nothing.
+fn setups(seed: u64) -> [Setup; 2] {
+    [Setup::drawn(seed), Setup::drawn(seed).loop_mark(0)]
+}
+
+fn run(seed: u64, faults: &Faults, stops: bool) {
+    setups(seed).into_iter().for_each(|setup| run_with(seed, setup, faults.clone(), stops));
+}
+
+fn run_with(seed: u64, setup: Setup, faults: Faults, stops: bool) {
     let (sink, rows) = CollectSink::new();
-    let mut simulation = Simulation::new(seed, Setup::drawn(seed), faults, move || collatz(sink.clone()));
+    let spills_all = setup.loop_mark == 0;
+    let mut simulation = Simulation::new(seed, setup, faults, move || collatz(sink.clone()));
     if stops {
         simulation = simulation.request_at(100 + seed % 1_500, Request::Stop);
     }
@@ -65,27 +78,28 @@ fn run(seed: u64, faults: Faults, stops: bool) {
         }
     }
     same(rows.snapshot(), expected());
+    assert!(simulation.spilled() > 0 || !spills_all, "seed {seed}: nothing was spilled");
 }
 
 #[test]
 fn a_loop_gives_what_a_plain_loop_does_and_ends() {
-    (0..100).for_each(|seed| run(seed, Faults::none(), false));
+    (0..100).for_each(|seed| run(seed, &Faults::none(), false));
 }
 
 #[test]
 fn a_loop_is_exactly_once_whatever_fails() {
-    (1_000..1_300).for_each(|seed| run(seed, Faults::drawn(&every_fault(), 8, 150), false));
+    (1_000..1_300).for_each(|seed| run(seed, &Faults::drawn(&every_fault(), 8, 150), false));
 }
 
 #[test]
 fn a_loop_that_is_stopped_goes_on_at_the_next_start() {
-    (2_000..2_200).for_each(|seed| run(seed, Faults::none(), true));
-    (3_000..3_100).for_each(|seed| run(seed, Faults::drawn(&every_fault(), 4, 150), true));
+    (2_000..2_200).for_each(|seed| run(seed, &Faults::none(), true));
+    (3_000..3_100).for_each(|seed| run(seed, &Faults::drawn(&every_fault(), 4, 150), true));
 }
 
 #[test]
 fn two_loops_one_behind_the_other_end_in_turn() {
-    for seed in 0..150 {
+    for (seed, setup) in (0..150).flat_map(|seed| setups(seed).map(|setup| (seed, setup))) {
         let (sink, rows) = CollectSink::new();
         let topology = move || {
             let topology = Topology::new("two loops");
@@ -103,7 +117,7 @@ fn two_loops_one_behind_the_other_end_in_turn() {
             topology
         };
         let faults = if seed % 2 == 0 { Faults::none() } else { Faults::drawn(&every_fault(), 6, 150) };
-        let mut simulation = Simulation::new(seed, Setup::drawn(seed), faults, topology);
+        let mut simulation = Simulation::new(seed, setup, faults, topology);
         let end = simulation.run();
         assert!(matches!(end, Ok(JobEnd::Finished)), "seed {seed}: {end:?}");
         same(rows.snapshot(), (0..40).collect());
@@ -113,7 +127,7 @@ fn two_loops_one_behind_the_other_end_in_turn() {
 /// More circulates than the head admits, and never leaves.
 #[test]
 fn a_loop_that_is_always_busy_takes_checkpoints_and_stops() {
-    for seed in 0..60 {
+    for (seed, setup) in (0..60).flat_map(|seed| setups(seed).map(|setup| (seed, setup))) {
         let (sink, rows) = CollectSink::new();
         let topology = move || {
             let topology = Topology::new("busy");
@@ -125,7 +139,7 @@ fn a_loop_that_is_always_busy_takes_checkpoints_and_stops() {
             even.sink("even", sink.clone());
             topology
         };
-        let setup = Setup::drawn(seed).checkpoints(|checkpoints| {
+        let setup = setup.checkpoints(|checkpoints| {
             let interval = checkpoints.interval.unwrap_or(std::time::Duration::from_micros(500));
             CheckpointConfig { interval: Some(interval), ..checkpoints }
         });
@@ -136,6 +150,91 @@ fn a_loop_that_is_always_busy_takes_checkpoints_and_stops() {
         assert!(matches!(end, Ok(JobEnd::Stopped)), "seed {seed}: {end:?}");
         assert!(rows.snapshot().iter().all(|n| n % 2 == 0));
     }
+}
+
+/// How many numbers have no divisor but 1 on the way from `first`, by a plain recursion: each number falls apart into all those it can be divided by.
+fn fall_apart(first: u64, leaves: &mut Vec<(u64, u64)>, n: u64) {
+    match divisors(n) {
+        divisors if divisors.is_empty() => leaves.push((first, n)),
+        divisors => divisors.into_iter().for_each(|divisor| fall_apart(first, leaves, divisor)),
+    }
+}
+
+fn divisors(n: u64) -> Vec<u64> {
+    (2..n).filter(|divisor| n.is_multiple_of(*divisor)).collect()
+}
+
+/// What circulates grows far beyond what was read, and is gone in the end.
+#[test]
+fn a_loop_whose_body_makes_many_records_of_one_is_exactly_once_while_it_spills() {
+    let (mut spilled, mut in_flight) = (0, 0);
+    for (seed, setup) in (0..150).flat_map(|seed| setups(seed).map(|setup| (seed, setup))) {
+        let (sink, rows) = CollectSink::new();
+        let topology = move || {
+            let topology = Topology::new("divisors");
+            let numbers = topology.source("numbers", Generator::bounded(4, |i| (24 * (i + 1), 24 * (i + 1))));
+            let leaves = numbers.iterate("fall apart", |looped| {
+                let parts = looped.rebalance().flat_map(|(first, n): (u64, u64)| {
+                    let divisors = divisors(n);
+                    if divisors.is_empty() {
+                        vec![(first, n, true)]
+                    } else {
+                        divisors.into_iter().map(|n| (first, n, false)).collect()
+                    }
+                });
+                let parts = parts.share();
+                let again = parts.stream().filter(|part| !part.2).map(|(first, n, _)| (first, n));
+                (again, parts.stream().filter(|part| part.2).map(|(first, n, _)| (first, n)))
+            });
+            leaves.sink("leaves", sink.clone());
+            topology
+        };
+        let faults = if seed % 3 == 0 { Faults::none() } else { Faults::drawn(&every_fault(), 6, 150) };
+        let mut simulation = Simulation::new(seed, setup, faults, topology);
+        let end = simulation.run();
+        assert!(matches!(end, Ok(JobEnd::Finished)), "seed {seed}: {end:?}");
+        let mut expected = Vec::new();
+        (1..=4).for_each(|i| fall_apart(24 * i, &mut expected, 24 * i));
+        same(rows.snapshot(), expected);
+        spilled += simulation.spilled();
+        in_flight += simulation.restored_in_flight();
+    }
+    assert!(spilled > 100_000 && in_flight > 100, "{spilled} bytes were spilled, {in_flight} batches put back");
+}
+
+#[test]
+fn at_least_once_a_loop_loses_nothing_and_gives_a_result_twice_only_after_a_failure() {
+    let mut doubled = 0;
+    for (seed, setup) in (0..200).flat_map(|seed| setups(seed).map(|setup| (seed, setup))) {
+        let (sink, rows) = CollectSink::new();
+        let topology = move || {
+            let topology = Topology::new("collatz");
+            let numbers = topology.source("numbers", Generator::bounded(NUMBERS, |i| i + 1)).parallelism(2);
+            let arrived = numbers.map(|n| -> Walk { (n, n, 0) }).iterate("walk", |looped| {
+                let stepped = looped.rebalance().map(|(first, n, steps)| match n {
+                    1 => (first, 0, steps),
+                    n => (first, next(n), steps + 1),
+                });
+                let stepped = stepped.share();
+                (stepped.stream().filter(|walk| walk.1 > 0), stepped.stream().filter(|walk| walk.1 == 0))
+            });
+            arrived.map(|(first, _, steps)| (first, steps)).sink("steps", sink.clone());
+            topology
+        };
+        let faults = if seed % 4 == 0 { Faults::none() } else { Faults::drawn(&every_fault(), 6, 150) };
+        let has_faults = seed % 4 != 0;
+        let mut simulation = Simulation::new(seed, setup.mode(CheckpointMode::AtLeastOnce), faults, topology);
+        let end = simulation.run();
+        assert!(matches!(end, Ok(JobEnd::Finished)), "seed {seed}: {end:?}");
+        let mut once = rows.snapshot();
+        once.sort_unstable();
+        once.dedup();
+        same(once, expected());
+        let is_doubled = rows.snapshot().len() > expected().len();
+        assert!(has_faults || !is_doubled, "seed {seed}: doubled without a failure");
+        doubled += usize::from(is_doubled);
+    }
+    assert!(doubled > 5, "in only {doubled} runs");
 }
 
 #[test]
