@@ -138,7 +138,8 @@ fn measure(name: &str, store: &mut dyn CheckpointStore, keys: u64) {
         let mut times = Vec::new();
         for _ in 0..BATCHES {
             let asked = by_group((0..BATCH).map(|_| above + next(&mut random) % keys));
-            let asked = asked.iter().flat_map(|(group, keys)| keys.iter().map(|key| (KeyGroup(*group), key.to_be_bytes())));
+            let asked =
+                asked.iter().flat_map(|(group, keys)| keys.iter().map(|key| (KeyGroup(*group), key.to_be_bytes())));
             let asked: Vec<_> = asked.collect();
             let asked: Vec<_> = asked.iter().map(|(group, key)| (*group, &key[..])).collect();
             let mut found = 0;
@@ -153,6 +154,10 @@ fn measure(name: &str, store: &mut dyn CheckpointStore, keys: u64) {
         }
         times.sort();
         let micros = |place: usize| times[place].as_secs_f64() * 1e6;
-        println!("{name:10} {what:8} {:.2} us a key (median), {:.2} (p90)", micros(BATCHES / 2), micros(BATCHES * 9 / 10));
+        println!(
+            "{name:10} {what:8} {:.2} us a key (median), {:.2} (p90)",
+            micros(BATCHES / 2),
+            micros(BATCHES * 9 / 10)
+        );
     }
 }

@@ -31,7 +31,7 @@ impl Enveloped {
 
 impl StateBackend for Enveloped {
     fn open(&self) -> Result<Box<dyn CheckpointStore>, StoreError> {
-        let limited = self.opened.fetch_add(1, Ordering::Relaxed) % 2 == 0 || !self.alternates;
+        let limited = self.opened.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) || !self.alternates;
         let lmdb = if limited { self.lmdb.clone().heap_limit(1 << 20) } else { self.lmdb.clone() };
         Ok(Box::new(Store(lmdb.open()?)))
     }

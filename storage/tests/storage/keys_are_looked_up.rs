@@ -87,7 +87,14 @@ fn look_up(lookup: &dyn StateLookup, keys: impl Iterator<Item = u64>) -> Result<
 }
 
 /// What is found was true at one of the checkpoints from the last one that had returned on.
-fn look_up_until(lookup: &dyn StateLookup, last: u64, begun: &AtomicU64, returned: &AtomicU64, count: &AtomicU64, from: u64) {
+fn look_up_until(
+    lookup: &dyn StateLookup,
+    last: u64,
+    begun: &AtomicU64,
+    returned: &AtomicU64,
+    count: &AtomicU64,
+    from: u64,
+) {
     let mut from = from;
     while returned.load(Ordering::SeqCst) < last {
         let least = returned.load(Ordering::SeqCst);
@@ -179,7 +186,8 @@ fn a_block_that_is_none_is_refused_before_anything_is_written() {
     let mut store = Lmdb::at(directory.path()).heap_limit(1 << 20).open().unwrap();
     let attempt = store.begin_attempt().unwrap();
     commit(&mut *store, attempt, 0, vec![]);
-    let (_, message) = refusal(store.commit(&checkpoint(attempt, 1, vec![delta(1, "total", vec![changes(3, b"no block")])])));
+    let (_, message) =
+        refusal(store.commit(&checkpoint(attempt, 1, vec![delta(1, "total", vec![changes(3, b"no block")])])));
     assert!(message.contains("count/total, key group 3"), "{message}");
     commit(&mut *store, attempt, 1, vec![delta(1, "total", blocks(0))]);
 }
@@ -199,7 +207,8 @@ fn a_flipped_bit_in_any_part_is_found_at_the_start_and_older_checkpoints_can_be_
     prepare_two(&original);
     let clean = fs::read(original.join("data.mdb")).unwrap();
     // Values of checkpoint 1, wherever they are; each part has a few.
-    let places: Vec<_> = clean.windows(VALUE).enumerate().filter(|(_, window)| **window == [1; VALUE]).map(|(at, _)| at).collect();
+    let places: Vec<_> =
+        clean.windows(VALUE).enumerate().filter(|(_, window)| **window == [1; VALUE]).map(|(at, _)| at).collect();
     assert!(places.len() > 30);
     for at in places.into_iter().step_by(3) {
         let copy = directory.path().join("copy");
