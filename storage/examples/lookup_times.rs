@@ -33,17 +33,16 @@ fn main() {
     let mut store = lmdb.open().unwrap();
     let attempt = store.begin_attempt().unwrap();
     let start = Instant::now();
-    let mut number = load(&mut *store, attempt, keys);
-    println!("{keys} keys loaded in {number} commits, {:.1} s", start.elapsed().as_secs_f64());
+    let loaded = load(&mut *store, attempt, keys);
+    println!("{keys} keys loaded in {loaded} commits, {:.1} s", start.elapsed().as_secs_f64());
     measure("one block", &mut *store, keys);
     let mut random = 7;
     let mut commits = Duration::ZERO;
-    for _ in 0..RUNS {
+    for number in loaded..loaded + RUNS {
         let changed: Vec<u64> = (0..keys / 100).map(|_| next(&mut random) % keys).collect();
         let start = Instant::now();
         commit(&mut *store, attempt, number, BlockKind::Changes, by_group(changed));
         commits += start.elapsed();
-        number += 1;
     }
     println!("commits of 1 % changes: {:.0} ms each", commits.as_secs_f64() * 1e3 / RUNS as f64);
     measure("ten more", &mut *store, keys);
