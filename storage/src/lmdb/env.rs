@@ -8,7 +8,7 @@ use super::{layout, lock_file::LockFile};
 
 pub(super) type Env = heed::Env<WithoutTls>;
 
-/// Reads of state are one at a time for each restoring subtask, and short; LMDB's own choice is 126.
+/// Reads of state and look-ups are one at a time for each subtask, and short; LMDB's own choice is 126.
 const MAX_READERS: u32 = 1024;
 
 /// Opens the environment in `directory`, which `lock` shows to be ours alone.
@@ -18,7 +18,7 @@ const MAX_READERS: u32 = 1024;
 ///   writes to `data.mdb`. Another program that does is beyond what a library can stop; `start` notices what it left behind.
 /// - *The file is what LMDB wrote*: `start` compares its meta pages and length with the note, and checks every page that leads to another
 ///   (`tree`), before it comes here, so that LMDB is not led astray or beyond the end of the file.
-/// - *No long-lived transactions*: a read transaction lives within one call of `StateReader::read`, a write transaction within one commit.
+/// - *No long-lived transactions*: a read transaction lives within one call of `StateReader::read` or `StateLookup::get_many`, a write transaction within one commit.
 /// - *No abort with an active transaction*: an abandoned reader slot is cleared at the next start; LMDB discards an unfinished write.
 /// - *No remote file system*: asked of the user on [`Lmdb`](super::Lmdb).
 /// - *No unsafe flags*: there are none. (NO_READ_AHEAD would be safe, but reading 128 MB back from a cold disk took 15 times as long.)

@@ -16,11 +16,13 @@ pub(super) struct Limits {
     pub(super) budget: u64,
     /// With more blocks than this a group is folded whatever that costs; but one in so many groups with each commit, so that none ever has more than twice as many.
     pub(super) blocks: usize,
+    /// How much of what is not sorted yet one transaction sorts, in bytes.
+    pub(super) at_once: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { part: 4096 - 16, budget: 1 << 20, blocks: 64 }
+        Self { part: 4096 - 16, budget: 1 << 20, blocks: 64, at_once: 32 << 20 }
     }
 }
 

@@ -25,7 +25,7 @@ use super::{
     fault,
     filter::Hash,
     layout::{BlockKey, Databases},
-    run::{self, Run, Runs, StateRuns},
+    run::{self, Place, Run, Runs, StateRuns},
     value::CHECKSUM,
 };
 
@@ -62,6 +62,13 @@ impl Lookup {
         *self.runs.write() = runs;
     }
 
+    /// Until there are other runs than `runs`, if there may be.
+    fn wait_for_others(&self, runs: &Arc<Runs>) {
+        if self.runs().is_some_and(|current| Arc::ptr_eq(&current, runs)) {
+            drop(self.exchange.lock());
+        }
+    }
+
     fn ready_runs(&self) -> Result<Arc<Runs>, StoreError> {
         self.runs().ok_or_else(|| {
             let directory = self.environment.directory.display();
@@ -83,14 +90,14 @@ impl StateLookup for Lookup {
             keys.iter().enumerate().map(|(place, (group, key))| Pending::of(place, *group, key)).collect();
         for _ in 0..TRIES {
             let runs = self.ready_runs()?;
-            let Some(runs) = runs.states.get(state) else { return Ok(()) };
+            let Some(state_runs) = runs.states.get(state) else { return Ok(()) };
             let directory = &self.environment.directory;
             let found = self.environment.look_up(|transaction, databases| {
-                Ok(Search { transaction, databases, state: runs }.run(&mut pending, visit))
+                Ok(Search { transaction, databases, state: state_runs }.run(&mut pending, visit))
             })?;
             match found {
                 Ok(()) => return Ok(()),
-                Err(Miss::Gone) => drop(self.exchange.lock()),
+                Err(Miss::Gone) => self.wait_for_others(&runs),
                 Err(Miss::Lmdb(cause)) => {
                     return Err(fault::lmdb(directory, format!("look up keys of state {state}"), cause));
                 }
@@ -149,12 +156,13 @@ impl<'t> Search<'_, 't> {
     fn look_in(&self, run: &Run, group: KeyGroup, keys: &mut [Pending<'_>], visit: &mut Visit<'_>) -> Result<(), Miss> {
         let mut open: Option<(u32, &[u8])> = None;
         for key in keys.iter_mut().filter(|key| !key.found) {
-            let Some(part) = run.part_of(key.key, key.hash) else { continue };
+            let Some(Place { part, offset }) = run.place_of(key.key, key.hash) else { continue };
             let entries = match open {
                 Some((number, entries)) if number == part => entries,
                 _ => self.part(run, group, part)?,
             };
             open = Some((part, entries));
+            let entries = entries.get(offset as usize..).unwrap_or_default();
             let entry = find(key.key, entries).map_err(|cause| Miss::Unreadable(group, cause))?;
             key.found = entry.is_some();
             if let Some(Some((version, value))) = entry {

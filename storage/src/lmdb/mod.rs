@@ -25,6 +25,8 @@ mod fold;
 mod layout;
 mod lock_file;
 mod lookup;
+#[cfg(test)]
+mod lookup_tests;
 mod merge;
 mod meta_page;
 mod note;

@@ -1,11 +1,11 @@
 //! Sorted blocks, and what is known of them in memory.
 //!
 //! ```text
-//! part 0: | head | 3 | entries ... | checksum |     first key 0 \
-//! part 1: | entries ...            | checksum |     first key 1  > Run, with a filter over all keys
-//! part 2: | entries ...            | checksum |     first key 2 /
+//! part 0: | head | 3 | entries ...... | checksum |     mark, mark \
+//! part 1: | entries ...... entries .. | checksum |     mark, mark  > Run, with a filter over all keys
+//! part 2: | entries ......            | checksum |     mark       /
 //! ```
-//! Parts are cut between entries, so that a look-up reads one.
+//! Parts are cut between entries, so that a look-up reads one. Marks are the first entry of each part, and every 32nd after that.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -101,20 +101,41 @@ pub(super) fn is_sorted(bytes: &[u8]) -> bool {
     bytes.first().is_none_or(|format| *format == SORTED)
 }
 
-/// A sorted block, as a look-up finds its way to a part of it.
+/// How many entries a mark leads to: they are looked through one by one.
+const MARKED: usize = 32;
+
+/// A sorted block, as a look-up finds its way to some entries of it.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) checkpoint: CheckpointId,
     pub(super) bytes: u64,
     filter: Filter,
-    first_keys: Vec<u8>,
-    /// Where each one ends.
-    ends: Vec<u32>,
+    parts: u32,
+    marks: Vec<Mark>,
+    /// The keys of the entries at the marks.
+    keys: Vec<u8>,
+}
+
+/// An entry: the first of a part, or some way into it.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// Where its key ends in `keys`.
+    end: u32,
+    place: Place,
+}
+
+/// Where an entry is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) part: u32,
+    /// In the part's entries.
+    pub(super) offset: u32,
 }
 
 impl Run {
     pub(super) fn new(checkpoint: CheckpointId, entries: u32) -> Self {
-        Self { checkpoint, bytes: 0, filter: Filter::with_capacity(entries), first_keys: Vec::new(), ends: Vec::new() }
+        let filter = Filter::with_capacity(entries);
+        Self { checkpoint, bytes: 0, filter, parts: 0, marks: Vec::new(), keys: Vec::new() }
     }
 
     /// That of `sorted`, which came with `checkpoint`.
@@ -126,36 +147,58 @@ impl Run {
 
     /// Takes in the entries of the next part.
     pub(super) fn add_part(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
-        let mut is_first = true;
-        for entry in Block::sorted_entries(bytes) {
-            let key = entry?.key;
-            if std::mem::take(&mut is_first) {
-                self.first_keys.extend_from_slice(key);
-                self.ends.push(u32::try_from(self.first_keys.len()).map_err(|_| "its keys have more than 4 GiB")?);
+        let mut offset = 0;
+        for (number, entry) in Block::sorted_entries(bytes).enumerate() {
+            let entry = entry?;
+            if number.is_multiple_of(MARKED) {
+                self.mark(entry.key, offset)?;
             }
-            self.filter.add(Hash::of(key));
+            self.filter.add(Hash::of(entry.key));
+            offset += length(entry);
         }
+        if offset != bytes.len() {
+            return Err("its entries have other lengths than they should".into());
+        }
+        self.parts += 1;
         self.bytes += bytes.len() as u64;
         Ok(())
     }
 
-    /// The part that has `key` if any has.
+    fn mark(&mut self, key: &[u8], offset: usize) -> Result<(), BoxError> {
+        self.keys.extend_from_slice(key);
+        let short = |length| u32::try_from(length).map_err(|_| "a block has more than 4 GiB of keys, or in one part");
+        let place = Place { part: self.parts, offset: short(offset)? };
+        self.marks.push(Mark { end: short(self.keys.len())?, place });
+        Ok(())
+    }
+
+    /// Where `key` is, or a few entries further, if it is anywhere.
     #[inline]
-    pub(super) fn part_of(&self, key: &[u8], hash: Hash) -> Option<u32> {
+    pub(super) fn place_of(&self, key: &[u8], hash: Hash) -> Option<Place> {
         if !self.filter.admits(hash) {
             return None;
         }
-        let (mut low, mut high) = (0, self.ends.len());
+        let (mut low, mut high) = (0, self.marks.len());
         while low < high {
             let middle = low.midpoint(high);
-            if self.first_key(middle) <= key { low = middle + 1 } else { high = middle }
+            if self.key_at(middle) <= key { low = middle + 1 } else { high = middle }
         }
-        low.checked_sub(1).map(|part| part as u32)
+        Some(self.marks[low.checked_sub(1)?].place)
     }
 
-    fn first_key(&self, part: usize) -> &[u8] {
-        let start = if part == 0 { 0 } else { self.ends[part - 1] };
-        &self.first_keys[start as usize..self.ends[part] as usize]
+    fn key_at(&self, mark: usize) -> &[u8] {
+        let start = if mark == 0 { 0 } else { self.marks[mark - 1].end };
+        &self.keys[start as usize..self.marks[mark].end as usize]
+    }
+}
+
+/// Of an entry in a sorted block, in bytes.
+fn length(entry: BlockEntry<'_>) -> usize {
+    let varint = |number: u64| (64 - (number | 1).leading_zeros() as usize).div_ceil(7);
+    let key = varint(entry.key.len() as u64) + entry.key.len();
+    key + match entry.value {
+        Some((version, value)) => varint(u64::from(version) + 1) + varint(value.len() as u64) + value.len(),
+        None => 1,
     }
 }
 
@@ -186,5 +229,46 @@ impl Runs {
             runs.clear();
         }
         runs.insert(0, Arc::new(run));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Even numbers, with values of different lengths; each 17th went.
+    fn sorted(part: usize) -> Sorted {
+        let mut builder = Builder::new(KeyGroup(0), BlockKind::Changes, part);
+        for number in (0..2_000u32).step_by(2) {
+            let value = vec![7; (number % 300) as usize];
+            let value = (number % 17 != 0).then_some((number, &value[..]));
+            builder.push(BlockEntry { key: &number.to_be_bytes(), value });
+        }
+        builder.finish()
+    }
+
+    #[test]
+    fn each_key_is_at_most_a_few_entries_behind_its_place() {
+        for part in [100, 4080, 1 << 20] {
+            let sorted = sorted(part);
+            let pieces: Vec<_> = sorted.pieces().collect();
+            let run = Run::of(CheckpointId(0), &sorted).unwrap();
+            for number in (0..2_000u32).step_by(2) {
+                let key = number.to_be_bytes();
+                let place = run.place_of(&key, Hash::of(&key)).unwrap();
+                let mut entries = Block::sorted_entries(&pieces[place.part as usize][place.offset as usize..]);
+                assert!(entries.by_ref().take(MARKED).any(|entry| entry.unwrap().key == key), "{number} in {part}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_part_is_longer_than_it_may_be_but_for_a_single_entry() {
+        let sorted = sorted(200);
+        for (number, (part, entries)) in sorted.parts().zip(sorted.pieces()).enumerate() {
+            let head = if number == 0 { HEAD } else { 0 };
+            let is_single = Block::sorted_entries(entries).count() == 1;
+            assert!(head + part.len() + CHECKSUM <= 200 || is_single, "part {number}");
+        }
     }
 }

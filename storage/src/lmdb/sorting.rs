@@ -26,9 +26,6 @@ use super::{
 };
 use crate::plan::Plan;
 
-/// How much of what is not sorted one transaction sorts, in bytes.
-const SORTED_AT_ONCE: u64 = 32 << 20;
-
 /// What a commit brings, sorted.
 pub(super) struct Sorting<'a> {
     /// What is stored.
@@ -170,7 +167,7 @@ impl Writer<'_, '_> {
         let mut next = Next::new(number, catalog.clone(), kept.len() == 1);
         let mut done = 0;
         for (address, group) in unsorted {
-            if next.bytes >= SORTED_AT_ONCE {
+            if next.bytes >= limits.at_once && done > 0 {
                 break;
             }
             let sorted = self.fold(Stored { number, catalog }, address, *group, None, limits)?;

@@ -85,6 +85,13 @@ impl Store {
         self.standing
     }
 
+    /// Of any group.
+    #[cfg(test)]
+    pub(super) fn most_blocks(&self) -> usize {
+        let runs = self.lookups.as_ref().and_then(|lookups| lookups.lookup.runs()).unwrap_or_default();
+        runs.states.values().flat_map(|state| state.groups.values()).map(Vec::len).max().unwrap_or(0)
+    }
+
     fn place(&self) -> String {
         self.environment.directory.display().to_string()
     }

@@ -11,12 +11,12 @@ use cofferdam_engine::{
     Attempt,
     checkpoint::{
         snapshot::{BlockKind, StateDelta},
-        store::StateBackend as _,
+        store::StateBackend,
     },
 };
 use cofferdam_storage::Lmdb;
 
-use crate::{child, support::*};
+use crate::{child, enveloped::Enveloped, support::*};
 
 const KILLS: u64 = 20;
 
@@ -51,9 +51,17 @@ fn oracle(last: u64) -> Vec<Seen> {
     groups.into_iter().flatten().collect()
 }
 
+fn plain(place: &Path) -> Box<dyn StateBackend> {
+    Box::new(Lmdb::at(place))
+}
+
+fn limited(place: &Path) -> Box<dyn StateBackend> {
+    Box::new(Enveloped::new(Lmdb::at(place), false))
+}
+
 /// Commits until killed, and says each number once it is durable.
-fn commit_forever(place: &Path) {
-    let mut store = Lmdb::at(place).open().unwrap();
+fn commit_forever(backend: &dyn StateBackend) {
+    let mut store = backend.open().unwrap();
     let attempt = store.begin_attempt().unwrap();
     let next = newest(&mut *store).map_or(0, |newest| newest + 1);
     for number in next.. {
@@ -64,8 +72,9 @@ fn commit_forever(place: &Path) {
 }
 
 /// Lets a child commit `commits` times and for `time` more, kills it, and returns the last number that it said.
-fn run_and_kill(place: &Path, commits: usize, time: Duration) -> Option<u64> {
-    let mut child = child::command("a_killed_process_loses_no_commit::whenever_it_dies", place).spawn().unwrap();
+fn run_and_kill(test: &str, place: &Path, commits: usize, time: Duration) -> Option<u64> {
+    let test = format!("a_killed_process_loses_no_commit::{test}");
+    let mut child = child::command(&test, place).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let mut numbers = lines.filter_map(|line| line.strip_prefix("committed ")?.parse().ok());
     let before = numbers.by_ref().take(commits).last();
@@ -77,16 +86,25 @@ fn run_and_kill(place: &Path, commits: usize, time: Duration) -> Option<u64> {
 
 #[test]
 fn whenever_it_dies() {
+    kill_again_and_again("whenever_it_dies", plain);
+}
+
+#[test]
+fn whenever_it_dies_with_a_heap_limit() {
+    kill_again_and_again("whenever_it_dies_with_a_heap_limit", limited);
+}
+
+fn kill_again_and_again(test: &str, backend: fn(&Path) -> Box<dyn StateBackend>) {
     if let Some(place) = child::place() {
-        return commit_forever(&place);
+        return commit_forever(&*backend(&place));
     }
     let directory = tempfile::tempdir().unwrap();
     let (mut reported, mut attempts) = (None, 0);
     for kill in 0..KILLS {
         // From within the first steps to a few commits.
         let (commits, time) = (kill as usize % 4, Duration::from_micros(kill * 311));
-        reported = reported.max(run_and_kill(directory.path(), commits, time));
-        let mut store = Lmdb::at(directory.path()).open().unwrap();
+        reported = reported.max(run_and_kill(test, directory.path(), commits, time));
+        let mut store = backend(directory.path()).open().unwrap();
         let found = newest(&mut *store);
         assert!(found >= reported, "{reported:?} was reported, {found:?} is there");
         assert_eq!(read(&mut *store, "total"), found.map(oracle).unwrap_or_default());

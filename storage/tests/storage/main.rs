@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod child;
+mod enveloped;
 mod flip;
 mod support;
 
@@ -18,6 +19,7 @@ mod flipped_tree_pages_are_never_followed;
 mod flipped_values_are_never_believed;
 mod going_back_from_damage;
 mod going_back_is_all_or_nothing;
+mod keys_are_looked_up;
 mod missing_pieces_are_refused;
 mod model;
 mod newer_and_foreign_state_is_refused;

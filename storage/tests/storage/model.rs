@@ -12,7 +12,7 @@ use cofferdam_engine::{
 use cofferdam_storage::{Lmdb, Memory};
 use proptest::{collection::vec, prelude::*};
 
-use crate::support::*;
+use crate::{enveloped::Enveloped, support::*};
 
 /// One checkpoint: what was frozen for it, and what became of it.
 #[derive(Clone, Debug)]
@@ -203,5 +203,16 @@ proptest! {
     fn lmdb_agrees_with_a_map(steps in steps(), changes in prop::bool::weighted(0.3)) {
         let directory = tempfile::tempdir().unwrap();
         run(&Lmdb::at(directory.path()).map_size(1 << 20), &settle(steps, changes));
+    }
+
+    #[test]
+    fn lmdb_with_a_heap_limit_agrees_with_a_map(
+        steps in steps(),
+        changes in prop::bool::weighted(0.3),
+        alternates in any::<bool>(),
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        let lmdb = Lmdb::at(directory.path()).map_size(1 << 20);
+        run(&Enveloped::new(lmdb, alternates), &settle(steps, changes));
     }
 }

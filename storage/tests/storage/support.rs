@@ -14,6 +14,8 @@ use cofferdam_engine::{
 };
 use cofferdam_storage::{Lmdb, Memory};
 
+use crate::enveloped::Enveloped;
+
 pub const JOB: JobId = JobId(0x00c0_ffee);
 pub const GROUPS: u16 = 8;
 pub const ALL: KeyGroupRange = KeyGroupRange { start: 0, end: GROUPS };
@@ -21,11 +23,13 @@ pub const ALL: KeyGroupRange = KeyGroupRange { start: 0, end: GROUPS };
 /// A block as a reader shows it.
 pub type Seen = (u16, BlockKind, u32, Vec<u8>);
 
-/// Each backend, in a place of its own that lives as long as what comes with it.
+/// Each backend, with and without a heap limit, in a place of its own that lives as long as what comes with it.
 pub fn each_backend(scenario: impl Fn(&dyn StateBackend)) {
     scenario(&Memory::new());
     let directory = tempfile::tempdir().unwrap();
     scenario(&Lmdb::at(directory.path().join("state")));
+    scenario(&Enveloped::new(Lmdb::at(directory.path().join("limited")), false));
+    scenario(&Enveloped::new(Lmdb::at(directory.path().join("limited at times")), true));
 }
 
 pub fn address(state: &str) -> StateAddress {
