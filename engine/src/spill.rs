@@ -116,7 +116,7 @@ impl Spill {
     fn decode(&self, encoded: &[u8]) -> Result<Box<dyn Batch>, BoxError> {
         let decoder = self.decoder.ok_or("nothing was written")?;
         decoder(encoded).map_err(|error| {
-            let advice = "postcard must be able to read its type back: leave `skip_serializing_if`, `untagged` and `flatten` out of it";
+            let advice = "its type must be read back from what it is written as";
             format!("a record cannot be read back ({error}); {advice}").into()
         })
     }

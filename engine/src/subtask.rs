@@ -142,6 +142,8 @@ pub struct Subtask {
     rest_turns: u32,
     /// A source has read its first record of this attempt, or tried.
     has_begun: bool,
+    /// A checkpoint was asked for since the last one was frozen.
+    has_asked: bool,
     clock_stride: u32,
 }
 
@@ -193,6 +195,7 @@ impl Subtask {
             backlog: 0,
             rest_turns: 0,
             has_begun: false,
+            has_asked: false,
             clock_stride: 1,
         }
     }
@@ -585,7 +588,9 @@ impl Subtask {
                 return Ok(());
             }
             if !self.participant.is_halted() || self.chain.head().has_leftover() {
-                match self.chain.run(slice) {
+                let flow = self.chain.run(slice);
+                self.if_heap_spent(effects);
+                match flow {
                     Ok(()) => {}
                     Err(Stop::Yield) => {
                         // A full batch is no reason to keep a boundary waiting.
@@ -606,6 +611,14 @@ impl Subtask {
             self.boundary(slice, effects)?;
         }
         Ok(())
+    }
+
+    /// Asks for a checkpoint, once before each.
+    fn if_heap_spent(&mut self, effects: &mut Vec<SubtaskEffect>) {
+        if !self.has_asked && self.chain.head().heap_is_spent() {
+            self.has_asked = true;
+            effects.push(SubtaskEffect::Report(SubtaskReport::HeapSpent));
+        }
     }
 
     /// Handles what waits for a place between two records, if this is one.
@@ -675,6 +688,7 @@ impl Subtask {
         let began = slice.now();
         let finished = self.participant.is_finished();
         let builder = self.chain.snapshot(checkpoint, finished || aligned.barrier.halt)?;
+        self.has_asked = false;
         slice.refresh();
         let sync = slice.now().since(began);
         if is_source && mutation::is(Mutation::PositionOneOff) {

@@ -78,6 +78,7 @@ impl Message {
             Self::Report(SubtaskReport::Declined(checkpoint, _)) => ("declined", Some(*checkpoint)),
             Self::Report(SubtaskReport::Published(checkpoint)) => ("published", Some(*checkpoint)),
             Self::Report(SubtaskReport::Finished) => ("finished", None),
+            Self::Report(SubtaskReport::HeapSpent) => ("heap spent", None),
             Self::Failed(_) => ("failed", None),
             Self::Done(_) => ("done", None),
             Self::Stopped(..) => ("stopped", None),

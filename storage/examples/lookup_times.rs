@@ -120,6 +120,7 @@ fn commit(
         draining: false,
         in_flight: Vec::new(),
         operators: vec![],
+        origin: None,
     };
     let (num_retained, fail_points) = (NonZeroU32::MIN, Default::default());
     store.commit(&CheckpointCommit { metadata, deltas: vec![Arc::new(delta)], num_retained, fail_points }).unwrap();

@@ -126,7 +126,8 @@ impl CheckpointStore for Store {
         let mut place = self.place.lock();
         plan::check("memory", place.standing(), commit)?;
         let plan = plan::plan(place.checkpoint(), commit)?;
-        commit.fail_points.reach(Point::CommitWritten, None, commit.metadata.checkpoint)?;
+        let written = commit.fail_points.reach(Point::CommitWritten, None, commit.metadata.checkpoint);
+        written.map_err(StoreError::before_writing)?;
         let bytes = place.apply(plan);
         if !mutation::is(Mutation::CommitWithoutMark) {
             place.retain(commit);

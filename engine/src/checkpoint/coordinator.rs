@@ -55,6 +55,8 @@ pub enum SubtaskReport {
     Published(CheckpointId),
     /// Its input has ended, and it has sent all that it led to.
     Finished,
+    /// State that no checkpoint holds takes more of its heap than its share: the next checkpoint may come at once.
+    HeapSpent,
 }
 
 /// One request for a savepoint, as whoever passes it on counts them.
@@ -142,6 +144,8 @@ pub struct Coordinator {
     beat: Option<ProcessingTime>,
     /// When to try again what is not bound to the interval.
     again: Option<ProcessingTime>,
+    /// A subtask waits for a checkpoint.
+    is_pressed: bool,
     /// The beat is kept waiting until then. What ends the job is not.
     not_before: ProcessingTime,
     /// Oldest first.
@@ -188,6 +192,7 @@ impl Coordinator {
             next,
             beat,
             again: None,
+            is_pressed: false,
             not_before: now,
             pending: BTreeMap::new(),
             committing: None,
@@ -233,7 +238,8 @@ impl Coordinator {
             return self.again.filter(|_| !self.done);
         }
         let beat = self.beat.map(|beat| beat.max(self.not_before));
-        beat.into_iter().chain(self.again).min().filter(|_| self.has_room())
+        let pressed = self.is_pressed.then_some(self.not_before);
+        beat.into_iter().chain(self.again).chain(pressed).min().filter(|_| self.has_room())
     }
 
     fn has_room(&self) -> bool {
@@ -324,6 +330,10 @@ impl Coordinator {
             SubtaskReport::Published(checkpoint) => {
                 self.published(subtask, checkpoint, effects);
                 Ok(())
+            }
+            SubtaskReport::HeapSpent => {
+                self.is_pressed = true;
+                self.trigger_if_due(now, effects)
             }
             SubtaskReport::Finished => {
                 self.finished.insert(subtask);
@@ -519,6 +529,7 @@ impl Coordinator {
         let savepoints = std::mem::take(&mut self.wanted);
         self.next = self.next.next();
         self.again = None;
+        self.is_pressed = false;
         let skipped = self.keep_beat(now);
         // What is stopped is to be published whole, a savepoint to be good for another topology, and a loop to be found empty: nothing may stay in flight. And no
         // barrier passes one that may not.

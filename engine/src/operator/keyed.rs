@@ -114,6 +114,10 @@ impl<K: Key, T: Record, S: Record> Step for KeyedInput<K, T, S> {
         Some(&mut self.input)
     }
 
+    fn heap_is_spent(&mut self) -> bool {
+        self.table.heap_is_spent()
+    }
+
     fn feed(&mut self, batch: Box<dyn Batch>) {
         self.input.feed(batch);
         self.table.batch_came();

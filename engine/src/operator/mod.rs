@@ -112,6 +112,11 @@ pub trait Step: Stateful {
         self.upstream().and_then(|upstream| upstream.source_position())
     }
 
+    /// Whether state that no checkpoint holds takes more of the heap than its share.
+    fn heap_is_spent(&mut self) -> bool {
+        self.upstream().is_some_and(|upstream| upstream.heap_is_spent())
+    }
+
     /// Records that entered at the head since the last call.
     fn take_records_in(&mut self) -> u64 {
         self.upstream().map_or(0, |upstream| upstream.take_records_in())

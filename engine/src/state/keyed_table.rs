@@ -174,6 +174,12 @@ impl<K: Key, S> KeyedTable<K, S> {
         self.tier = Some(Box::new(Tier::new(share, self.range)));
     }
 
+    /// Whether what is not stored yet takes more than the table's share of the heap: it is time for a checkpoint.
+    #[inline]
+    pub fn heap_is_spent(&self) -> bool {
+        self.tier.as_ref().is_some_and(|tier| tier.is_spent())
+    }
+
     /// Another batch is at hand: its keys have to be loaded.
     #[inline]
     pub fn batch_came(&mut self) {

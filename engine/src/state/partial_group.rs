@@ -8,7 +8,7 @@
 //! # Invariants
 //! - An entry without a mark is in the newest checkpoint as it is here.
 //! - A key that was removed is in `gone` until a completed checkpoint has its tombstone: so long it must not be loaded.
-//! - Every entry or removed key with a mark has its hash in the list of that mark.
+//! - Every entry with a mark has its hash among those of that mark.
 
 use hashbrown::HashTable;
 use serde::Serialize;
@@ -33,9 +33,52 @@ pub(super) struct PartialGroup<K, S> {
     gone: HashTable<Gone<K>>,
     /// Entries with a mark.
     marked: usize,
-    changed: Vec<u64>,
-    younger: Vec<u64>,
-    older: Vec<u64>,
+    changed: Hashes,
+    younger: Hashes,
+    older: Hashes,
+}
+
+/// Hashes of the keys that have a mark, as long as they are few: with many it is as well to look at every entry.
+#[derive(Default)]
+struct Hashes {
+    list: Vec<u64>,
+    are_many: bool,
+}
+
+impl Hashes {
+    /// Adds one of a group that has so many `entries`.
+    #[inline]
+    fn push(&mut self, hash: u64, entries: usize) {
+        if self.are_many {
+            return;
+        }
+        self.list.push(hash);
+        if self.list.len() > entries / 8 + 16 {
+            *self = Self { list: Vec::new(), are_many: true };
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.list.is_empty() && !self.are_many
+    }
+
+    fn append(&mut self, other: Self) {
+        self.are_many |= other.are_many;
+        self.list.extend(other.list);
+        if self.are_many {
+            self.list = Vec::new();
+        }
+    }
+
+    /// Calls `visit` with every item that has a mark, and some others; once or more often.
+    fn each<T>(&self, table: &mut HashTable<T>, visit: impl FnMut(&mut T)) {
+        if self.are_many {
+            table.iter_mut().for_each(visit);
+        } else {
+            let mut visit = visit;
+            self.list.iter().for_each(|hash| table.iter_hash_mut(*hash).for_each(&mut visit));
+        }
+    }
 }
 
 struct Entry<K, S> {
@@ -55,9 +98,9 @@ impl<K: Key, S> PartialGroup<K, S> {
             table: HashTable::new(),
             gone: HashTable::new(),
             marked: 0,
-            changed: Vec::new(),
-            younger: Vec::new(),
-            older: Vec::new(),
+            changed: Hashes::default(),
+            younger: Hashes::default(),
+            older: Hashes::default(),
         }
     }
 
@@ -73,17 +116,18 @@ impl<K: Key, S> PartialGroup<K, S> {
 
     #[inline]
     pub(super) fn mark_changed(&mut self, bucket: usize) {
+        let entries = self.table.len();
         let Some(entry) = self.table.get_bucket_mut(bucket) else { return };
         if entry.marks & CHANGED == 0 {
             self.marked += usize::from(entry.marks == 0);
             entry.marks |= CHANGED;
-            self.changed.push(entry.key.hash64());
+            self.changed.push(entry.key.hash64(), entries);
         }
     }
 
     /// Adds an entry for a key that has none; gives back its bucket.
     pub(super) fn insert(&mut self, hash: u64, key: K, value: S) -> usize {
-        self.changed.push(hash);
+        self.changed.push(hash, self.table.len());
         self.marked += 1;
         let entry = Entry { key, value, marks: CHANGED };
         self.table.insert_unique(hash, entry, |entry| entry.key.hash64()).bucket_index()
@@ -100,7 +144,7 @@ impl<K: Key, S> PartialGroup<K, S> {
                 self.gone.insert_unique(hash, gone, |gone| gone.key.hash64());
             }
         }
-        self.changed.push(hash);
+        self.changed.push(hash, self.table.len());
         Some(entry.value)
     }
 
@@ -120,36 +164,37 @@ impl<K: Key, S> PartialGroup<K, S> {
     pub(super) fn older_is_stored(&mut self) {
         self.unmark_older();
         (self.older, self.younger) = (std::mem::take(&mut self.younger), std::mem::take(&mut self.older));
-        self.remark(YOUNGER, OLDER);
+        self.remark();
     }
 
     fn unmark_older(&mut self) {
-        for hash in std::mem::take(&mut self.older) {
-            for entry in self.table.iter_hash_mut(hash).filter(|entry| entry.marks & OLDER != 0) {
+        let (older, marked) = (std::mem::take(&mut self.older), &mut self.marked);
+        older.each(&mut self.table, |entry| {
+            if entry.marks & OLDER != 0 {
                 entry.marks &= !OLDER;
-                self.marked -= usize::from(entry.marks == 0);
+                *marked -= usize::from(entry.marks == 0);
             }
-            self.gone.iter_hash_mut(hash).for_each(|gone| gone.marks &= !OLDER);
-        }
-        self.gone.retain(|gone| gone.marks != 0);
+        });
+        self.gone.retain(|gone| {
+            gone.marks &= !OLDER;
+            gone.marks != 0
+        });
     }
 
     /// What was in the younger generation is now in the older one.
-    fn remark(&mut self, from: Marks, to: Marks) {
+    fn remark(&mut self) {
         let moved = |marks: &mut Marks| {
-            if *marks & from != 0 {
-                *marks = *marks & !from | to;
+            if *marks & YOUNGER != 0 {
+                *marks = *marks & !YOUNGER | OLDER;
             }
         };
-        for hash in &self.older {
-            self.table.iter_hash_mut(*hash).for_each(|entry| moved(&mut entry.marks));
-            self.gone.iter_hash_mut(*hash).for_each(|gone| moved(&mut gone.marks));
-        }
+        self.older.each(&mut self.table, |entry| moved(&mut entry.marks));
+        self.gone.iter_mut().for_each(|gone| moved(&mut gone.marks));
     }
 
     /// What the tables take, without what keys and values own.
     pub(super) fn heap_bytes(&self) -> usize {
-        let hashes = self.changed.capacity() + self.younger.capacity() + self.older.capacity();
+        let hashes = self.changed.list.capacity() + self.younger.list.capacity() + self.older.list.capacity();
         self.table.allocation_size() + self.gone.allocation_size() + hashes * size_of::<u64>()
     }
 
@@ -176,25 +221,24 @@ impl<K: Key, S: Serialize> PartialGroup<K, S> {
         if self.changed.is_empty() {
             return Ok(None);
         }
-        // A key that came and went has its hash in the list more than once.
         let removed = self.gone.iter().filter(|gone| gone.marks & CHANGED != 0).map(|gone| gone.key.clone());
         let removed: Vec<_> = removed.collect();
         let mut bytes = Vec::new();
         block::begin(&mut bytes, version, &removed);
-        let mut entries = removed.len();
-        for hash in &self.changed {
-            for entry in self.table.iter_hash_mut(*hash).filter(|entry| entry.marks & CHANGED != 0) {
-                if entry.key.hash64() == *hash {
-                    block::push(&mut bytes, &entry.key, &entry.value)?;
-                    entry.marks = entry.marks & !CHANGED | YOUNGER;
-                    entries += 1;
-                }
+        let (mut entries, mut result) = (removed.len(), Ok(()));
+        let changed = std::mem::take(&mut self.changed);
+        changed.each(&mut self.table, |entry| {
+            if entry.marks & CHANGED != 0 && result.is_ok() {
+                result = block::push(&mut bytes, &entry.key, &entry.value);
+                entry.marks = entry.marks & !CHANGED | YOUNGER;
+                entries += 1;
             }
-        }
+        });
+        result?;
         self.gone.iter_mut().filter(|gone| gone.marks & CHANGED != 0).for_each(|gone| {
             gone.marks = gone.marks & !CHANGED | YOUNGER;
         });
-        self.younger.append(&mut self.changed);
+        self.younger.append(changed);
         Ok(Some(StateBlock { group, kind: BlockKind::Changes, entries: entries as u32, bytes }))
     }
 }

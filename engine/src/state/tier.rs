@@ -37,6 +37,8 @@ pub(super) struct Tier<K, S> {
     pub(super) groups: Vec<PartialGroup<K, S>>,
     /// Every key of the batch at hand that has a value is on the heap.
     is_loaded: bool,
+    /// What is not stored yet exceeds the share.
+    is_spent: bool,
     /// The group that is the next to lose entries.
     victim: usize,
     /// The last checkpoint that each generation was frozen for.
@@ -53,6 +55,7 @@ impl<K: Key, S> Tier<K, S> {
             range,
             groups: (0..range.len()).map(|_| PartialGroup::new()).collect(),
             is_loaded: false,
+            is_spent: false,
             victim: 0,
             older: None,
             younger: None,
@@ -62,6 +65,14 @@ impl<K: Key, S> Tier<K, S> {
 
     pub(super) fn is_loaded(&self) -> bool {
         self.is_loaded
+    }
+
+    pub(super) fn is_spent(&self) -> bool {
+        self.is_spent
+    }
+
+    fn limit(&self) -> usize {
+        usize::try_from(self.share.bytes).unwrap_or(usize::MAX)
     }
 
     /// Another batch is at hand.
@@ -80,7 +91,8 @@ impl<K: Key, S> Tier<K, S> {
 
     /// Makes room, if the limit is exceeded and anything may go: a quarter of the limit, so that it is not done for each batch.
     fn evict(&mut self) {
-        let limit = usize::try_from(self.share.bytes).unwrap_or(usize::MAX);
+        let limit = self.limit();
+        self.is_spent = false;
         if self.heap_bytes() <= limit {
             return;
         }
@@ -96,6 +108,7 @@ impl<K: Key, S> Tier<K, S> {
                 return;
             }
         }
+        self.is_spent = self.heap_bytes() > limit;
     }
 
     pub(super) fn completed(&mut self, checkpoint: CheckpointId) {

@@ -669,3 +669,19 @@ fn a_savepoint_for_which_there_was_no_room_is_told_so() {
     let why = "no savepoint 1: its checkpoint, 7, was not stored: there is no room";
     assert_eq!(not_stored(&mut coordinator, 7, at(12)), [why, "aborted 7"]);
 }
+
+#[test]
+fn a_subtask_whose_heap_is_spent_has_a_checkpoint_as_soon_as_there_is_room() {
+    let spent = || CoordinatorInput::Report(SINK, SubtaskReport::HeapSpent);
+    let mut coordinator = coordinator(periodic().min_pause(ms(10)));
+    assert_eq!(short(&coordinator.does(spent(), at(20))), ["trigger 7"]);
+    assert_eq!(short(&coordinator.does(spent(), at(21))), NOTHING, "one at a time");
+    assert_eq!(coordinator.all_acknowledge(7, false, at(30)), ["commit 7"]);
+    assert_eq!(coordinator.commits(7, at(31)), ["completed 7"], "the pause is kept");
+    assert_eq!(coordinator.deadline(), Some(at(41)));
+    assert_eq!(coordinator.ticks(at(41)), ["trigger 8"]);
+    coordinator.all_acknowledge(8, false, at(50));
+    assert_eq!(coordinator.commits(8, at(51)), ["completed 8"]);
+    assert_eq!(coordinator.ticks(at(140)), NOTHING, "the interval begins anew");
+    assert_eq!(coordinator.ticks(at(141)), ["trigger 9"]);
+}

@@ -137,6 +137,16 @@ impl Environment {
         Ok(result)
     }
 
+    /// Whether a write transaction can begin, and `check` holds in it.
+    pub(super) fn is_fit_to_write(
+        &self,
+        check: impl FnOnce(&mut RwTxn<'_>, &Databases) -> Result<(), Failure>,
+    ) -> bool {
+        let slot = self.slot.read_recursive();
+        let Some(open) = slot.as_ref() else { return false };
+        open.env.write_txn().is_ok_and(|mut transaction| check(&mut transaction, &open.databases).is_ok())
+    }
+
     fn grow(&self) -> Result<(), StoreError> {
         let mut slot = self.slot.write();
         let Open { env, place, map_size, .. } = slot.take().ok_or_else(|| self.closed())?;

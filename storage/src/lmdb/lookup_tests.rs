@@ -65,6 +65,7 @@ fn commit(store: &mut Store, number: u64, groups: u16, num_retained: u32, deltas
         draining: false,
         in_flight: Vec::new(),
         operators: vec![],
+        origin: None,
     };
     let (num_retained, fail_points) = (NonZeroU32::new(num_retained).unwrap(), Default::default());
     store.commit(&CheckpointCommit { metadata, deltas, num_retained, fail_points }).unwrap()

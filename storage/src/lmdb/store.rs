@@ -186,13 +186,24 @@ impl Store {
         owner.map(|(owner, _)| owner).ok_or_else(|| plan::not_retained(&self.place(), checkpoint, numbers()))
     }
 
-    /// Runs `write`, which leaves the store unusable if it fails.
+    /// Runs `write`, which leaves the store unusable if it fails, unless it is sure that nothing has changed.
     fn writing<R>(&mut self, write: impl FnOnce(&mut Self) -> Result<R, StoreError>) -> Result<R, StoreError> {
         self.check_poison()?;
         self.poisoned = true;
-        let result = write(self)?;
-        self.poisoned = false;
-        Ok(result)
+        let result = write(self);
+        self.poisoned = result.as_ref().is_err_and(|error| error.kind != StoreErrorKind::NotStored);
+        result
+    }
+
+    /// What a commit is that failed with `error`: if LMDB can begin another transaction and what it sees is as before, nothing has changed. (It refuses to once it failed to write a
+    /// meta page; until that is written, all that was written is pages that nobody refers to.)
+    fn not_stored(&self, error: StoreError) -> StoreError {
+        let (environment, job) = (&self.environment, &self.job);
+        let is_untouched = error.kind == StoreErrorKind::Io
+            && environment.is_fit_to_write(|transaction, databases| {
+                Writer { directory: &environment.directory, transaction, databases }.check_job(job)
+            });
+        StoreError { kind: if is_untouched { StoreErrorKind::NotStored } else { error.kind }, ..error }
     }
 
     /// Takes over what was committed, and notes it.
@@ -256,12 +267,13 @@ impl CheckpointStore for Store {
             let lookup = store.lookups.as_ref().map(|lookups| lookups.lookup.clone());
             let exchanging = lookup.as_ref().map(|lookup| lookup.exchanging());
             let (environment, job) = (&store.environment, &store.job);
-            let (committed, found) = environment.write(|transaction, databases| {
+            let written = environment.write(|transaction, databases| {
                 let mut writer = Writer { directory: &environment.directory, transaction, databases };
                 let committed = writer.commit(job, &dropped, &kept, &newest, commit, &incoming)?;
                 commit.fail_points.reach(Point::CommitWritten, None, checkpoint).map_err(StoreError::from)?;
                 Ok(committed)
-            })?;
+            });
+            let (committed, found) = written.map_err(|error| store.not_stored(error))?;
             if let (Some(lookups), Some((runs, credit))) = (&mut store.lookups, found) {
                 lookups.lookup.set(Some(Arc::new(runs)));
                 lookups.credit = credit;

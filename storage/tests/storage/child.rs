@@ -24,7 +24,9 @@ pub fn place() -> Option<std::path::PathBuf> {
 pub fn with_file_limit(command: &mut Command, blocks: u32) -> Command {
     let mut limited = Command::new("sh");
     // Writing more is an error then, not a signal.
-    limited.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")]).arg(command.get_program());
+    limited
+        .args(["-c", &format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"")])
+        .arg(command.get_program());
     limited.args(command.get_args());
     limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdout(Stdio::piped());
     limited

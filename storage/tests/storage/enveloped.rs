@@ -111,6 +111,10 @@ impl CheckpointStore for Store {
         Ok(Arc::new(Reader(self.0.reader()?)))
     }
 
+    fn pin(&mut self) -> Result<Arc<dyn StateReader>, StoreError> {
+        Ok(Arc::new(Reader(self.0.pin()?)))
+    }
+
     fn lookup(&mut self) -> Result<Option<Arc<dyn StateLookup>>, StoreError> {
         self.0.lookup()
     }

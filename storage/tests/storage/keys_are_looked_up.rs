@@ -229,8 +229,8 @@ fn a_flipped_bit_in_any_part_is_found_at_the_start_and_older_checkpoints_can_be_
     }
 }
 
-/// Commits until the file may not grow any more. The state that the store showed before is still there.
-fn fill(place: &Path) {
+/// Commits until the file may not grow any more. The state that the store showed before is still there, and the store goes on when there is room.
+fn fill(place: &Path, goes_on: bool) {
     let mut store = Lmdb::at(place).heap_limit(1 << 20).open().unwrap();
     let attempt = store.begin_attempt().unwrap();
     commit(&mut *store, attempt, 0, vec![delta(0, "total", blocks(0))]);
@@ -243,23 +243,31 @@ fn fill(place: &Path) {
             Err(error) => break error,
         }
     };
-    assert_eq!(error.kind, StoreErrorKind::Io, "{error}");
+    assert_eq!(error.kind, StoreErrorKind::NotStored, "{error}");
+    assert_eq!(newest(&mut *store), Some(number));
     for (key, found) in look_up(&*lookup, 0..KEYS).unwrap() {
         assert_eq!(found, value_at(number, key), "{key}");
     }
     println!("\nfull after {number}");
+    if goes_on {
+        let (_, hard) = rlimit::Resource::FSIZE.get().unwrap();
+        rlimit::Resource::FSIZE.set(hard, hard).unwrap();
+        commit(&mut *store, attempt, number + 1, vec![delta(number + 1, "total", blocks(number + 1))]);
+        for (key, found) in look_up(&*lookup, 0..KEYS).unwrap() {
+            assert_eq!(found, value_at(number + 1, key), "{key}");
+        }
+        println!("\ngone on");
+    }
 }
 
 #[cfg(unix)]
 #[test]
 fn also_when_the_disk_is_full() {
     if let Some(place) = child::place() {
-        return fill(&place);
+        return fill(&place, false);
     }
     let directory = tempfile::tempdir().unwrap();
-    let mut command = child::command("keys_are_looked_up::also_when_the_disk_is_full", directory.path());
-    let output = child::with_file_limit(&mut command, 8_000).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
+    let said = fill_in_child("keys_are_looked_up::also_when_the_disk_is_full", directory.path());
     let number = said.lines().find_map(|line| line.strip_prefix("full after ")).expect("it never was full");
     let mut store = Lmdb::at(directory.path()).heap_limit(1 << 20).open().unwrap();
     assert_eq!(newest(&mut *store).unwrap().to_string(), number);
@@ -267,4 +275,22 @@ fn also_when_the_disk_is_full() {
     for (key, found) in look_up(&*lookup, 0..KEYS).unwrap() {
         assert_eq!(found, value_at(number.parse().unwrap(), key), "{key}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn and_commits_go_on_when_there_is_room_again() {
+    if let Some(place) = child::place() {
+        return fill(&place, true);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let said = fill_in_child("keys_are_looked_up::and_commits_go_on_when_there_is_room_again", directory.path());
+    assert!(said.contains("gone on"), "{said}");
+}
+
+#[cfg(unix)]
+fn fill_in_child(test: &str, place: &Path) -> String {
+    let mut command = child::command(test, place);
+    let output = child::with_file_limit(&mut command, 8_000).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
 }
