@@ -119,16 +119,18 @@ fn while_others_commit_and_the_map_grows() {
     let lookup = store.lookup().unwrap().unwrap();
     let (begun, returned, count) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
-        for thread in 0..2 {
+        let threads = [0, 1000].map(|from| {
             let (lookup, begun, returned, count) = (&*lookup, &begun, &returned, &count);
-            scope.spawn(move || look_up_until(lookup, LAST, begun, returned, count, thread * 1000));
-        }
+            scope.spawn(move || look_up_until(lookup, LAST, begun, returned, count, from))
+        });
         for number in 1..=LAST {
             begun.store(number, Ordering::SeqCst);
             commit(&mut *store, attempt, number, vec![delta(number, "total", blocks(number))]);
             let before = count.load(Ordering::SeqCst);
             returned.store(number, Ordering::SeqCst);
-            while number < LAST && count.load(Ordering::SeqCst) == before {
+            // One that failed ends the test.
+            let goes_on = || !threads.iter().any(|thread| thread.is_finished());
+            while number < LAST && count.load(Ordering::SeqCst) == before && goes_on() {
                 std::thread::yield_now();
             }
         }
