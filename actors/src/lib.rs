@@ -35,7 +35,7 @@ mod runtime;
 
 pub use cofferdam_engine::{
     SavepointId,
-    savepoint::{Held, Savepoint, SavepointInfo},
+    savepoint::{HeldTransactions, Savepoint, SavepointInfo},
 };
 
 pub use async_sink::{AsyncTwoPhaseSink, Asynchronous};

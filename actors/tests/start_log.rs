@@ -21,6 +21,12 @@ impl log::Log for Lines {
     fn flush(&self) {}
 }
 
+fn listen() {
+    // The other test may have been first.
+    let _ = log::set_logger(&LINES);
+    log::set_max_level(log::LevelFilter::Info);
+}
+
 /// What a job of this name logs that is about it, and about checkpoints.
 fn logged(name: &str, engine: EngineBuilder) -> Vec<String> {
     let topology = Topology::new(name);
@@ -32,8 +38,7 @@ fn logged(name: &str, engine: EngineBuilder) -> Vec<String> {
 
 #[test]
 fn a_job_says_once_what_a_crash_costs_it() {
-    log::set_logger(&LINES).unwrap();
-    log::set_max_level(log::LevelFilter::Info);
+    listen();
     let directory = tempfile::tempdir().unwrap();
     let in_memory = "checkpoints are kept in memory: they survive an operator's failure, not the end of the process";
     let no_interval =
@@ -46,4 +51,39 @@ fn a_job_says_once_what_a_crash_costs_it() {
     let directory = tempfile::tempdir().unwrap();
     let both = Engine::builder().backend(Lmdb::at(directory.path())).checkpoints(every());
     assert!(logged("both", both).is_empty());
+}
+
+#[test]
+fn a_start_names_the_steps_that_are_new_and_those_that_are_gone() {
+    listen();
+    let state = Memory::new();
+    let run = |step: &str| {
+        let topology = Topology::new("changed");
+        let numbers = topology.source("numbers", Generator::unbounded(|number| number).rate(1_000.0));
+        let counts = numbers.key_by(|number| number % 10).fold(step, 0u64, |count, _| *count += 1);
+        counts.sink("rows", CollectSink::new().0);
+        let engine = Engine::builder().backend(state.clone()).parallelism(1).allow_non_restored_state(true);
+        engine
+            .checkpoints(CheckpointConfig::every(Duration::from_secs(1)))
+            .start_blocking(topology)
+            .unwrap()
+            .stop_blocking()
+            .unwrap();
+    };
+    let of_steps = || -> Vec<_> {
+        let lines = LINES.0.lock().unwrap();
+        lines.iter().filter(|line| line.starts_with("job 'changed': the ")).cloned().collect()
+    };
+    run("before");
+    assert_eq!(of_steps(), [""; 0]);
+    run("after");
+    assert_eq!(
+        of_steps(),
+        [
+            "job 'changed': the topology has no keyed step 'before' any more; what checkpoint 1 has of it is dropped",
+            "job 'changed': the keyed step 'after' is new since checkpoint 1, and starts empty",
+        ]
+    );
+    run("after");
+    assert_eq!(of_steps().len(), 2, "once");
 }

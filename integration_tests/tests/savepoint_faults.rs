@@ -117,3 +117,43 @@ fn the_end_of_the_job_waits_for_the_file() {
         taking.join().unwrap().unwrap();
     });
 }
+
+#[test]
+fn checkpoints_go_on_while_one_is_written_and_it_stays_what_it_was() {
+    let place = tempfile::tempdir().unwrap();
+    let (output, elsewhere) = (place.path().join("output"), place.path().join("elsewhere"));
+    let schedule = Schedule::default().at(Point::SavepointBegun, 1, Fault::Delay);
+    let job = engine(place.path(), &schedule).start_blocking(endless(&output)).unwrap();
+    let info = job.savepoint_blocking(place.path().join("savepoint")).unwrap();
+    let last = job.status().last_checkpoint.unwrap().checkpoint;
+    assert!(last.0 > info.checkpoint.0 + 2, "the newest is {last}, the savepoint's {}", info.checkpoint);
+    job.stop_blocking().unwrap();
+    let builder = engine(&elsewhere, &Schedule::default()).backend(Memory::new()).parallelism(3);
+    let builder = builder.from_savepoint(&info.path).discard_prepared(true);
+    let job = builder.start_blocking(endless(&elsewhere)).unwrap();
+    while job.status().records_read < 500 {
+        std::thread::yield_now();
+    }
+    job.stop_blocking().unwrap();
+    // Each key's counts go on where the savepoint's checkpoint had left them, without a gap.
+    let mut counts: Vec<Vec<u64>> = vec![Vec::new(); 10];
+    let of_first = rows(&output).into_iter().filter(|(checkpoint, _)| *checkpoint <= info.checkpoint.0);
+    for (_, (key, count)) in of_first.chain(rows(&elsewhere)) {
+        counts[key as usize].push(count);
+    }
+    for counts in &mut counts {
+        counts.sort_unstable();
+        assert_eq!(*counts, (1..=counts.len() as u64).collect::<Vec<_>>());
+    }
+}
+
+/// The rows that are published, each with its checkpoint.
+fn rows(output: &Path) -> Vec<(u64, (u64, u64))> {
+    let files = fs::read_dir(output).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let of_file = |path: std::path::PathBuf| {
+        let checkpoint = path.file_stem().unwrap().to_str().unwrap().rsplit('-').next().unwrap().parse().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        text.lines().map(|line| (checkpoint, serde_json::from_str(line).unwrap())).collect::<Vec<_>>()
+    };
+    files.flat_map(of_file).collect()
+}

@@ -221,3 +221,41 @@ fn marks_and_staged_rows_do_not_grow_with_the_checkpoints() {
     assert_eq!(number_in(&file, "SELECT count(*) FROM cofferdam_staged_7468652022726f777322"), 0);
     assert_eq!(rows(&file).len(), 150);
 }
+
+/// Without another checkpoint than those asked for.
+fn by_request() -> EngineBuilder {
+    Engine::builder().parallelism(2).checkpoints(CheckpointConfig::every(Duration::from_secs(3600)))
+}
+
+fn numbers_in(database: &Path, numbers: u64) -> Topology {
+    let topology = Topology::new("numbers");
+    let source = Generator::unbounded(|number| number).rate(500.0);
+    topology
+        .source("numbers", source)
+        .filter(move |number| *number < numbers)
+        .map(|number| (number, 1))
+        .sink("rows", sink(database));
+    topology
+}
+
+#[test]
+fn rows_that_a_savepoint_holds_are_missed_in_another_database_and_found_in_their_own() {
+    let place = place();
+    let (own, other, savepoint) = (database(&place), place.path().join("other.db"), place.path().join("savepoint"));
+    let job = by_request().start_blocking(numbers_in(&own, 100)).unwrap();
+    while job.status().records_read < 200 {
+        std::thread::yield_now();
+    }
+    let info = job.savepoint_blocking(&savepoint).unwrap();
+    assert!(!info.prepared.is_empty());
+    job.stop_blocking().unwrap();
+    assert_eq!(rows(&own).len(), 100);
+    let refused = by_request().from_savepoint(&savepoint).start_blocking(numbers_in(&other, 100)).map(drop);
+    let error = refused.unwrap_err().to_string();
+    assert!(error.contains("prepared and not published") && error.contains("other.db"), "{error}");
+    assert!(!other.exists(), "nothing is made where nothing is started");
+    // Published there since: that is as good as prepared. What else was published since closes the way, so nothing else was.
+    let job = by_request().from_savepoint(&savepoint).start_blocking(numbers_in(&own, 100)).unwrap();
+    job.stop_blocking().unwrap();
+    assert_eq!(rows(&own).len(), 100);
+}

@@ -72,6 +72,7 @@ fn live(
         if job.plan.settings().checkpoints.interval.is_none() {
             log::info!("job '{}': no checkpoint interval is set: after a crash it starts from the beginning, or from where it was last stopped", job.plan.name());
         }
+        let savepoints = Savepoints::new(job.plan.settings().fail_points.clone());
         let actor = SupervisorActor {
             supervisor,
             plan: Arc::new(Mutex::new(job.plan)),
@@ -93,7 +94,7 @@ fn live(
             next_checkpoint: CheckpointId(0),
             orphans: Vec::new(),
             effects,
-            savepoints: Savepoints::default(),
+            savepoints,
             ending: None,
         };
         let _ = handle.send(actor.start());

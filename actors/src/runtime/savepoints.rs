@@ -11,6 +11,7 @@ use actix::{ActorFutureExt, AsyncContext, Handler, Message, WrapFuture};
 use cofferdam_engine::{
     Error, ErrorKind, SavepointId,
     checkpoint::coordinator::{JobEnd, SavepointTicket},
+    fail_point::FailPoints,
     savepoint::{Pinned, SavepointFile, SavepointInfo, Stamp},
 };
 use tokio::sync::oneshot;
@@ -51,6 +52,7 @@ struct Waiting {
 /// All of a job's.
 #[derive(Default)]
 pub(crate) struct Savepoints {
+    fail_points: FailPoints,
     tickets: u64,
     /// Those whose checkpoint is not durable yet.
     waiting: BTreeMap<SavepointTicket, Waiting>,
@@ -61,6 +63,10 @@ pub(crate) struct Savepoints {
 }
 
 impl Savepoints {
+    pub(crate) fn new(fail_points: FailPoints) -> Self {
+        Self { fail_points, ..Self::default() }
+    }
+
     /// Whether the store is still read.
     pub(crate) fn are_written(&self) -> bool {
         self.exports > 0
@@ -133,10 +139,11 @@ impl SupervisorActor {
 
     /// Writes savepoints from one checkpoint, each on a thread of its own.
     fn export(&mut self, pinned: Pinned, waiting: Vec<Waiting>, ctx: &mut actix::Context<Self>) {
-        let (pinned, fail_points) = (Arc::new(pinned), self.plan.lock().settings().fail_points.clone());
+        let pinned = Arc::new(pinned);
         for Waiting { file, answer: to } in waiting {
             self.savepoints.exports += 1;
-            let (pinned, fail_points, path) = (pinned.clone(), fail_points.clone(), file.path().to_owned());
+            let (pinned, fail_points) = (pinned.clone(), self.savepoints.fail_points.clone());
+            let path = file.path().to_owned();
             let call = tokio::task::spawn_blocking(move || pinned.export(file, stamp()?, &fail_points));
             ctx.spawn(call.into_actor(self).map(move |joined, actor, _| {
                 actor.savepoints.exports -= 1;

@@ -1,6 +1,13 @@
 //! A job goes on from a savepoint, in places of its own, as if it had never been interrupted.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use cofferdam::prelude::*;
 use cofferdam_engine::checkpoint::store::StateBackend;
@@ -135,5 +142,38 @@ fn a_chain_of_savepoints_leads_to_what_one_run_leads_to() {
         rows = together(rows, published(&output));
         assert_eq!(rows, expected(numbers));
         info = next;
+    }
+}
+
+/// Each number goes round a loop for as long as `holds` says.
+fn going_round(limit: &Limit, holds: &Arc<AtomicBool>, output: &std::path::Path) -> Topology {
+    let topology = Topology::new("round");
+    let numbers = topology.source("numbers", limit.clone()).map(|number| (number, false));
+    let holds = holds.clone();
+    let done = numbers.iterate("again", move |looped| {
+        let rounds = looped.key_by(|(number, _)| *number).fold("rounds", 0u64, |rounds, _: (u64, bool)| *rounds += 1);
+        let decided = rounds.map(move |(number, _)| (number, holds.load(Ordering::SeqCst))).share();
+        (decided.stream().filter(|(_, goes_on)| *goes_on), decided.stream().filter(|(_, goes_on)| !*goes_on))
+    });
+    done.map(|(number, _)| (number, 0u64)).sink("rows", FileSink::json_lines(output));
+    topology
+}
+
+#[test]
+fn what_goes_round_a_loop_goes_on_round_it() {
+    let places = Places::new();
+    let (limit, holds, output) = (Limit::of(300), Arc::new(AtomicBool::new(true)), places.at("output"));
+    let job = engine().start_blocking(going_round(&limit, &holds, &output)).unwrap();
+    until("all is read", || job.status().records_read == 300);
+    let infos = [0, 1, 2].map(|number| job.savepoint_blocking(places.at(&format!("savepoint {number}"))).unwrap());
+    holds.store(false, Ordering::SeqCst);
+    run_to(&job, &output, 300);
+    for (number, info) in infos.iter().enumerate() {
+        assert!(!cofferdam::Savepoint::open(&info.path).unwrap().metadata().in_flight.is_empty());
+        let elsewhere = places.at(&format!("elsewhere {number}"));
+        let start = engine().parallelism(1 + number as u32).from_savepoint(&info.path);
+        let job = start.start_blocking(going_round(&Limit::of(400), &holds, &elsewhere)).unwrap();
+        run_to(&job, &elsewhere, 400);
+        assert_eq!(published(&elsewhere), (0..400).map(|number| (number, 0)).collect::<Vec<_>>());
     }
 }

@@ -145,3 +145,18 @@ fn what_was_prepared_is_published_where_the_sink_finds_it_and_missed_where_it_do
     job.stop_blocking().unwrap();
     assert_eq!(published(&output), expected(700));
 }
+
+#[test]
+fn what_was_published_and_moved_away_is_not_missed() {
+    let places = Places::new();
+    let info = taken_while_running(&places, 200);
+    let output = places.at("output");
+    let rows = published(&output);
+    assert_eq!(rows, expected(200));
+    for path in std::fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+        std::fs::remove_file(path).unwrap();
+    }
+    let job = engine().from_savepoint(&info.path).start_blocking(counting(&Limit::of(300), &output)).unwrap();
+    run_to(&job, &output, 100);
+    assert_eq!(together(rows, published(&output)), expected(300));
+}

@@ -31,6 +31,7 @@
 //! | 6 complete | `checkpoint/coordinator.rs`, `checkpoint/store.rs` | `Coordinator::acknowledged`, `CheckpointStore::commit` | `acknowledged`, `acknowledged.last`, `store.handed`, `commit.*` |
 //! | 7 publish | `checkpoint/participant.rs`, `output/sink.rs` | `Participant::completed`, `TwoPhaseTail::publication` | `completion.*`, `subsumed`, `sink.commit.*`, `published` |
 //! | 8 abort | `checkpoint/coordinator.rs` | `Coordinator::abort` | `abort`, `abort.heard` |
+//! | beside 6: a savepoint | `savepoint/export.rs`, `savepoint/import.rs` | `Pinned::export`, `import` | `savepoint.*` |
 //! | after a failure | `supervisor.rs`, `opening.rs`, `restore_point.rs`, `topology/sinks.rs`, `topology/plan.rs` | `Supervisor::stopped`, `open_attempt`, `Plan::abort_orphans`, `Plan::recover_sinks`, `Plan::deploy` | `restart` to `replay.begun` |
 //!
 //! Two variations of steps 2 to 5, by one means: the snapshot is taken before every barrier is in, and what comes in front of the missing ones is recorded. A barrier may

@@ -4,7 +4,7 @@ use std::{io::Write, path::PathBuf, sync::Arc, time::SystemTime};
 
 use super::{
     file::SavepointFile,
-    format::{Header, Held},
+    format::{Header, HeldTransactions},
     writer::Writer,
 };
 use crate::{
@@ -54,7 +54,7 @@ pub struct SavepointInfo {
     pub states: Vec<(StateAddress, u64)>,
     /// Transactions that were prepared when it was taken and not yet published: to start from it, sinks must find them, or they are given up. None after
     /// `stop_with_savepoint`.
-    pub prepared: Vec<Held>,
+    pub prepared: Vec<HeldTransactions>,
 }
 
 impl Pinned {
@@ -97,7 +97,7 @@ impl Pinned {
             checkpoint,
             bytes,
             states,
-            prepared: Held::in_all(&self.metadata),
+            prepared: HeldTransactions::in_all(&self.metadata),
         })
     }
 

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind};
 /// How many left-over names are tried past.
 const TRIES: u32 = 10_000;
 
-/// A file that is being written beside the name it will have. Dropped without [`publish`](Self::publish), it is removed.
+/// A file that is being written beside the name it will have. Dropped before it has that, it is removed.
 #[derive(Debug)]
 pub struct SavepointFile {
     path: PathBuf,

@@ -165,7 +165,7 @@ fn number(bytes: &[u8], at: usize) -> u64 {
 
 /// Transactions that a sink had prepared and not yet published.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct HeldTransactions {
     /// The sink's `uid`.
     pub sink: String,
     /// The checkpoint that they are to be published with.
@@ -174,7 +174,7 @@ pub struct Held {
     pub transactions: usize,
 }
 
-impl Held {
+impl HeldTransactions {
     /// What a sink's snapshots hold, by growing checkpoint.
     pub(crate) fn by(sink: &str, snapshots: &[OperatorSnapshot]) -> Vec<Self> {
         let mut numbers: Vec<_> =
@@ -192,7 +192,7 @@ impl Held {
     }
 }
 
-impl std::fmt::Display for Held {
+impl std::fmt::Display for HeldTransactions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let plural = if self.transactions == 1 { "" } else { "s" };
         write!(f, "sink '{}': {} transaction{plural} of checkpoint {}", self.sink, self.transactions, self.checkpoint)

@@ -34,7 +34,7 @@ mod writer;
 
 pub use export::{Pinned, SavepointInfo, Stamp};
 pub use file::SavepointFile;
-pub use format::Held;
+pub use format::HeldTransactions;
 pub use import::Choices;
 pub(crate) use import::{Found, find, import};
 pub use reader::Savepoint;

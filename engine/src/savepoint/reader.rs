@@ -9,7 +9,7 @@ use std::{
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::format::{FOOTER, Footer, Header, Held, NoPreamble, PREAMBLE, Preamble, StateEntry, VERSION};
+use super::format::{FOOTER, Footer, Header, HeldTransactions, NoPreamble, PREAMBLE, Preamble, StateEntry, VERSION};
 use crate::{
     checkpoint::{
         snapshot::{BlockKind, CheckpointMetadata, StateAddress},
@@ -100,8 +100,8 @@ impl<R: Read + Seek> Savepoint<R> {
     }
 
     /// The transactions that sinks had prepared and not yet published.
-    pub fn prepared(&self) -> Vec<Held> {
-        Held::in_all(&self.header.metadata)
+    pub fn prepared(&self) -> Vec<HeldTransactions> {
+        HeldTransactions::in_all(&self.header.metadata)
     }
 
     /// The keyed states, and how many bytes each has.

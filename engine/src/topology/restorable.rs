@@ -21,7 +21,7 @@ use crate::{
     error::Error,
     key_group::KeyGroupRange,
     opening::StoreSlot,
-    savepoint::{Choices, Held},
+    savepoint::{Choices, HeldTransactions},
     topology::{plan::Plan, state_check},
 };
 
@@ -190,7 +190,7 @@ fn obstacle_without(stored: &OperatorRecord, choices: &Choices) -> Option<String
              `Engine::builder().allow_non_restored_state(true)`)"
         ));
     }
-    let held = Held::by(uid, subtasks);
+    let held = HeldTransactions::by(uid, subtasks);
     if held.is_empty() || choices.discard_prepared {
         return None;
     }

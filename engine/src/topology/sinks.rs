@@ -8,7 +8,7 @@ use crate::{
     mutation::{self, Mutation},
     output::sink::SinkRecovery,
     panic_site,
-    savepoint::Held,
+    savepoint::HeldTransactions,
     sink::{Ownership, SinkContext},
     topology::plan::Plan,
 };
@@ -233,7 +233,7 @@ fn take_missing(
             begun += 1;
         }
     }
-    let mut texts: Vec<_> = Held::by(&context.operator, &lost).iter().map(ToString::to_string).collect();
+    let mut texts: Vec<_> = HeldTransactions::by(&context.operator, &lost).iter().map(ToString::to_string).collect();
     if begun > 0 {
         texts.push(format!("sink '{}': what {begun} of its subtasks had begun to write", context.operator));
     }

@@ -1,4 +1,4 @@
-//! Both backends agree with plain maps, one for each checkpoint kept, whatever is committed, aborted, reopened, gone back from.
+//! Both backends agree with plain maps, one for each checkpoint kept, whatever is committed, aborted, reopened, gone back from, pinned.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,7 +6,7 @@ use cofferdam_engine::{
     Attempt, CheckpointId,
     checkpoint::{
         snapshot::{BlockKind, StateBlock, StateDelta},
-        store::{CheckpointStore, StateBackend, StoreErrorKind},
+        store::{CheckpointStore, StateBackend, StateReader, StoreErrorKind},
     },
 };
 use cofferdam_storage::{Lmdb, Memory};
@@ -28,6 +28,8 @@ struct Step {
     num_retained: u32,
     /// Goes back to the checkpoint so many before the newest, if it is kept.
     back: Option<usize>,
+    /// The newest is pinned, or the oldest pin goes.
+    pins: Option<bool>,
 }
 
 const STATES: [&str; 2] = ["total", "window"];
@@ -38,8 +40,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let flags =
         (prop::bool::weighted(0.2), prop::bool::weighted(0.2), prop::bool::weighted(0.2), prop::bool::weighted(0.2));
     let retention = (1..=NUM_RETAINED, prop::option::weighted(0.2, 0..NUM_RETAINED as usize + 1));
-    let step = (vec(block, 0..6), flags, retention).prop_map(
-        |(blocks, (aborted, forgotten, reopened, new_attempt), (num_retained, back))| Step {
+    let pins = prop::option::weighted(0.3, any::<bool>());
+    let step = (vec(block, 0..6), flags, retention, pins).prop_map(
+        |(blocks, (aborted, forgotten, reopened, new_attempt), (num_retained, back), pins)| Step {
             blocks,
             aborted,
             forgotten,
@@ -47,6 +50,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             new_attempt,
             num_retained,
             back,
+            pins,
         },
     );
     vec(step, 1..20)
@@ -128,8 +132,11 @@ impl Oracle {
     }
 }
 
+/// What reads a pinned checkpoint, and what that is.
+type Pinned = (Arc<dyn StateReader>, Model);
+
 /// Goes back, or is refused what is not kept.
-fn go_back(store: &mut dyn CheckpointStore, oracle: &mut Oracle, back: usize) {
+fn go_back(store: &mut dyn CheckpointStore, oracle: &mut Oracle, back: usize, was_pinned: bool) {
     let highest = store.highest().unwrap();
     match oracle.kept.len().checked_sub(back + 1) {
         Some(chosen) => {
@@ -137,6 +144,7 @@ fn go_back(store: &mut dyn CheckpointStore, oracle: &mut Oracle, back: usize) {
             let number = oracle.newest().number.unwrap();
             assert_eq!(store.go_back(CheckpointId(number)).unwrap().checkpoint.0, number);
         }
+        None if was_pinned => {}
         None => {
             let dropped = oracle.numbers().first().map_or(0, |oldest| oldest.wrapping_sub(1));
             assert_eq!(refusal(store.go_back(CheckpointId(dropped))).0, StoreErrorKind::NotRetained);
@@ -149,7 +157,7 @@ fn run(backend: &dyn StateBackend, steps: &[Step]) {
     let mut store = backend.open().unwrap();
     let mut attempt = store.begin_attempt().unwrap();
     let mut oracle = Oracle::default();
-    let mut owed = Vec::new();
+    let (mut owed, mut pins, mut was_pinned) = (Vec::new(), Vec::new(), false);
     for (number, step) in (0..).zip(steps) {
         owed.extend(deltas_of(number, step));
         if step.aborted {
@@ -161,6 +169,7 @@ fn run(backend: &dyn StateBackend, steps: &[Step]) {
             owed.clear();
         }
         if step.reopened {
+            pins.clear();
             drop(store);
             store = backend.open().unwrap();
         }
@@ -170,9 +179,19 @@ fn run(backend: &dyn StateBackend, steps: &[Step]) {
             attempt = next;
         }
         if let Some(back) = step.back {
-            go_back(&mut *store, &mut oracle, back);
+            go_back(&mut *store, &mut oracle, back, was_pinned);
             // Going back belongs to a start, which owes nothing.
             owed.clear();
+            pins.retain(|(_, pinned): &Pinned| pinned.number <= oracle.newest().number);
+        }
+        match step.pins {
+            Some(true) => pins.push((store.pin().unwrap(), oracle.newest())),
+            Some(false) if !pins.is_empty() => drop(pins.remove(0)),
+            _ => {}
+        }
+        was_pinned |= !pins.is_empty();
+        for (reader, pinned) in &pins {
+            STATES.iter().for_each(|state| assert_eq!(read_from(&**reader, state, ALL).unwrap(), pinned.state(state)));
         }
         assert_eq!(newest(&mut *store), oracle.newest().number);
         for state in STATES {
@@ -180,7 +199,10 @@ fn run(backend: &dyn StateBackend, steps: &[Step]) {
         }
         let retained = store.retained().unwrap();
         let whole: Vec<_> = retained.iter().map(|kept| kept.metadata.as_ref().unwrap().checkpoint.0).collect();
-        assert_eq!(whole, oracle.numbers());
+        // One that is or was pinned may be kept beside them.
+        let expected: Vec<_> = whole.iter().copied().filter(|number| oracle.numbers().contains(number)).collect();
+        assert_eq!(expected, oracle.numbers());
+        assert!(was_pinned || whole == expected, "{whole:?} instead of {expected:?}");
     }
     // Each one kept is exactly what it was.
     while let Some(model) = oracle.kept.pop() {
