@@ -36,7 +36,7 @@ pub mod topology;
 
 pub use element::{CheckpointBarrier, InFlight, StreamElement, has_line, overtake, overtakes_at};
 pub use error::{BoxError, Error, ErrorKind, Location, NotRetryable};
-pub use id::{Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime, SubtaskIndex};
+pub use id::{Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime, SubtaskIndex, WallTime};
 pub use key::Key;
 pub use key_format::KeyFormat;
 pub use key_group::{KeyGroup, KeyGroupRange};

@@ -667,7 +667,7 @@ impl Subtask {
         slice.refresh();
         let began = slice.now();
         let finished = self.participant.is_finished();
-        let builder = self.chain.snapshot(checkpoint, finished || aligned.barrier.halt)?;
+        let builder = self.chain.snapshot(checkpoint, finished || aligned.barrier.halt, slice.wall_time())?;
         slice.refresh();
         let sync = slice.now().since(began);
         if is_source && mutation::is(Mutation::PositionOneOff) {

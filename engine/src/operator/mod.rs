@@ -34,7 +34,7 @@ use crate::{
     error::{BoxError, Error},
     fail_point::FailPoints,
     failed_records::{FailedRecords, RecordId},
-    id::{Attempt, CheckpointId, JobId, ProcessingTime, SubtaskIndex},
+    id::{Attempt, CheckpointId, JobId, ProcessingTime, SubtaskIndex, WallTime},
     key_group::KeyGroupRange,
     panic_site,
     record::Batch,
@@ -189,6 +189,8 @@ pub struct SnapshotBuilder {
     pub checkpoint: CheckpointId,
     /// No record will follow: the input has ended, or the job is being stopped.
     pub last: bool,
+    /// When it is taken.
+    pub time: WallTime,
     /// Keyed state not known to be stored, oldest first.
     pub deltas: Vec<Arc<StateDelta>>,
     /// Keyed state in all, encoded, in bytes: what older checkpoints have stored of it included.

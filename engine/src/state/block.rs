@@ -1,8 +1,9 @@
 //! The bytes of a block of keyed state.
 //!
 //! ```text
-//! format u8 = 2 | version of the state varint | number of tombstones varint | tombstones: (length key)* | entries: (length key length value)*
+//! format u8 | version of the state varint | number of tombstones varint | tombstones: (length key)* | entries: (length key length value)*
 //! ```
+//! Format 2, or 3 where each value has its time: then it is a pair of milliseconds since the Unix epoch and the value itself (see [`Ttl`](super::Ttl)).
 //! Keys in their own order-preserving encoding, values as the [`codec`](crate::codec) has them, lengths as varints (LEB128): a block can be taken apart without
 //! the types. A key may stand among the tombstones and again among the entries: it went and came back. The checksum is the store's. An empty block has no entries.
 
@@ -12,10 +13,22 @@ use crate::{codec, error::BoxError, key::Key};
 
 const FORMAT: u8 = 2;
 
+/// Each value has its time.
+const FORMAT_TIMED: u8 = 3;
+
+/// What the values of a block are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Values {
+    /// Their version, as the state's user counts.
+    pub(crate) version: u32,
+    /// Each has its time.
+    pub(crate) are_timed: bool,
+}
+
 /// Starts a block with the keys that went.
-pub(crate) fn begin<K: Key>(out: &mut Vec<u8>, version: u32, tombstones: &[K]) {
-    out.push(FORMAT);
-    push_varint(u64::from(version), out);
+pub(crate) fn begin<K: Key>(out: &mut Vec<u8>, values: Values, tombstones: &[K]) {
+    out.push(if values.are_timed { FORMAT_TIMED } else { FORMAT });
+    push_varint(u64::from(values.version), out);
     push_varint(tombstones.len() as u64, out);
     tombstones.iter().for_each(|key| push_key(out, key));
 }
@@ -100,7 +113,7 @@ fn delimited<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Block<'a> {
-    version: u32,
+    values: Values,
     tombstones: u64,
     rest: &'a [u8],
 }
@@ -109,20 +122,31 @@ impl<'a> Block<'a> {
     /// An error if the block is of another format, or its head is cut short.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BoxError> {
         let Some((format, mut rest)) = bytes.split_first() else {
-            return Ok(Self { version: 0, tombstones: 0, rest: &[] });
+            return Ok(Self { values: Values::default(), tombstones: 0, rest: &[] });
         };
-        if *format != FORMAT {
-            return Err(format!("the block has format {format}, and this build reads format {FORMAT}").into());
+        if ![FORMAT, FORMAT_TIMED].contains(format) {
+            let reads = format!("this build reads formats {FORMAT} and {FORMAT_TIMED}");
+            return Err(format!("the block has format {format}, and {reads}").into());
         }
+        let are_timed = *format == FORMAT_TIMED;
         let head = (varint(&mut rest), varint(&mut rest));
         let (Some(version), Some(tombstones)) = head else { return Err("the block's head is cut short".into()) };
         let version = u32::try_from(version).map_err(|_| "the block's state version is no number of 32 bits")?;
-        Ok(Self { version, tombstones, rest })
+        Ok(Self { values: Values { version, are_timed }, tombstones, rest })
     }
 
     /// The version that the state had when the block was written, as its user counts.
     pub fn version(&self) -> u32 {
-        self.version
+        self.values.version
+    }
+
+    /// Whether each value is a pair of its time, in milliseconds since the Unix epoch, and the value itself.
+    pub fn is_timed(&self) -> bool {
+        self.values.are_timed
+    }
+
+    pub(crate) fn values(&self) -> Values {
+        self.values
     }
 
     #[inline]
@@ -180,15 +204,16 @@ mod tests {
         #[test]
         fn a_block_comes_apart_as_it_was_put_together(
             version in any::<u32>(),
+            are_timed in any::<bool>(),
             gone in prop::collection::vec(".{0,5}", 0..4),
             entries in prop::collection::vec((".{0,90}", prop::collection::vec(any::<u8>(), 0..300)), 0..8),
         ) {
             let mut bytes = Vec::new();
-            begin(&mut bytes, version, &gone);
+            begin(&mut bytes, Values { version, are_timed }, &gone);
             for (key, value) in &entries {
                 push(&mut bytes, key, value).unwrap();
             }
-            prop_assert_eq!(Block::parse(&bytes).unwrap().version(), version);
+            prop_assert_eq!(Block::parse(&bytes).unwrap().values(), Values { version, are_timed });
             let expected = gone.iter().map(|key| (key.clone(), None));
             let expected: Entries = expected.chain(entries.into_iter().map(|(key, value)| (key, Some(value)))).collect();
             prop_assert_eq!(read(&bytes).unwrap(), expected);
@@ -197,7 +222,7 @@ mod tests {
         #[test]
         fn a_block_cut_short_is_an_error_or_has_fewer_entries(cut in 1usize..200) {
             let mut bytes = Vec::new();
-            begin(&mut bytes, 300, &["gone".to_string()]);
+            begin(&mut bytes, Values { version: 300, are_timed: false }, &["gone".to_string()]);
             for i in 0..10u8 {
                 push(&mut bytes, &format!("key {i}"), &[i; 20]).unwrap();
             }
@@ -217,7 +242,7 @@ mod tests {
     fn an_older_block_is_refused() {
         assert_eq!(
             Block::parse(&[1, 0]).unwrap_err().to_string(),
-            "the block has format 1, and this build reads format 2"
+            "the block has format 1, and this build reads formats 2 and 3"
         );
     }
 }

@@ -4,7 +4,7 @@
 //! - A delta is kept until a checkpoint at or after it has completed: whatever happens to its own checkpoint, the next acknowledgement has it.
 //! - What the store holds of a group, with what is unconfirmed, is the group's last full block and every block of changes since.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -21,6 +21,8 @@ use crate::{
     state::{
         block::{self, Block},
         group::Group,
+        sought::Sought,
+        ttl::Swept,
         value_format::ValueFormat,
     },
 };
@@ -86,7 +88,7 @@ impl<K: Key, S> KeyedTable<K, S> {
 
     /// Looks `key` up, first where the hint says. The answer is good until an entry is inserted or removed.
     #[inline]
-    pub fn find(&self, hint: Slot, key: &K) -> Slot {
+    pub fn find(&self, hint: Slot, key: &impl Sought<K>) -> Slot {
         let group = &self.groups[hint.group as usize];
         match hint.bucket() {
             Some(bucket) if group.holds(bucket, key) => hint,
@@ -94,9 +96,22 @@ impl<K: Key, S> KeyedTable<K, S> {
         }
     }
 
+    /// Looks `key` up, without a hint.
+    #[inline]
+    pub fn locate(&self, key: &impl Sought<K>) -> Slot {
+        let group = u32::from(KeyGroup::of_hash(key.hash_of_group(), self.max_parallelism).0 - self.range.start);
+        self.find(Slot { hash: key.full_hash(), group, bucket: Slot::NONE }, key)
+    }
+
     #[inline]
     fn group(&mut self, slot: Slot) -> &mut Group<K, S> {
         &mut self.groups[slot.group as usize]
+    }
+
+    /// The value at `slot`, if the key has one.
+    #[inline]
+    pub fn value(&self, slot: Slot) -> Option<&S> {
+        self.groups[slot.group as usize].value(slot.bucket()?)
     }
 
     /// The value at `slot`, if the key has one; what is written to it must be marked.
@@ -141,8 +156,23 @@ impl<K: Key, S> KeyedTable<K, S> {
     }
 
     /// Forgets `key`, found at `slot`, and gives back its value.
-    pub fn remove(&mut self, slot: Slot, key: &K) -> Option<S> {
+    pub fn remove(&mut self, slot: Slot, key: &impl Sought<K>) -> Option<S> {
         self.group(slot).remove(slot.hash, key)
+    }
+
+    /// Every key, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.groups.iter().flat_map(Group::keys)
+    }
+
+    /// How many key groups it has.
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Has every entry of some of its groups judged. A group in which one went or changed is frozen in full.
+    pub fn sweep(&mut self, groups: Range<usize>, mut judge: impl FnMut(&K, &mut S) -> Swept) {
+        self.groups[groups].iter_mut().for_each(|group| group.sweep(&mut judge));
     }
 }
 
@@ -150,19 +180,19 @@ impl<K: Key, S: Serialize> KeyedTable<K, S> {
     /// Freezes what changed since the last call as the delta of `checkpoint`; gives back all that is not known to be stored, oldest first.
     pub fn freeze(&mut self, checkpoint: CheckpointId) -> Result<Vec<Arc<StateDelta>>, BoxError> {
         let mut fold_budget = self.groups.iter().map(Group::changes).sum::<usize>();
-        let version = self.format.written();
+        let values = self.format.values();
         let mut blocks = Vec::new();
         for (number, group) in self.range.iter().zip(&mut self.groups) {
             if group.is_unchanged() {
                 continue;
             }
             let block = if group.mostly_changed() {
-                group.freeze_full(number, version)?
+                group.freeze_full(number, values)?
             } else if group.is_due_for_folding() && fold_budget > 0 {
                 fold_budget = fold_budget.saturating_sub(group.live());
-                group.freeze_full(number, version)?
+                group.freeze_full(number, values)?
             } else {
-                group.freeze_changes(number, version)?
+                group.freeze_changes(number, values)?
             };
             blocks.push(block);
         }
@@ -216,7 +246,7 @@ impl<K: Key, S: DeserializeOwned> KeyedTable<K, S> {
                 &mut self.groups[usize::from(index.ok_or("the store gave a key group that was not asked for")?)];
             group.begin_restore(kind, entries as usize, bytes.len());
             let block = Block::parse(bytes)?;
-            let values = format.reader(block.version())?;
+            let values = format.reader(block.values())?;
             for entry in block {
                 let (key, value) = entry?;
                 let key: K = block::key(key)?;
