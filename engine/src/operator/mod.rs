@@ -19,6 +19,7 @@ pub(crate) mod key_by;
 pub(crate) mod keyed;
 pub(crate) mod map;
 pub(crate) mod process;
+pub(crate) mod process_operator;
 pub(crate) mod reduce;
 pub(crate) mod source;
 pub(crate) mod try_map;

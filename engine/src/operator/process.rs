@@ -17,7 +17,11 @@ pub struct Collector<'a, T> {
     out: &'a mut VecDeque<T>,
 }
 
-impl<T> Collector<'_, T> {
+impl<'a, T> Collector<'a, T> {
+    pub(crate) fn of(out: &'a mut VecDeque<T>) -> Self {
+        Self { out }
+    }
+
     /// Gives a record to the next step, behind those given before.
     pub fn emit(&mut self, record: T) {
         self.out.push_back(record);
@@ -72,7 +76,11 @@ where
 }
 
 #[inline]
-fn hand_out<T>(out: &mut VecDeque<T>, slice: &mut Slice<'_>, sink: &mut impl FnMut(&mut Slice<'_>, T) -> Flow) -> Flow {
+pub(crate) fn hand_out<T>(
+    out: &mut VecDeque<T>,
+    slice: &mut Slice<'_>,
+    sink: &mut impl FnMut(&mut Slice<'_>, T) -> Flow,
+) -> Flow {
     while let Some(record) = out.pop_front() {
         sink(slice, record)?;
     }

@@ -115,9 +115,10 @@ pub fn list<V: Record>(name: impl Into<String>) -> StateDescriptor<Elements, V> 
 /// # fn carts(changes: KeyedStream<u32, (String, u64)>) {
 /// // What each customer's cart holds after each change.
 /// let carts = changes.process_with("carts", state::map::<String, u64>("items"), |customer, (item, count), items, out| {
-///     match count {
-///         0 => drop(items.remove(&item)),
-///         _ => drop(items.insert(item, count)),
+///     if count == 0 {
+///         items.remove(&item);
+///     } else {
+///         items.insert(item, count);
 ///     }
 ///     out.emit((*customer, items.values().sum::<u64>()));
 /// });

@@ -90,9 +90,7 @@ impl<K: Key, U: Key + Ord, V: Record, L: Lifetime> EntriesOf<'_, K, U, V, L> {
     fn read(&mut self, slot: Slot) {
         let lifetime = self.entries.lifetime.clone();
         let now = self.now;
-        if lifetime.is_refreshed_on_read()
-            && self.seen(slot).is_some_and(|stored| lifetime.read::<V>(stored, now))
-        {
+        if lifetime.is_refreshed_on_read() && self.seen(slot).is_some_and(|stored| lifetime.read::<V>(stored, now)) {
             self.entries.table.mark_changed(slot);
         }
     }

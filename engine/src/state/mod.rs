@@ -18,9 +18,12 @@ pub(crate) mod keyed_states;
 pub(crate) mod keyed_table;
 mod list_state;
 mod map_state;
+pub(crate) mod operator_states;
 mod read;
 mod reducing_state;
 mod sought;
+#[cfg(test)]
+mod tests;
 pub(crate) mod ttl;
 pub(crate) mod value_format;
 pub(crate) mod value_state;
@@ -35,6 +38,7 @@ pub use descriptor::{
 pub use keyed_states::KeyedStates;
 pub use list_state::ListState;
 pub use map_state::MapState;
+pub use operator_states::OperatorStates;
 pub use read::read_keyed_state;
 pub use reducing_state::ReducingState;
 pub use ttl::{Forever, Lifetime, Ttl};

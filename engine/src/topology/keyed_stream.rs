@@ -132,7 +132,12 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
     /// # let _ = sessions;
     /// # }
     /// ```
-    pub fn process_with<D, R, F>(self, name: impl Into<String>, states: D, function: F) -> Stream<Process<K, T, D, R, F>>
+    pub fn process_with<D, R, F>(
+        self,
+        name: impl Into<String>,
+        states: D,
+        function: F,
+    ) -> Stream<Process<K, T, D, R, F>>
     where
         D: KeyedStates<K>,
         R: Send + 'static,
