@@ -1,4 +1,5 @@
 //! Each type of state against plain collections, under any mix of operations, checkpoints and restarts at any parallelism.
+#![allow(clippy::unit_arg)] // what gives nothing is seen to give nothing
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
 
