@@ -15,5 +15,6 @@ mod numbers;
 mod orphans;
 mod random_topology;
 mod reproducible;
+mod states;
 mod stop_and_drain;
 mod unaligned;
