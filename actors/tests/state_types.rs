@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -21,9 +21,9 @@ fn until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-const NUMBERS: u64 = 4_000;
-const RULES: u64 = 200;
-const ENDS: u64 = 200;
+const NUMBERS: u64 = 12_000;
+const RULES: u64 = 300;
+const ENDS: u64 = 300;
 
 /// A key, its list's sum, its map, and the most that it has seen.
 type Digest = (u64, u64, BTreeMap<u64, u64>, u64);
@@ -73,19 +73,11 @@ const DATA: u8 = 0;
 const TICK: u8 = 1;
 const END: u8 = 2;
 
-/// Fails on two of its numbers, each the first time that it comes.
-fn fail_once(n: u64, failed: &AtomicU64) {
-    for (place, number) in [NUMBERS / 8, NUMBERS / 2].into_iter().enumerate() {
-        if n == number && failed.fetch_or(1 << place, Ordering::SeqCst) & (1 << place) == 0 {
-            panic!("number {n} fails");
-        }
-    }
-}
-
-fn topology(sinks: &Sinks, failed: &Arc<AtomicU64>) -> Topology {
+/// Fails at the next number if `fails` is set, which it then no longer is.
+fn topology(sinks: &Sinks, fails: &Arc<AtomicBool>) -> Topology {
     let topology = Topology::new("states");
-    let numbers = topology.source("numbers", Generator::bounded(NUMBERS, |n| n).rate(8_000)).parallelism(1).share();
-    let failed = failed.clone();
+    let numbers = topology.source("numbers", Generator::bounded(NUMBERS, |n| n).rate(4_000)).parallelism(1).share();
+    let fails = fails.clone();
     let states = (
         state::value::<u64>("count"),
         state::list::<u64>("list"),
@@ -94,9 +86,10 @@ fn topology(sinks: &Sinks, failed: &Arc<AtomicU64>) -> Topology {
     );
     numbers
         .stream()
+        .parallelism(1) // so that the records of a key stay in order
         .key_by(|n| n % 13)
         .process_with("keyed", states, move |key, n, (count, list, map, most), out| {
-            fail_once(n, &failed);
+            assert!(!fails.swap(false, Ordering::SeqCst), "number {n} fails");
             count.update(|| 0, |count| *count += 1);
             list.push(n);
             if list.len() > 20 {
@@ -137,10 +130,10 @@ fn topology(sinks: &Sinks, failed: &Arc<AtomicU64>) -> Topology {
         })
         .sink("held-rows", sinks.held.clone());
     topology
-        .source("rules", Generator::bounded(RULES, |n| n).rate(150))
+        .source("rules", Generator::bounded(RULES, |n| n).rate(100))
         .parallelism(1)
         .broadcast()
-        .process_operator("rules", state::broadcast::<u64, u64>("known"), |n, known, out| {
+        .process_operator("known", state::broadcast::<u64, u64>("rules"), |n, known, out| {
             known.insert(n, n * n);
             if n + 1 == RULES {
                 out.emit((known.len() as u64, known.values().sum::<u64>()));
@@ -160,24 +153,25 @@ fn engine(state: &Path, parallelism: u32) -> EngineBuilder {
 
 #[test]
 fn on_1_then_4_then_3_then_2_subtasks_and_through_failures_every_state_is_that_of_an_undisturbed_run() {
-    let never = Arc::new(AtomicU64::new(u64::MAX));
+    let fails = Arc::new(AtomicBool::new(false));
     let (sinks_undisturbed, undisturbed) = sinks();
     let directory = tempfile::tempdir().unwrap();
-    let job = engine(directory.path(), 1).start_blocking(topology(&sinks_undisturbed, &never)).unwrap();
+    let job = engine(directory.path(), 1).start_blocking(topology(&sinks_undisturbed, &Arc::default())).unwrap();
 
     let (sinks, rows) = sinks();
-    let (directory, failed) = (tempfile::tempdir().unwrap(), Arc::new(AtomicU64::new(0)));
-    let mut failures = 0;
+    let directory = tempfile::tempdir().unwrap();
     for parallelism in [1, 4, 3] {
-        let job = engine(directory.path(), parallelism).start_blocking(topology(&sinks, &failed)).unwrap();
-        until("three checkpoints", || job.status().checkpoints_completed >= 3);
+        let job = engine(directory.path(), parallelism).start_blocking(topology(&sinks, &fails)).unwrap();
+        until("two checkpoints", || job.status().checkpoints_completed >= 2);
+        fails.store(true, Ordering::SeqCst);
+        until("a failure", || !job.failures().is_empty());
+        let before = job.status().checkpoints_completed;
+        until("two more checkpoints", || job.status().checkpoints_completed >= before + 2);
         assert_eq!(job.stop_blocking().unwrap(), JobEnd::Stopped, "on {parallelism}");
-        failures += job.failures().len();
+        assert_eq!(job.failures().len(), 1);
     }
-    let last = engine(directory.path(), 2).start_blocking(topology(&sinks, &failed)).unwrap();
+    let last = engine(directory.path(), 2).start_blocking(topology(&sinks, &fails)).unwrap();
     assert_eq!(last.wait_blocking().unwrap(), JobEnd::Finished);
-    assert_eq!(failures + last.failures().len(), 2);
-
     assert_eq!(job.wait_blocking().unwrap(), JobEnd::Finished);
     let (rows, expected) = (rows.rows(), undisturbed.rows());
     assert_eq!(rows.list, (0..NUMBERS).collect::<Vec<_>>());
@@ -202,16 +196,16 @@ fn seeing(ttl: Duration, sink: CollectSink<bool>) -> Topology {
 #[test]
 fn time_to_live_goes_on_while_the_job_is_stopped() {
     let directory = tempfile::tempdir().unwrap();
+    let (sink, rows) = CollectSink::new();
     let first_seen = |ttl| {
-        let (sink, rows) = CollectSink::new();
         let checkpoints = CheckpointConfig::every(Duration::from_millis(5));
         let engine = Engine::builder().parallelism(1).checkpoints(checkpoints).backend(Lmdb::at(directory.path()));
-        let job = engine.start_blocking(seeing(ttl, sink)).unwrap();
+        let job = engine.start_blocking(seeing(ttl, sink.clone())).unwrap();
         until("a row", || !rows.snapshot().is_empty());
         job.stop_blocking().unwrap();
         let stopped = SystemTime::now();
         until("time passes", || stopped.elapsed().is_ok_and(|passed| passed > Duration::from_millis(5)));
-        rows.snapshot()[0]
+        rows.take()[0]
     };
     let (long, short) = (Duration::from_secs(3600), Duration::from_millis(3));
     assert!(!first_seen(long), "nothing is there yet");
