@@ -44,6 +44,7 @@ impl<K: Key, U: Key + Ord> EntryIndex<K, U> {
         found.get_mut().1.remove(user);
         if found.get().1.is_empty() {
             found.remove();
+            self.give_back(group);
         }
     }
 
@@ -51,6 +52,16 @@ impl<K: Key, U: Key + Ord> EntryIndex<K, U> {
     pub(crate) fn take(&mut self, key: &K) -> BTreeSet<U> {
         let group = self.group(key);
         let found = self.groups[group].find_entry(key.hash64(), |(other, _)| other == key);
-        found.map(|found| found.remove().0.1).unwrap_or_default()
+        let users = found.map(|found| found.remove().0.1).unwrap_or_default();
+        self.give_back(group);
+        users
+    }
+
+    /// Gives back the memory of a group that has become much smaller.
+    fn give_back(&mut self, group: usize) {
+        let table = &mut self.groups[group];
+        if table.len() < table.capacity() / 8 {
+            table.shrink_to(table.len() * 2, |(key, _)| key.hash64());
+        }
     }
 }

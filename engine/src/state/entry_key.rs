@@ -8,11 +8,14 @@ use crate::{
     state::sought::Sought,
 };
 
-/// A key, and which of its entries. The key alone decides the group.
+/// What an entry of a [map](crate::state::map) or a [list](crate::state::list) is stored under: for
+/// [`read_keyed_state`](crate::state::read_keyed_state). The key alone decides the group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EntryKey<K, U> {
-    pub(crate) key: K,
-    pub(crate) user: U,
+    /// The stream's key.
+    pub key: K,
+    /// The map's key, or the element's position: positions grow, and do not always begin with 0 or follow each other.
+    pub user: U,
 }
 
 #[inline]

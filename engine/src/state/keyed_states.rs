@@ -125,7 +125,10 @@ impl<K: Key, S: Record> KeyedTables<K> for KeyedTable<K, S> {
     }
 
     fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError> {
-        snapshot.deltas.extend(self.freeze(snapshot.checkpoint)?);
+        let deltas = self.freeze(snapshot.checkpoint);
+        let deltas =
+            deltas.map_err(|cause| format!("a value of state '{}' cannot be encoded: {cause}", self.address()))?;
+        snapshot.deltas.extend(deltas);
         snapshot.bytes_full += self.stored_bytes();
         Ok(())
     }

@@ -35,6 +35,7 @@ pub use descriptor::{
     Aggregated, Broadcast, Elements, Entries, OneValue, Reduced, StateDescriptor, Union, aggregating, broadcast, list,
     map, reducing, union, value,
 };
+pub use entry_key::EntryKey;
 pub use keyed_states::KeyedStates;
 pub use list_state::ListState;
 pub use map_state::MapState;

@@ -253,6 +253,28 @@ fn older_elements_of_operator_state_become_what_the_user_says() -> Result<(), Er
 }
 
 #[test]
+fn a_state_that_is_new_begins_empty_beside_those_that_were_there() {
+    let mut harness = OperatorHarness::new(|numbers: Stream<Input<u64>>| {
+        numbers.key_by(|n| n % 2).process_with("step", state::value::<u64>("sum"), |_, n, sum, out| {
+            out.emit(sum.update(|| 0, |sum| *sum += n));
+        })
+    })
+    .unwrap();
+    harness.push(3).unwrap();
+    let snapshot = harness.snapshot().unwrap();
+    let mut newer = OperatorHarness::from_snapshot(Shape::default(), &snapshot, |numbers: Stream<Input<u64>>| {
+        let states = (state::list::<u64>("all"), state::value::<u64>("sum"));
+        numbers.key_by(|n| n % 2).process_with("step", states, |_, n, (all, sum), out| {
+            all.push(n);
+            out.emit((all.len(), sum.get().copied()));
+        })
+    })
+    .unwrap();
+    newer.push(5).unwrap();
+    assert_eq!(newer.take_records(), [(1, Some(3))]);
+}
+
+#[test]
 fn two_states_of_one_name_are_a_fault_of_the_topology() {
     let steps = |numbers: Stream<Input<u64>>| {
         let states = (state::value::<u64>("same"), state::list::<u64>("same"), state::value::<u64>(""));

@@ -123,6 +123,17 @@ impl<K: Key, D: KeyedStates<K>> Job<K, D> {
 
     /// A checkpoint, of which the subtasks' changes are given.
     pub fn snapshot(&mut self, completes: bool) -> Vec<Arc<StateDelta>> {
+        let mut deltas = self.try_snapshot().unwrap();
+        if completes {
+            Arc::get_mut(&mut self.store).expect("no reader is left").commit(self.checkpoint, &deltas);
+            self.subtasks.iter_mut().for_each(|(_, tables)| tables.completed(self.checkpoint));
+        }
+        deltas.retain(|delta| delta.checkpoint == self.checkpoint);
+        deltas
+    }
+
+    /// The changes that are not known to be stored.
+    pub fn try_snapshot(&mut self) -> Result<Vec<Arc<StateDelta>>, BoxError> {
         self.checkpoint = self.checkpoint.next();
         let mut deltas = Vec::new();
         for (_, tables) in &mut self.subtasks {
@@ -135,15 +146,10 @@ impl<K: Key, D: KeyedStates<K>> Job<K, D> {
                 operators: Vec::new(),
                 pre_commit: None,
             };
-            tables.snapshot(&mut snapshot).unwrap();
+            tables.snapshot(&mut snapshot)?;
             deltas.extend(snapshot.deltas);
         }
-        if completes {
-            Arc::get_mut(&mut self.store).expect("no reader is left").commit(self.checkpoint, &deltas);
-            self.subtasks.iter_mut().for_each(|(_, tables)| tables.completed(self.checkpoint));
-        }
-        deltas.retain(|delta| delta.checkpoint == self.checkpoint);
-        deltas
+        Ok(deltas)
     }
 }
 

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use super::job::{GROUPS, Job, Store};
 use crate::{
-    checkpoint::snapshot::BlockKind,
+    checkpoint::snapshot::{BlockKind, StateAddress},
     id::WallTime,
     key::Key,
-    state::{self, Ttl, keyed_states::KeyedStates},
+    state::{self, EntryKey, Ttl, keyed_states::KeyedStates, read_keyed_state},
 };
 
 const START: WallTime = WallTime(1_700_000_000_000);
@@ -67,6 +67,36 @@ fn clearing_a_map_leaves_nothing_of_it_and_nothing_of_others_goes() {
     let mut job = again(&states, job, 3);
     for key in 0..50 {
         assert_eq!(job.with(&key, |map| map.len()), if key == 7 { 0 } else { 20 });
+    }
+}
+
+#[test]
+fn a_map_can_be_read_whole_without_the_job() {
+    let mut job = start(&state::map::<String, u64>("map"));
+    job.with(&7, |map| map.insert("a".into(), 1));
+    job.with(&8, |map| map.insert("b".into(), 2));
+    job.snapshot(true);
+    let address = StateAddress { operator: "step".into(), state: "map".into() };
+    let mut entries = read_keyed_state::<EntryKey<u32, String>, u64>(&*job.store, address, GROUPS).unwrap();
+    entries.sort_by_key(|(entry, _)| entry.key);
+    let entry = |key, user: &str| EntryKey { key, user: user.to_string() };
+    assert_eq!(entries, [(entry(7, "a"), 1), (entry(8, "b"), 2)]);
+}
+
+#[test]
+fn what_cannot_be_encoded_is_named_by_its_state() {
+    let mut job = start(&state::value::<Broken>("value"));
+    job.with(&7, |value| value.set(Broken));
+    let error = job.try_snapshot().unwrap_err().to_string();
+    assert_eq!(error, "a value of state 'step/value' cannot be encoded: no number");
+}
+
+#[derive(serde::Deserialize)]
+struct Broken;
+
+impl serde::Serialize for Broken {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("no number"))
     }
 }
 
@@ -234,7 +264,6 @@ fn a_value_of_another_type_is_refused_by_its_state_and_keys() {
 
 #[test]
 fn entries_of_a_key_lie_together_in_the_order_of_their_keys() {
-    use crate::state::entry_key::EntryKey;
     let bytes = |key: i32, user: &str| {
         let mut bytes = Vec::new();
         EntryKey { key, user: user.to_string() }.encode(&mut bytes);
