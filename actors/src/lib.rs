@@ -52,13 +52,14 @@ pub mod prelude {
     pub use cofferdam_engine::{
         Attempt, BoxError, CheckpointId, Collector, Diverted, Error, ErrorKind, Key, Location, NotRetryable, Ownership,
         ProcessingTime, Read, Record, RestartStrategy, Sink, SinkContext, SinkWriter, Source, SplitReader,
-        SubtaskIndex, TwoPhaseSink, ValueState,
+        SubtaskIndex, TwoPhaseSink, ValueState, WallTime,
         checkpoint::{
             config::{CheckpointConfig, CheckpointMode, Retention},
             coordinator::JobEnd,
             stats::{CheckpointHistory, CheckpointStats},
         },
         key_newtype,
+        state::{self, Aggregate, AggregatingState, ListState, MapState, ReducingState, Ttl},
         topology::Topology,
     };
     pub use cofferdam_storage::{Lmdb, Memory};

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use crate::{
     error::{BoxError, Error},
-    id::CheckpointId,
+    id::{CheckpointId, WallTime},
     operator::{OpenContext, Operator, SnapshotBuilder, Step, each_step},
     output::{Tail, TailControl},
     record::Batch,
@@ -17,7 +17,7 @@ pub(crate) trait Chain: Send {
     fn feed(&mut self, batch: Box<dyn Batch>);
     /// Works until the input is out, an output is full, or the slice is over.
     fn run(&mut self, slice: &mut Slice<'_>) -> Flow;
-    fn snapshot(&mut self, checkpoint: CheckpointId, last: bool) -> Result<SnapshotBuilder, BoxError>;
+    fn snapshot(&mut self, checkpoint: CheckpointId, last: bool, time: WallTime) -> Result<SnapshotBuilder, BoxError>;
     fn completed(&mut self, checkpoint: CheckpointId);
     fn head(&mut self) -> &mut dyn Step;
     fn tail(&mut self) -> &mut dyn TailControl;
@@ -43,10 +43,11 @@ impl<O: Operator, T: Tail<O::Out>> Chain for FusedChain<O, T> {
         operator.drive(slice, &mut |_, record| tail.accept(record))
     }
 
-    fn snapshot(&mut self, checkpoint: CheckpointId, last: bool) -> Result<SnapshotBuilder, BoxError> {
+    fn snapshot(&mut self, checkpoint: CheckpointId, last: bool, time: WallTime) -> Result<SnapshotBuilder, BoxError> {
         let mut snapshot = SnapshotBuilder {
             checkpoint,
             last,
+            time,
             deltas: Vec::new(),
             bytes_full: 0,
             operators: Vec::new(),

@@ -33,6 +33,14 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BoxError> {
     }
 }
 
+/// Takes the first value of a pair off the front; what is left is the second.
+pub(crate) fn split_pair<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), BoxError> {
+    const PAIR: u8 = 0x92;
+    let mut rest = bytes.strip_prefix(&[PAIR]).ok_or("a value should be a pair, and is none")?;
+    let first = T::deserialize(&mut Deserializer::new(&mut rest))?;
+    Ok((first, rest))
+}
+
 /// Decodes once more, slowly, to learn where it fails: as JSON if it can be, whose errors say what was found.
 #[cold]
 fn explain<T: DeserializeOwned>(bytes: &[u8]) -> BoxError {

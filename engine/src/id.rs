@@ -39,6 +39,11 @@ number! {
     ProcessingTime(u64)
 }
 
+number! {
+    /// Milliseconds since the Unix epoch: what outlives a process is dated by it.
+    WallTime(u64)
+}
+
 impl CheckpointId {
     /// The number after this one.
     pub fn next(self) -> Self {

@@ -52,6 +52,12 @@ fn mix(mut x: u64) -> u64 {
     x ^ (x >> 33)
 }
 
+/// The hash of several keys from that of those before and that of the next.
+#[inline]
+pub(crate) fn combine(hash: u64, next: u64) -> u64 {
+    mix(hash.rotate_left(29) ^ next)
+}
+
 /// Takes `n` bytes off the front.
 fn take<'a>(input: &mut &'a [u8], n: usize) -> Option<&'a [u8]> {
     let (head, rest) = input.split_at_checked(n)?;
@@ -229,7 +235,7 @@ macro_rules! tuple {
             #[inline]
             fn hash64(&self) -> u64 {
                 let mut hash = 0u64;
-                $(hash = mix(hash.rotate_left(29) ^ self.$i.hash64());)*
+                $(hash = combine(hash, self.$i.hash64());)*
                 hash
             }
             fn encode(&self, out: &mut Vec<u8>) {

@@ -41,7 +41,7 @@ pub mod topology;
 pub use channel_queue::{ChannelQueue, Circulating};
 pub use element::{CheckpointBarrier, InFlight, StreamElement, overtake};
 pub use error::{BoxError, Error, ErrorKind, Location, NotRetryable};
-pub use id::{Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime, SavepointId, SubtaskIndex};
+pub use id::{Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime, SavepointId, SubtaskIndex, WallTime};
 pub use key::Key;
 pub use key_format::KeyFormat;
 pub use key_group::{KeyGroup, KeyGroupRange};

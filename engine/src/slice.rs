@@ -2,12 +2,19 @@
 
 use std::time::Duration;
 
-use crate::{error::BoxError, id::ProcessingTime};
+use crate::{
+    error::BoxError,
+    id::{ProcessingTime, WallTime},
+};
 
 /// The one door to time: a monotonic clock, real in production and virtual in simulation.
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> ProcessingTime;
+
+    /// How long after the Unix epoch the moment 0 of [`now`](Self::now) was. The same for the clock's whole life: so the wall clock, too, never goes back within a
+    /// process, whoever sets it.
+    fn epoch(&self) -> Duration;
 }
 
 /// Whether to hand out more records.
@@ -36,6 +43,8 @@ pub struct Slice<'a> {
     clock: &'a dyn Clock,
     now: ProcessingTime,
     end: ProcessingTime,
+    /// Nanoseconds from the Unix epoch to the clock's zero.
+    epoch: u64,
     /// Records until the next look at the clock.
     countdown: u32,
     /// Records between looks; kept by the subtask from slice to slice.
@@ -51,8 +60,8 @@ impl<'a> Slice<'a> {
     pub fn new(clock: &'a dyn Clock, length: Duration, records: u64, stride: &'a mut u32) -> Self {
         let now = clock.now();
         *stride = (*stride).clamp(1, STRIDE_MAX);
-        let mut slice =
-            Self { clock, now, end: now.after(length), countdown: 0, stride, left: records, only_rest: false };
+        let (end, epoch) = (now.after(length), u64::try_from(clock.epoch().as_nanos()).unwrap_or(u64::MAX));
+        let mut slice = Self { clock, now, end, epoch, countdown: 0, stride, left: records, only_rest: false };
         slice.grant();
         slice
     }
@@ -67,6 +76,12 @@ impl<'a> Slice<'a> {
     #[inline]
     pub fn now(&self) -> ProcessingTime {
         self.now
+    }
+
+    /// [`now`](Self::now) on the wall clock.
+    #[inline]
+    pub fn wall_time(&self) -> WallTime {
+        WallTime(self.epoch.saturating_add(self.now.0) / 1_000_000)
     }
 
     /// Whether the turn is over.
@@ -138,6 +153,10 @@ mod tests {
     impl Clock for StoppedClock {
         fn now(&self) -> ProcessingTime {
             ProcessingTime(7)
+        }
+
+        fn epoch(&self) -> Duration {
+            Duration::ZERO
         }
     }
 

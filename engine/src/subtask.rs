@@ -26,12 +26,12 @@ use crate::{
         gate::{Aligned, GateEvent, InputGate, Recorded},
         layout::EdgeLayout,
         participant::{Boundary, Participant, ParticipantEffect},
-        snapshot::{InFlightBatch, PreparedTransaction, SnapshotStats, SubtaskId, SubtaskSnapshot},
+        snapshot::{InFlightBatch, InFlightRecord, PreparedTransaction, SnapshotStats, SubtaskId, SubtaskSnapshot},
     },
     element::{CheckpointBarrier, StreamElement},
     error::{BoxError, Error, Location, is_not_retryable},
     fail_point::{FailPoints, Passage, Point},
-    id::{ChannelIndex, CheckpointId, ProcessingTime},
+    id::{ChannelIndex, CheckpointId, ProcessingTime, SubtaskIndex},
     mutation::{self, Mutation},
     operator::{OpenContext, PreCommit, RecordError, SnapshotBuilder, SourceStatus, StepError, StepPanic},
     output::Commit,
@@ -155,8 +155,21 @@ pub(crate) struct InputEdge {
     pub(crate) by_key: bool,
     /// Records go to the subtask of the same number, if there are as many.
     pub(crate) is_forward: bool,
+    /// Each subtask gets every record.
+    pub(crate) is_broadcast: bool,
     /// It comes round: the chain is the head of a loop.
     pub(crate) is_feedback: bool,
+}
+
+impl InputEdge {
+    /// Whether a subtask takes what was in flight to another one, when there are `parallelism` now. Where everybody gets every record, each goes on as one of those
+    /// that there were; so does a broadcast state.
+    fn takes(&self, subtask: SubtaskIndex, parallelism: u32, stored: &InFlightRecord) -> bool {
+        match self.is_broadcast {
+            true => stored.subtask.0 == subtask.0 % stored.parallelism,
+            false => self.by_key || stored.subtask.0 % parallelism == subtask.0,
+        }
+    }
 }
 
 /// Elements that wait on feedback channels when the head of a loop stops taking ordinary input.
@@ -238,12 +251,12 @@ impl Subtask {
     }
 
     /// Puts back what was in flight when the restored checkpoint was taken. Where a key decides, each subtask picks its own records; else whole channels are
-    /// shared out. All of it comes before what is new, on the first channel: should it be in flight once more, it still does.
+    /// shared out, or copied where each subtask gets every record. All of it comes before what is new, on the first channel: should it be in flight once more, it still does.
     fn put_back(&mut self, context: &OpenContext) -> Result<(), Error> {
         let (owned, parallelism) = (context.key_groups(), context.parallelism);
         for edge in &self.inputs {
             let stored = context.restored.in_flight.iter().filter(|stored| stored.edge == edge.layout.name);
-            for stored in stored.filter(|stored| edge.by_key || stored.subtask.0 % parallelism == context.subtask.0) {
+            for stored in stored.filter(|stored| edge.takes(context.subtask, parallelism, stored)) {
                 for bytes in &stored.batches {
                     let batch = self.chain.head().decode_batch(bytes, owned, context.max_parallelism);
                     let batch = batch.map_err(|error| not_in_flight(&edge.layout.name, context, &error))?;
@@ -687,7 +700,7 @@ impl Subtask {
         slice.refresh();
         let began = slice.now();
         let finished = self.participant.is_finished();
-        let builder = self.chain.snapshot(checkpoint, finished || aligned.barrier.halt)?;
+        let builder = self.chain.snapshot(checkpoint, finished || aligned.barrier.halt, slice.wall_time())?;
         self.has_asked = false;
         slice.refresh();
         let sync = slice.now().since(began);

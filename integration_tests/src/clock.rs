@@ -31,4 +31,9 @@ impl Clock for VirtualClock {
     fn now(&self) -> ProcessingTime {
         ProcessingTime(self.0.load(Ordering::Relaxed))
     }
+
+    /// Time begins in 1970, and goes on from process to process.
+    fn epoch(&self) -> Duration {
+        Duration::ZERO
+    }
 }

@@ -23,7 +23,7 @@ pub struct OperatorLayout {
     pub uid: String,
     /// What it is.
     pub kind: OperatorKind,
-    /// Its keyed states.
+    /// Its states.
     pub states: Vec<StateRecord>,
     /// The chain it is part of.
     pub chain: u32,

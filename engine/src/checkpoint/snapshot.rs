@@ -77,7 +77,7 @@ pub struct PreparedTransaction {
 /// One operator's share of a subtask's snapshot, apart from keyed state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OperatorSnapshot {
-    /// Source positions, or a sink writer's state; the operator's own encoding.
+    /// Source positions, operator state, or a sink writer's state; the operator's own encoding.
     pub state: Vec<u8>,
     /// Transactions not yet known to be published, oldest first.
     pub transactions: Vec<PreparedTransaction>,
@@ -191,20 +191,20 @@ pub struct OperatorRecord {
     pub uid: String,
     /// What it was.
     pub kind: OperatorKind,
-    /// Its keyed states.
+    /// Its states.
     pub states: Vec<StateRecord>,
     /// One for each subtask.
     pub subtasks: Vec<OperatorSnapshot>,
 }
 
-/// What a keyed state is, beside its entries.
+/// What a state is, beside its entries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StateRecord {
     /// Its name within the operator.
     pub name: String,
     /// What the entries of one key make.
     pub kind: StateKind,
-    /// How the keys of its entries are encoded.
+    /// How the keys of its entries are encoded; `()` where there are none.
     pub key: KeyFormat,
     /// The version of its values, as their user counts.
     pub version: u32,
@@ -215,12 +215,33 @@ pub struct StateRecord {
 pub enum StateKind {
     /// One value.
     Value,
+    /// Elements in order; an entry's key is the key and the position.
+    List,
+    /// Entries; an entry's key is the key and the user's key.
+    Map,
+    /// One value, made of those that were added.
+    Reducing,
+    /// One accumulator.
+    Aggregating,
+    /// Elements of an operator without a key; they are dealt out.
+    OperatorList,
+    /// Elements of an operator without a key; everybody gets all.
+    Union,
+    /// Entries of an operator without a key, the same everywhere.
+    Broadcast,
 }
 
 impl fmt::Display for StateKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Value => "value",
+            Self::List => "list",
+            Self::Map => "map",
+            Self::Reducing => "reducing",
+            Self::Aggregating => "aggregating",
+            Self::OperatorList => "operator list",
+            Self::Union => "union",
+            Self::Broadcast => "broadcast",
         })
     }
 }
@@ -234,6 +255,8 @@ pub enum OperatorKind {
     Keyed,
     /// Prepares transactions.
     TwoPhaseSink,
+    /// Holds state that belongs to no key.
+    Operator,
 }
 
 impl fmt::Display for OperatorKind {
@@ -242,6 +265,7 @@ impl fmt::Display for OperatorKind {
             Self::Source => "source",
             Self::Keyed => "keyed step",
             Self::TwoPhaseSink => "two-phase sink",
+            Self::Operator => "step with operator state",
         })
     }
 }

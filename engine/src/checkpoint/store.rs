@@ -7,6 +7,7 @@ use crate::{
     error::BoxError,
     id::{Attempt, CheckpointId},
     key_group::{KeyGroup, KeyGroupRange},
+    state::Values,
 };
 
 /// A choice of where state is kept. Opening it takes exclusive ownership of the place.
@@ -93,12 +94,12 @@ pub trait StateReader: Send + Sync {
 /// Looks single keys up in the newest checkpoint, while others are committed: for state that is not all on the heap. When a commit has returned, what is found is at least as
 /// new as it.
 pub trait StateLookup: Send + Sync {
-    /// Calls `visit` with each of `keys` that has a value: with its place among them, the version and the bytes of the value. `keys` grow, by group and then by the key's encoding.
+    /// Calls `visit` with each of `keys` that has a value: with its place among them, and the bytes of the value with what they are. `keys` grow, by group and then by the key's encoding.
     fn get_many(
         &self,
         state: &StateAddress,
         keys: &[(KeyGroup, &[u8])],
-        visit: &mut dyn FnMut(usize, u32, &[u8]) -> Result<(), BoxError>,
+        visit: &mut dyn FnMut(usize, Values, &[u8]) -> Result<(), BoxError>,
     ) -> Result<(), StoreError>;
 }
 

@@ -6,12 +6,13 @@ use crate::{
     panic_site::running,
     record::Record,
     slice::{Flow, Slice},
+    state::keyed_table::KeyedTable,
     topology::graph::StepIndex,
 };
 
 pub struct Fold<K, T, S, F> {
     pub(crate) step: StepIndex,
-    pub(crate) upstream: KeyedInput<K, T, S>,
+    pub(crate) upstream: KeyedInput<K, T, KeyedTable<K, S>>,
     pub(crate) initial: S,
     pub(crate) function: F,
 }

@@ -1,69 +1,77 @@
-//! The head of a chain that keeps state by key: an input, and a table.
+//! The head of a chain that keeps state by key: an input, and tables.
 //!
 //! A table larger than the caches answers a look-up after a memory latency. So while a few records are handled, the entries of the next few are
-//! already on their way: the table is asked for a hint ahead, which waits for nothing, and for the answer when the record's turn comes.
+//! already on their way: the tables are asked for a hint ahead, which waits for nothing, and for the answer when the record's turn comes.
 
 use crate::{
-    checkpoint::snapshot::{StateAddress, StateKind, StateRecord},
-    error::{BoxError, Error, ErrorKind},
+    error::{BoxError, Error},
     id::CheckpointId,
     key::Key,
     operator::{OpenContext, SnapshotBuilder, Stateful, Step, input::Input},
     record::{Batch, Record},
     slice::{Flow, Slice},
     state::{
-        keyed_table::{KeyedTable, Slot},
-        value_format::ValueFormat,
+        self,
+        descriptor::{OneValue, StateDescriptor},
+        keyed_states::{KeyedTables, TablePlace},
+        keyed_table::KeyedTable,
+        ttl::{Forever, Lifetime},
     },
     topology::graph::BuildContext,
 };
 
-/// The name of the one state that `fold`, `reduce` and `process` keep.
-pub(crate) const STATE: &str = "value";
+/// The one state that `fold`, `reduce` and `process` keep.
+pub(crate) fn only_state<S: Record>() -> StateDescriptor<OneValue, S> {
+    state::value("value")
+}
 
-/// What checkpoints say of it.
-pub(crate) fn state_record<K: Key>() -> StateRecord {
-    StateRecord { name: STATE.to_string(), kind: StateKind::Value, key: K::format(), version: 0 }
+/// Its table in a subtask of step `uid`.
+pub(crate) fn only_table<K: Key, S: Record>(uid: &str, context: &BuildContext<'_>) -> KeyedTable<K, S> {
+    let (place, state) = (table_place(uid, context), only_state::<S>());
+    KeyedTable::new(place.address(&state.name), Forever::format(state.format), place.range, place.max_parallelism)
+}
+
+/// Where a subtask of step `uid` has its tables.
+pub(crate) fn table_place<'a>(uid: &'a str, context: &BuildContext<'_>) -> TablePlace<'a> {
+    TablePlace { operator: uid, range: context.key_groups(), max_parallelism: context.max_parallelism }
 }
 
 /// Records whose entries are fetched while as many are handled.
 const AHEAD: usize = 16;
 
 /// Records with their keys, and the state of the step that takes them.
-pub struct KeyedInput<K, T, S> {
+pub struct KeyedInput<K, T, B> {
     input: Input<(K, T)>,
-    table: KeyedTable<K, S>,
+    tables: B,
 }
 
-impl<K: Key, T: Record, S: Record> KeyedInput<K, T, S> {
-    /// An empty table for the step `uid`; it gets its content when the chain is opened.
-    pub(crate) fn new(input: Input<(K, T)>, uid: &str, context: &BuildContext<'_>) -> Self {
-        let address = StateAddress { operator: uid.to_string(), state: STATE.to_string() };
-        let format = ValueFormat::default();
-        Self { input, table: KeyedTable::new(address, format, context.key_groups(), context.max_parallelism) }
+impl<K: Key, T: Record, B: KeyedTables<K>> KeyedInput<K, T, B> {
+    /// The tables are empty; they get their content when the chain is opened.
+    pub(crate) fn new(input: Input<(K, T)>, tables: B) -> Self {
+        Self { input, tables }
     }
 
-    /// Gives each record, with its key's place in the table, to `handle`.
+    /// Gives each record, with its key's place in the tables, to `handle`.
     #[inline]
     pub(crate) fn drive(
         &mut self,
         slice: &mut Slice<'_>,
-        mut handle: impl FnMut(&mut KeyedTable<K, S>, Slot, (K, T), &mut Slice<'_>) -> Flow,
+        mut handle: impl FnMut(&mut B, B::Slot, (K, T), &mut Slice<'_>) -> Flow,
     ) -> Flow {
-        let Self { input, table } = self;
-        if !table.is_loaded() {
-            table.load(input.ahead().iter().map(|(key, _)| key)).map_err(BoxError::from)?;
+        let Self { input, tables } = self;
+        if !tables.is_loaded() {
+            tables.load(&mut input.ahead().iter().map(|(key, _)| key))?;
         }
-        let mut hints = &mut [Slot::default(); AHEAD];
-        let mut next = &mut [Slot::default(); AHEAD];
-        ask(table, input.ahead(), hints);
+        let mut hints = &mut [B::Slot::default(); AHEAD];
+        let mut next = &mut [B::Slot::default(); AHEAD];
+        ask(tables, input.ahead(), hints);
         while !input.ahead().is_empty() {
             let taken = slice.take(AHEAD.min(input.ahead().len()))?;
-            ask(table, &input.ahead()[taken..], next);
+            ask(tables, &input.ahead()[taken..], next);
             for (used, hint) in (1..).zip(&hints[..taken]) {
                 let Some(record) = input.next() else { break };
-                let slot = table.find(*hint, &record.0);
-                if let Err(stop) = handle(table, slot, record, slice) {
+                let slot = tables.find(*hint, &record.0);
+                if let Err(stop) = handle(tables, slot, record, slice) {
                     slice.give_back(taken - used);
                     return Err(stop);
                 }
@@ -74,52 +82,39 @@ impl<K: Key, T: Record, S: Record> KeyedInput<K, T, S> {
     }
 }
 
-/// Asks the table where the next few records' keys probably are.
+/// Asks the tables where the next few records' keys probably are.
 #[inline]
-fn ask<K: Key, T, S>(table: &KeyedTable<K, S>, records: &[(K, T)], hints: &mut [Slot; AHEAD]) {
+fn ask<K: Key, T, B: KeyedTables<K>>(tables: &B, records: &[(K, T)], hints: &mut [B::Slot; AHEAD]) {
     for (hint, (key, _)) in hints.iter_mut().zip(records) {
-        *hint = table.hint(key);
+        *hint = tables.hint(key);
     }
 }
 
-impl<K: Key, T: Record, S: Record> Stateful for KeyedInput<K, T, S> {
+impl<K: Key, T: Record, B: KeyedTables<K>> Stateful for KeyedInput<K, T, B> {
     fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
-        if let Some(share) = &context.heap_share {
-            self.table.share_heap(share.clone());
-            return Ok(());
-        }
-        self.table.restore(context.reader.as_ref()).map_err(|error| {
-            let (state, job) = (self.table.address(), &context.job_name);
-            let message = format!(
-                "state '{state}' of job '{job}', subtask {}, checkpoint {}: {error}",
-                context.subtask, context.restored.checkpoint
-            );
-            Error::new(if error.is_refusal() { ErrorKind::Refused } else { ErrorKind::Store }, message, error.cause)
-        })
+        self.tables.restore(context)
     }
 
     fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError> {
-        snapshot.deltas.extend(self.table.freeze(snapshot.checkpoint)?);
-        snapshot.bytes_full += self.table.stored_bytes();
-        Ok(())
+        self.tables.snapshot(snapshot)
     }
 
     fn completed(&mut self, checkpoint: CheckpointId) {
-        self.table.completed(checkpoint);
+        self.tables.completed(checkpoint);
     }
 }
 
-impl<K: Key, T: Record, S: Record> Step for KeyedInput<K, T, S> {
+impl<K: Key, T: Record, B: KeyedTables<K>> Step for KeyedInput<K, T, B> {
     fn upstream(&mut self) -> Option<&mut dyn Step> {
         Some(&mut self.input)
     }
 
     fn heap_is_spent(&mut self) -> bool {
-        self.table.heap_is_spent()
+        self.tables.heap_is_spent()
     }
 
     fn feed(&mut self, batch: Box<dyn Batch>) {
         self.input.feed(batch);
-        self.table.batch_came();
+        self.tables.batch_came();
     }
 }

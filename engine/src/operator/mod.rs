@@ -19,6 +19,7 @@ pub(crate) mod key_by;
 pub(crate) mod keyed;
 pub(crate) mod map;
 pub(crate) mod process;
+pub(crate) mod process_operator;
 pub(crate) mod reduce;
 pub(crate) mod source;
 pub(crate) mod try_map;
@@ -34,7 +35,7 @@ use crate::{
     error::{BoxError, Error},
     fail_point::FailPoints,
     failed_records::{FailedRecords, RecordId},
-    id::{Attempt, CheckpointId, JobId, ProcessingTime, SubtaskIndex},
+    id::{Attempt, CheckpointId, JobId, ProcessingTime, SubtaskIndex, WallTime},
     key_group::KeyGroupRange,
     panic_site,
     record::Batch,
@@ -197,6 +198,8 @@ pub struct SnapshotBuilder {
     pub checkpoint: CheckpointId,
     /// No record will follow: the input has ended, or the job is being stopped.
     pub last: bool,
+    /// When it is taken.
+    pub time: WallTime,
     /// Keyed state not known to be stored, oldest first.
     pub deltas: Vec<Arc<StateDelta>>,
     /// Keyed state in all, encoded, in bytes: what older checkpoints have stored of it included.

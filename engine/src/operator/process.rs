@@ -1,4 +1,4 @@
-//! Any function of a record and its key's state.
+//! Any function of a record and its key's states.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use crate::{
     panic_site::running,
     record::Record,
     slice::{Flow, Slice},
-    state::value_state::{ValueState, with_value_state},
+    state::keyed_states::{KeyedStates, with_states},
     topology::graph::StepIndex,
 };
 
@@ -17,24 +17,28 @@ pub struct Collector<'a, T> {
     out: &'a mut VecDeque<T>,
 }
 
-impl<T> Collector<'_, T> {
+impl<'a, T> Collector<'a, T> {
+    pub(crate) fn of(out: &'a mut VecDeque<T>) -> Self {
+        Self { out }
+    }
+
     /// Gives a record to the next step, behind those given before.
     pub fn emit(&mut self, record: T) {
         self.out.push_back(record);
     }
 }
 
-pub struct Process<K, R, S, T, F> {
+pub struct Process<K: Key, R, D: KeyedStates<K>, T, F> {
     pub(crate) step: StepIndex,
-    pub(crate) upstream: KeyedInput<K, R, S>,
+    pub(crate) upstream: KeyedInput<K, R, D::Tables>,
     /// What the last call gave and the next step has not taken.
     pub(crate) out: VecDeque<T>,
     pub(crate) function: F,
 }
 
-impl<K: Key, R: Record, S: Record, T: Send, F: Send> Stateful for Process<K, R, S, T, F> {}
+impl<K: Key, R: Record, D: KeyedStates<K>, T: Send, F: Send> Stateful for Process<K, R, D, T, F> {}
 
-impl<K: Key, R: Record, S: Record, T: Send, F: Send> Step for Process<K, R, S, T, F> {
+impl<K: Key, R: Record, D: KeyedStates<K>, T: Send, F: Send> Step for Process<K, R, D, T, F> {
     fn upstream(&mut self) -> Option<&mut dyn Step> {
         Some(&mut self.upstream)
     }
@@ -48,13 +52,13 @@ impl<K: Key, R: Record, S: Record, T: Send, F: Send> Step for Process<K, R, S, T
     }
 }
 
-impl<K, R, S, T, F> Operator for Process<K, R, S, T, F>
+impl<K, R, D, T, F> Operator for Process<K, R, D, T, F>
 where
     K: Key,
     R: Record,
-    S: Record,
+    D: KeyedStates<K>,
     T: Send + 'static,
-    F: FnMut(&K, R, &mut ValueState<'_, S>, &mut Collector<'_, T>) + Send + 'static,
+    F: FnMut(&K, R, &mut D::View<'_>, &mut Collector<'_, T>) + Send + 'static,
 {
     type Out = T;
 
@@ -62,9 +66,9 @@ where
     fn drive<Sink: FnMut(&mut Slice<'_>, T) -> Flow>(&mut self, slice: &mut Slice<'_>, sink: &mut Sink) -> Flow {
         let Self { step, upstream, out, function } = self;
         hand_out(out, slice, sink)?;
-        upstream.drive(slice, |table, slot, (key, record), slice| {
-            with_value_state(table, slot, &key, |state| {
-                running(*step, || function(&key, record, state, &mut Collector { out }))
+        upstream.drive(slice, |tables, slot, (key, record), slice| {
+            with_states::<K, D, _>(tables, slot, &key, slice, |states| {
+                running(*step, || function(&key, record, states, &mut Collector { out }))
             });
             hand_out(out, slice, sink)
         })
@@ -72,7 +76,11 @@ where
 }
 
 #[inline]
-fn hand_out<T>(out: &mut VecDeque<T>, slice: &mut Slice<'_>, sink: &mut impl FnMut(&mut Slice<'_>, T) -> Flow) -> Flow {
+pub(crate) fn hand_out<T>(
+    out: &mut VecDeque<T>,
+    slice: &mut Slice<'_>,
+    sink: &mut impl FnMut(&mut Slice<'_>, T) -> Flow,
+) -> Flow {
     while let Some(record) = out.pop_front() {
         sink(slice, record)?;
     }

@@ -6,13 +6,13 @@ use crate::{
     panic_site::running,
     record::Record,
     slice::{Flow, Slice},
-    state::value_state::with_value_state,
+    state::{keyed_table::KeyedTable, value_state::with_value_state},
     topology::graph::StepIndex,
 };
 
 pub struct Reduce<K, T, F> {
     pub(crate) step: StepIndex,
-    pub(crate) upstream: KeyedInput<K, T, T>,
+    pub(crate) upstream: KeyedInput<K, T, KeyedTable<K, T>>,
     pub(crate) function: F,
 }
 

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! as frozen   2 | version of the state | number of tombstones | tombstones: (length key)* | entries: (length key length value)*
-//! sorted      3 | entries by growing key: (length key 0 | length key version+1 length value)*
+//! the same    4   where each value has its time: then it is a pair of milliseconds since the Unix epoch and the value itself (see [`Ttl`](super::Ttl))
+//! sorted      3 | entries by growing key: (length key 0 | length key 1+tag length value)*
+//! tag         2 * version of the state, and 1 more if the value has its time
 //! ```
 //! The first is a byte, all other numbers are varints (LEB128). Keys in their own order-preserving encoding, values as the [`codec`](crate::codec) has them: a block can be taken apart without
 //! the types. In a frozen block a key may stand among the tombstones and again among the entries: it went and came back. In a sorted one each key stands once, and 0 says that it went. The
@@ -14,11 +16,32 @@ use crate::{codec, error::BoxError, key::Key};
 
 const FROZEN: u8 = 2;
 const SORTED: u8 = 3;
+/// Each value has its time.
+const TIMED: u8 = 4;
+
+/// What values are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Values {
+    /// Their version, as the state's user counts.
+    pub version: u32,
+    /// Each is a pair of its time, in milliseconds since the Unix epoch, and the value itself.
+    pub are_timed: bool,
+}
+
+impl Values {
+    fn tag(self) -> u64 {
+        2 * u64::from(self.version) + u64::from(self.are_timed)
+    }
+
+    fn of_tag(tag: u64) -> Option<Self> {
+        Some(Self { version: u32::try_from(tag / 2).ok()?, are_timed: tag % 2 == 1 })
+    }
+}
 
 /// Starts a block with the keys that went.
-pub(crate) fn begin<K: Key>(out: &mut Vec<u8>, version: u32, tombstones: &[K]) {
-    out.push(FROZEN);
-    push_varint(u64::from(version), out);
+pub(crate) fn begin<K: Key>(out: &mut Vec<u8>, values: Values, tombstones: &[K]) {
+    out.push(if values.are_timed { TIMED } else { FROZEN });
+    push_varint(u64::from(values.version), out);
     push_varint(tombstones.len() as u64, out);
     tombstones.iter().for_each(|key| push_key(out, key));
 }
@@ -69,10 +92,20 @@ pub fn begin_sorted(out: &mut Vec<u8>) {
 pub fn push_sorted(out: &mut Vec<u8>, entry: BlockEntry<'_>) {
     push_varint(entry.key.len() as u64, out);
     out.extend_from_slice(entry.key);
-    let Some((version, value)) = entry.value else { return out.push(0) };
-    push_varint(u64::from(version) + 1, out);
+    let Some((values, value)) = entry.value else { return out.push(0) };
+    push_varint(values.tag() + 1, out);
     push_varint(value.len() as u64, out);
     out.extend_from_slice(value);
+}
+
+/// What [`push_sorted`] adds, in bytes.
+pub fn sorted_length(entry: BlockEntry<'_>) -> usize {
+    let varint = |number: u64| (64 - (number | 1).leading_zeros() as usize).div_ceil(7);
+    let key = varint(entry.key.len() as u64) + entry.key.len();
+    key + match entry.value {
+        Some((values, value)) => varint(values.tag() + 1) + varint(value.len() as u64) + value.len(),
+        None => 1,
+    }
 }
 
 fn push_varint(mut number: u64, out: &mut Vec<u8>) {
@@ -107,22 +140,22 @@ fn delimited<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-/// A key, and the version and the bytes of its value; `None` if it went.
+/// A key, and its value with what that is; `None` if it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockEntry<'a> {
     /// The key's encoding.
     pub key: &'a [u8],
-    /// The version that the state had when the value was written, as its user counts; and the value.
-    pub value: Option<(u32, &'a [u8])>,
+    /// The value's bytes.
+    pub value: Option<(Values, &'a [u8])>,
 }
 
 /// A block, taken apart without its types. What comes after an error is not read.
 ///
 /// ```
-/// # use cofferdam_engine::state::{Block, BlockEntry};
+/// # use cofferdam_engine::state::{Block, BlockEntry, Values};
 /// let bytes = [2, 0, 1, 1, b'a', 1, b'b', 1, 7]; // 'a' went; 'b' is 7
 /// let entries: Result<Vec<_>, _> = Block::parse(&bytes)?.collect();
-/// assert_eq!(entries?, [BlockEntry { key: b"a", value: None }, BlockEntry { key: b"b", value: Some((0, &[7])) }]);
+/// assert_eq!(entries?, [BlockEntry { key: b"a", value: None }, BlockEntry { key: b"b", value: Some((Values::default(), &[7])) }]);
 /// # Ok::<(), cofferdam_engine::BoxError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -133,7 +166,7 @@ pub struct Block<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum Form {
-    Frozen { version: u32, tombstones: u64 },
+    Frozen { values: Values, tombstones: u64 },
     Sorted,
 }
 
@@ -142,18 +175,17 @@ impl<'a> Block<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BoxError> {
         let Some((format, mut rest)) = bytes.split_first() else { return Ok(Self::sorted_entries(&[])) };
         match *format {
-            FROZEN => {
+            FROZEN | TIMED => {
                 let head = (varint(&mut rest), varint(&mut rest));
                 let (Some(version), Some(tombstones)) = head else {
                     return Err("the block's head is cut short".into());
                 };
                 let version = u32::try_from(version).map_err(|_| "the block's state version has more than 32 bits")?;
-                Ok(Self { form: Form::Frozen { version, tombstones }, rest })
+                let values = Values { version, are_timed: *format == TIMED };
+                Ok(Self { form: Form::Frozen { values, tombstones }, rest })
             }
             SORTED => Ok(Self::sorted_entries(rest)),
-            _ => {
-                Err(format!("the block has format {format}, and this build reads formats {FROZEN} and {SORTED}").into())
-            }
+            _ => Err(format!("the block has format {format}, and this build reads formats {FROZEN} to {TIMED}").into()),
         }
     }
 
@@ -165,19 +197,19 @@ impl<'a> Block<'a> {
     #[inline]
     fn take(&mut self) -> Option<BlockEntry<'a>> {
         let key = delimited(&mut self.rest)?;
-        let version = match &mut self.form {
-            Form::Frozen { tombstones: 0, version } => Some(*version),
+        let values = match &mut self.form {
+            Form::Frozen { tombstones: 0, values } => Some(*values),
             Form::Frozen { tombstones, .. } => {
                 *tombstones -= 1;
                 None
             }
             Form::Sorted => match varint(&mut self.rest)? {
                 0 => None,
-                version => Some(u32::try_from(version - 1).ok()?),
+                tag => Some(Values::of_tag(tag - 1)?),
             },
         };
-        let value = match version {
-            Some(version) => Some((version, delimited(&mut self.rest)?)),
+        let value = match values {
+            Some(values) => Some((values, delimited(&mut self.rest)?)),
             None => None,
         };
         Some(BlockEntry { key, value })
@@ -228,16 +260,18 @@ mod tests {
         #[test]
         fn a_block_comes_apart_as_it_was_put_together(
             version in any::<u32>(),
+            are_timed in any::<bool>(),
             gone in prop::collection::vec(".{0,5}", 0..4),
             entries in prop::collection::vec((".{0,90}", prop::collection::vec(any::<u8>(), 0..300)), 0..8),
         ) {
             let mut bytes = Vec::new();
-            begin(&mut bytes, version, &gone);
+            let values = Values { version, are_timed };
+            begin(&mut bytes, values, &gone);
             for (key, value) in &entries {
                 push(&mut bytes, key, value).unwrap();
             }
-            let versions = Block::parse(&bytes).unwrap().filter_map(|entry| entry.unwrap().value);
-            prop_assert!(versions.into_iter().all(|(found, _)| found == version));
+            let found = Block::parse(&bytes).unwrap().filter_map(|entry| entry.unwrap().value);
+            prop_assert!(found.into_iter().all(|(found, _)| found == values));
             let expected = gone.iter().map(|key| (key.clone(), None));
             let expected: Entries = expected.chain(entries.into_iter().map(|(key, value)| (key, Some(value)))).collect();
             prop_assert_eq!(read(&bytes).unwrap(), expected);
@@ -245,20 +279,21 @@ mod tests {
 
         #[test]
         fn a_sorted_block_comes_apart_as_it_was_put_together(
-            entries in prop::collection::btree_map(prop::collection::vec(any::<u8>(), 0..200), prop::option::of((any::<u32>(), prop::collection::vec(any::<u8>(), 0..200))), 0..8),
+            entries in prop::collection::btree_map(prop::collection::vec(any::<u8>(), 0..200), prop::option::of(((any::<u32>(), any::<bool>()), prop::collection::vec(any::<u8>(), 0..200))), 0..8),
         ) {
             let mut bytes = Vec::new();
             begin_sorted(&mut bytes);
-            let entries = entries.iter().map(|(key, value)| BlockEntry { key, value: value.as_ref().map(|(version, value)| (*version, &value[..])) });
+            let entries = entries.iter().map(|(key, value)| BlockEntry { key, value: value.as_ref().map(|((version, are_timed), value)| (Values { version: *version, are_timed: *are_timed }, &value[..])) });
             let entries: Vec<_> = entries.collect();
             entries.iter().for_each(|entry| push_sorted(&mut bytes, *entry));
+            prop_assert_eq!(bytes.len(), 1 + entries.iter().map(|entry| sorted_length(*entry)).sum::<usize>());
             prop_assert_eq!(Block::parse(&bytes).unwrap().collect::<Result<Vec<_>, _>>().unwrap(), entries);
         }
 
         #[test]
         fn a_block_cut_short_is_an_error_or_has_fewer_entries(cut in 1usize..200) {
             let mut bytes = Vec::new();
-            begin(&mut bytes, 300, &["gone".to_string()]);
+            begin(&mut bytes, Values { version: 300, are_timed: false }, &["gone".to_string()]);
             for i in 0..10u8 {
                 push(&mut bytes, &format!("key {i}"), &[i; 20]).unwrap();
             }
@@ -278,7 +313,7 @@ mod tests {
     fn an_older_block_is_refused() {
         assert_eq!(
             Block::parse(&[1, 0]).unwrap_err().to_string(),
-            "the block has format 1, and this build reads formats 2 and 3"
+            "the block has format 1, and this build reads formats 2 to 4"
         );
     }
 }

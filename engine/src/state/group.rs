@@ -15,7 +15,11 @@ use crate::{
     error::BoxError,
     key::Key,
     key_group::KeyGroup,
-    state::block,
+    state::{
+        block::{self, Values},
+        sought::Sought,
+        ttl::Swept,
+    },
 };
 
 /// Entries that are loaded side by side.
@@ -93,8 +97,8 @@ impl<K: Key, S> Group<K, S> {
     }
 
     #[inline]
-    pub(super) fn find(&self, hash: u64, key: &K) -> Option<usize> {
-        self.table.find_bucket_index(hash, |entry| entry.key == *key)
+    pub(super) fn find(&self, hash: u64, sought: &impl Sought<K>) -> Option<usize> {
+        self.table.find_bucket_index(hash, |entry| sought.is(&entry.key))
     }
 
     /// A bucket whose entry may be that of a key with this hash, judged by its tag; `None` if no tag fits. Has the entry fetched from memory without
@@ -108,10 +112,19 @@ impl<K: Key, S> Group<K, S> {
         Some(bucket)
     }
 
-    /// Whether the entry in `bucket` is that of `key`.
+    /// Whether the entry in `bucket` is the one that is sought.
     #[inline]
-    pub(super) fn holds(&self, bucket: usize, key: &K) -> bool {
-        self.table.get_bucket(bucket).is_some_and(|entry| entry.key == *key)
+    pub(super) fn holds(&self, bucket: usize, sought: &impl Sought<K>) -> bool {
+        self.table.get_bucket(bucket).is_some_and(|entry| sought.is(&entry.key))
+    }
+
+    #[inline]
+    pub(super) fn value(&self, bucket: usize) -> Option<&S> {
+        self.table.get_bucket(bucket).map(|entry| &entry.value)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.table.iter().map(|entry| &entry.key)
     }
 
     #[inline]
@@ -140,8 +153,8 @@ impl<K: Key, S> Group<K, S> {
         bucket
     }
 
-    pub(super) fn remove(&mut self, hash: u64, key: &K) -> Option<S> {
-        let found = self.table.find_entry(hash, |entry| entry.key == *key).ok()?;
+    pub(super) fn remove(&mut self, hash: u64, sought: &impl Sought<K>) -> Option<S> {
+        let found = self.table.find_entry(hash, |entry| sought.is(&entry.key)).ok()?;
         let (word, bit) = (found.bucket_index() / 64, 1 << (found.bucket_index() % 64));
         let (entry, _) = found.remove();
         if self.changed[word] & bit != 0 {
@@ -189,12 +202,33 @@ impl<K: Key, S> Group<K, S> {
 
     /// Makes room where the next block is a full one: then no bit need move.
     fn make_room_for_full(&mut self) {
-        self.rest.must_be_full = true;
         self.table.reserve(1, |entry| entry.key.hash64());
+        self.be_full();
+    }
+
+    /// Makes the next block a full one.
+    fn be_full(&mut self) {
+        self.rest.must_be_full = true;
         self.changed.fill(0);
         self.changes = 0;
         self.rest.removed.clear();
         self.fit_bits();
+    }
+
+    /// Has every entry judged. If one went or changed, the next block is a full one.
+    pub(super) fn sweep(&mut self, mut judge: impl FnMut(&K, &mut S) -> Swept) {
+        let mut is_touched = false;
+        self.table.retain(|entry| {
+            let swept = judge(&entry.key, &mut entry.value);
+            is_touched |= swept != Swept::Kept;
+            swept != Swept::Gone
+        });
+        if is_touched {
+            if self.table.len() < self.table.capacity() / 4 {
+                self.table.shrink_to(self.table.len() * 2, |entry| entry.key.hash64());
+            }
+            self.be_full();
+        }
     }
 
     /// A bit for every bucket.
@@ -210,12 +244,12 @@ impl<K: Key, S> Group<K, S> {
 
 impl<K: Key, S: Serialize> Group<K, S> {
     /// All entries.
-    pub(super) fn freeze_full(&mut self, group: KeyGroup, version: u32) -> Result<StateBlock, BoxError> {
+    pub(super) fn freeze_full(&mut self, group: KeyGroup, values: Values) -> Result<StateBlock, BoxError> {
         let mut bytes = std::mem::take(&mut self.rest.spare);
         bytes.clear();
         bytes.reserve(self.rest.full_bytes + self.rest.full_bytes / 8);
         if !self.table.is_empty() {
-            block::begin::<K>(&mut bytes, version, &[]);
+            block::begin::<K>(&mut bytes, values, &[]);
         }
         for entry in self.table.iter() {
             block::push(&mut bytes, &entry.key, &entry.value)?;
@@ -227,10 +261,10 @@ impl<K: Key, S: Serialize> Group<K, S> {
     }
 
     /// The entries that changed, and the keys that went.
-    pub(super) fn freeze_changes(&mut self, group: KeyGroup, version: u32) -> Result<StateBlock, BoxError> {
+    pub(super) fn freeze_changes(&mut self, group: KeyGroup, values: Values) -> Result<StateBlock, BoxError> {
         self.rest.spare = Vec::new();
         let mut bytes = Vec::new();
-        block::begin(&mut bytes, version, &self.rest.removed);
+        block::begin(&mut bytes, values, &self.rest.removed);
         let buckets = self.take_changed();
         for together in buckets.chunks(TOGETHER) {
             self.load(together);

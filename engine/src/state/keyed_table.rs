@@ -4,7 +4,7 @@
 //! - A delta is kept until a checkpoint at or after it has completed: whatever happens to its own checkpoint, the next acknowledgement has it.
 //! - What the store holds of a group, with what is unconfirmed, is the group's last full block and every block of changes since.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -19,9 +19,11 @@ use crate::{
     key_group::{KeyGroup, KeyGroupRange},
     mutation::{self, Mutation},
     state::{
-        block::{self, Block},
+        block::{self, Block, Values},
         group::Group,
+        sought::Sought,
         tier::{HeapShare, Tier},
+        ttl::Swept,
         value_format::ValueFormat,
     },
 };
@@ -94,7 +96,7 @@ impl<K: Key, S> KeyedTable<K, S> {
 
     /// Looks `key` up, first where the hint says. The answer is good until an entry is inserted or removed.
     #[inline]
-    pub fn find(&self, hint: Slot, key: &K) -> Slot {
+    pub fn find(&self, hint: Slot, key: &impl Sought<K>) -> Slot {
         if let Some(tier) = &self.tier {
             let bucket = tier.groups[hint.group as usize].find(hint.hash, key);
             return Slot { bucket: bucket.map_or(Slot::NONE, |bucket| bucket as u32), ..hint };
@@ -103,6 +105,23 @@ impl<K: Key, S> KeyedTable<K, S> {
         match hint.bucket() {
             Some(bucket) if group.holds(bucket, key) => hint,
             _ => Slot { bucket: group.find(hint.hash, key).map_or(Slot::NONE, |bucket| bucket as u32), ..hint },
+        }
+    }
+
+    /// Looks `key` up, without a hint.
+    #[inline]
+    pub fn locate(&self, key: &impl Sought<K>) -> Slot {
+        let group = u32::from(KeyGroup::of_hash(key.hash_of_group(), self.max_parallelism).0 - self.range.start);
+        self.find(Slot { hash: key.full_hash(), group, bucket: Slot::NONE }, key)
+    }
+
+    /// The value at `slot`, if the key has one.
+    #[inline]
+    pub fn value(&self, slot: Slot) -> Option<&S> {
+        let bucket = slot.bucket()?;
+        match &self.tier {
+            None => self.groups[slot.group as usize].value(bucket),
+            Some(tier) => tier.groups[slot.group as usize].value(bucket),
         }
     }
 
@@ -153,7 +172,7 @@ impl<K: Key, S> KeyedTable<K, S> {
     }
 
     /// Forgets `key`, found at `slot`, and gives back its value.
-    pub fn remove(&mut self, slot: Slot, key: &K) -> Option<S> {
+    pub fn remove(&mut self, slot: Slot, key: &impl Sought<K>) -> Option<S> {
         match &mut self.tier {
             None => self.groups[slot.group as usize].remove(slot.hash, key),
             Some(tier) => tier.groups[slot.group as usize].remove(slot.hash, key),
@@ -193,15 +212,30 @@ impl<K: Key, S> KeyedTable<K, S> {
     pub fn is_loaded(&self) -> bool {
         self.tier.as_ref().is_none_or(|tier| tier.is_loaded())
     }
+
+    /// Every key, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.groups.iter().flat_map(Group::keys)
+    }
+
+    /// How many key groups it has.
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Has every entry of some of its groups judged. A group in which one went or changed is frozen in full.
+    pub fn sweep(&mut self, groups: Range<usize>, mut judge: impl FnMut(&K, &mut S) -> Swept) {
+        self.groups[groups].iter_mut().for_each(|group| group.sweep(&mut judge));
+    }
 }
 
 impl<K: Key, S: Serialize> KeyedTable<K, S> {
     /// Freezes what changed since the last call as the delta of `checkpoint`; gives back all that is not known to be stored, oldest first.
     pub fn freeze(&mut self, checkpoint: CheckpointId) -> Result<Vec<Arc<StateDelta>>, BoxError> {
-        let version = self.format.written();
+        let values = self.format.values();
         let blocks = match &mut self.tier {
-            None => self.freeze_groups(version)?,
-            Some(tier) => tier.freeze(checkpoint, version)?,
+            None => self.freeze_groups(values)?,
+            Some(tier) => tier.freeze(checkpoint, values)?,
         };
         if !blocks.is_empty() {
             self.supersede(&blocks);
@@ -211,7 +245,7 @@ impl<K: Key, S: Serialize> KeyedTable<K, S> {
         Ok(self.unconfirmed.iter().rev().take(owed).rev().cloned().collect())
     }
 
-    fn freeze_groups(&mut self, version: u32) -> Result<Vec<StateBlock>, BoxError> {
+    fn freeze_groups(&mut self, values: Values) -> Result<Vec<StateBlock>, BoxError> {
         let mut fold_budget = self.groups.iter().map(Group::changes).sum::<usize>();
         let mut blocks = Vec::new();
         for (number, group) in self.range.iter().zip(&mut self.groups) {
@@ -219,12 +253,12 @@ impl<K: Key, S: Serialize> KeyedTable<K, S> {
                 continue;
             }
             let block = if group.mostly_changed() {
-                group.freeze_full(number, version)?
+                group.freeze_full(number, values)?
             } else if group.is_due_for_folding() && fold_budget > 0 {
                 fold_budget = fold_budget.saturating_sub(group.live());
-                group.freeze_full(number, version)?
+                group.freeze_full(number, values)?
             } else {
-                group.freeze_changes(number, version)?
+                group.freeze_changes(number, values)?
             };
             blocks.push(block);
         }
@@ -288,7 +322,7 @@ impl<K: Key, S: DeserializeOwned> KeyedTable<K, S> {
                 let entry = entry?;
                 let key: K = block::key(entry.key)?;
                 check_group(&key, number, self.max_parallelism)?;
-                let value = entry.value.map(|(version, value)| values.read(version, value));
+                let value = entry.value.map(|(form, value)| values.read(form, value));
                 let value = value.transpose().map_err(|cause| unreadable(&key, &cause))?;
                 group.restore(key.hash64(), key, value);
             }

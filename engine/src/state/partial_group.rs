@@ -18,7 +18,10 @@ use crate::{
     error::BoxError,
     key::Key,
     key_group::KeyGroup,
-    state::block,
+    state::{
+        block::{self, Values},
+        sought::Sought,
+    },
 };
 
 /// Why an entry must stay.
@@ -105,8 +108,13 @@ impl<K: Key, S> PartialGroup<K, S> {
     }
 
     #[inline]
-    pub(super) fn find(&self, hash: u64, key: &K) -> Option<usize> {
-        self.table.find_bucket_index(hash, |entry| entry.key == *key)
+    pub(super) fn find(&self, hash: u64, sought: &impl Sought<K>) -> Option<usize> {
+        self.table.find_bucket_index(hash, |entry| sought.is(&entry.key))
+    }
+
+    #[inline]
+    pub(super) fn value(&self, bucket: usize) -> Option<&S> {
+        self.table.get_bucket(bucket).map(|entry| &entry.value)
     }
 
     #[inline]
@@ -133,11 +141,11 @@ impl<K: Key, S> PartialGroup<K, S> {
         self.table.insert_unique(hash, entry, |entry| entry.key.hash64()).bucket_index()
     }
 
-    pub(super) fn remove(&mut self, hash: u64, key: &K) -> Option<S> {
-        let (entry, _) = self.table.find_entry(hash, |entry| entry.key == *key).ok()?.remove();
+    pub(super) fn remove(&mut self, hash: u64, sought: &impl Sought<K>) -> Option<S> {
+        let (entry, _) = self.table.find_entry(hash, |entry| sought.is(&entry.key)).ok()?.remove();
         self.marked -= usize::from(entry.marks != 0);
         // The older marks go with the value: a tombstone that is stored later stands above it.
-        match self.gone.find_mut(hash, |gone| gone.key == *key) {
+        match self.gone.find_mut(hash, |gone| gone.key == entry.key) {
             Some(gone) => gone.marks |= CHANGED,
             None => {
                 let gone = Gone { key: entry.key, marks: CHANGED };
@@ -217,14 +225,14 @@ impl<K: Key, S> PartialGroup<K, S> {
 
 impl<K: Key, S: Serialize> PartialGroup<K, S> {
     /// What changed since the last call, and the keys that went; `None` if nothing.
-    pub(super) fn freeze(&mut self, group: KeyGroup, version: u32) -> Result<Option<StateBlock>, BoxError> {
+    pub(super) fn freeze(&mut self, group: KeyGroup, values: Values) -> Result<Option<StateBlock>, BoxError> {
         if self.changed.is_empty() {
             return Ok(None);
         }
         let removed = self.gone.iter().filter(|gone| gone.marks & CHANGED != 0).map(|gone| gone.key.clone());
         let removed: Vec<_> = removed.collect();
         let mut bytes = Vec::new();
-        block::begin(&mut bytes, version, &removed);
+        block::begin(&mut bytes, values, &removed);
         let (mut entries, mut result) = (removed.len(), Ok(()));
         let changed = std::mem::take(&mut self.changed);
         changed.each(&mut self.table, |entry| {

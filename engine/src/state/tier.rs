@@ -18,7 +18,7 @@ use crate::{
     id::CheckpointId,
     key::Key,
     key_group::{KeyGroup, KeyGroupRange},
-    state::{partial_group::PartialGroup, value_format::ValueFormat},
+    state::{block::Values, partial_group::PartialGroup, value_format::ValueFormat},
 };
 
 /// A share of the heap, and where to look up what does not fit.
@@ -149,10 +149,9 @@ impl<K: Key, S: DeserializeOwned> Tier<K, S> {
         let keys: Vec<_> = wanted.iter().map(|(group, key, _)| (*group, &bytes[key.clone()])).collect();
         let mut values = format.reader();
         if !keys.is_empty() {
-            self.share.lookup.get_many(address, &keys, &mut |place, version, value| {
+            self.share.lookup.get_many(address, &keys, &mut |place, form, value| {
                 let (group, _, key) = &wanted[place];
-                let value =
-                    values.read(version, value).map_err(|cause| super::keyed_table::unreadable(*key, &cause))?;
+                let value = values.read(form, value).map_err(|cause| super::keyed_table::unreadable(*key, &cause))?;
                 self.groups[usize::from(group.0 - self.range.start)].load(key.hash64(), K::clone(key), value);
                 Ok(())
             })?;
@@ -164,10 +163,10 @@ impl<K: Key, S: DeserializeOwned> Tier<K, S> {
 
 impl<K: Key, S: Serialize> Tier<K, S> {
     /// What changed since the last call, group by group.
-    pub(super) fn freeze(&mut self, checkpoint: CheckpointId, version: u32) -> Result<Vec<StateBlock>, BoxError> {
+    pub(super) fn freeze(&mut self, checkpoint: CheckpointId, values: Values) -> Result<Vec<StateBlock>, BoxError> {
         let mut blocks = Vec::new();
         for (number, group) in self.range.iter().zip(&mut self.groups) {
-            blocks.extend(group.freeze(number, version)?);
+            blocks.extend(group.freeze(number, values)?);
         }
         if !blocks.is_empty() {
             let bytes = blocks.iter().map(|block| block.bytes.len()).sum();

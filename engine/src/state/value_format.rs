@@ -4,7 +4,11 @@ use std::{fmt, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
-use crate::{codec, error::BoxError};
+use crate::{
+    codec,
+    error::BoxError,
+    state::{block::Values, ttl::Timed},
+};
 
 type Read<S> = Arc<dyn Fn(&[u8]) -> Result<S, BoxError> + Send + Sync>;
 
@@ -24,34 +28,40 @@ type Read<S> = Arc<dyn Fn(&[u8]) -> Result<S, BoxError> + Send + Sync>;
 /// # let _ = format;
 /// ```
 pub struct ValueFormat<S> {
-    version: u32,
-    older: Vec<(u32, Read<S>)>,
+    written: Values,
+    /// What else can be read.
+    others: Vec<(Values, Read<S>)>,
 }
 
 impl<S> Clone for ValueFormat<S> {
     fn clone(&self) -> Self {
-        Self { version: self.version, older: self.older.clone() }
+        Self { written: self.written, others: self.others.clone() }
     }
 }
 
 impl<S> fmt::Debug for ValueFormat<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let older: Vec<_> = self.older.iter().map(|(version, _)| version).collect();
-        f.debug_struct("ValueFormat").field("version", &self.version).field("older", &older).finish()
+        f.debug_struct("ValueFormat").field("written", &self.written()).field("readable", &self.readable()).finish()
     }
 }
 
 /// Version 0, and nothing older.
 impl<S> Default for ValueFormat<S> {
     fn default() -> Self {
-        Self { version: 0, older: Vec::new() }
+        Self::version(0)
     }
 }
 
 impl<S> ValueFormat<S> {
     /// Values are written as those of this version. A state begins with version 0.
     pub fn version(version: u32) -> Self {
-        Self { version, older: Vec::new() }
+        Self { written: Values { version, are_timed: false }, others: Vec::new() }
+    }
+
+    /// The same, with another version.
+    pub(crate) fn with_version(mut self, version: u32) -> Self {
+        self.written.version = version;
+        self
     }
 
     /// A stored value of `version` is read as an `Old`, and becomes what `migrate` makes of it.
@@ -61,20 +71,25 @@ impl<S> ValueFormat<S> {
         version: u32,
         migrate: impl Fn(Old) -> S + Send + Sync + 'static,
     ) -> Self {
-        self.older.retain(|(older, _)| *older != version);
-        self.older.push((version, Arc::new(move |bytes| codec::decode(bytes).map(&migrate))));
+        let older = Values { version, are_timed: false };
+        self.others.retain(|(other, _)| *other != older);
+        self.others.push((older, Arc::new(move |bytes| codec::decode(bytes).map(&migrate))));
         self
     }
 
     /// The version that values are written as.
     pub fn written(&self) -> u32 {
-        self.version
+        self.written.version
+    }
+
+    pub(crate) fn values(&self) -> Values {
+        self.written
     }
 
     /// The versions that can be read, the one written among them.
     pub fn readable(&self) -> Vec<u32> {
-        let older = self.older.iter().map(|(version, _)| *version);
-        let mut versions: Vec<_> = older.chain([self.version]).collect();
+        let others = self.others.iter().map(|(values, _)| values.version);
+        let mut versions: Vec<_> = others.chain([self.written.version]).collect();
         versions.sort_unstable();
         versions.dedup();
         versions
@@ -84,14 +99,15 @@ impl<S> ValueFormat<S> {
 impl<S: DeserializeOwned> ValueFormat<S> {
     /// Reads values of any version.
     pub(crate) fn reader(&self) -> ValueReader<'_, S> {
-        ValueReader { format: self, older: None }
+        ValueReader { format: self, other: None }
     }
 
-    fn older(&self, version: u32) -> Result<&Read<S>, BoxError> {
-        let older = self.older.iter().find(|(older, _)| *older == version);
-        older.map(|(_, read)| read).ok_or_else(|| {
+    fn other(&self, values: Values) -> Result<&Read<S>, BoxError> {
+        let version = values.version;
+        let other = self.others.iter().find(|(other, _)| *other == values);
+        other.map(|(_, read)| read).ok_or_else(|| {
             let versions: Vec<_> = self.readable().iter().map(ToString::to_string).collect();
-            let way_out = if version < self.version {
+            let way_out = if version < self.written.version {
                 format!("give the state's `ValueFormat` a `migrate_from({version}, ...)`")
             } else {
                 "start the program that wrote it, or a newer one".to_string()
@@ -102,26 +118,61 @@ impl<S: DeserializeOwned> ValueFormat<S> {
     }
 }
 
+impl<S: DeserializeOwned + 'static> ValueFormat<S> {
+    /// Everything that can be read without times, and how.
+    fn plain(&self) -> Vec<(Values, Read<S>)> {
+        let current: Read<S> = Arc::new(|bytes| codec::decode(bytes));
+        let others = self.others.iter().filter(|(values, _)| values.version != self.written.version).cloned();
+        others.chain([(self.written, current)]).filter(|(values, _)| !values.are_timed).collect()
+    }
+
+    /// Values without a time; where they have one, it is left out.
+    pub(crate) fn untimed(mut self) -> Self {
+        self.others = self.plain();
+        let timed = self.others.clone().into_iter().map(|(Values { version, .. }, read)| {
+            let read: Read<S> = Arc::new(move |bytes| read(Timed::<S>::split(bytes)?.1));
+            (Values { version, are_timed: true }, read)
+        });
+        self.others.extend(timed);
+        self
+    }
+
+    /// Values with their time; where they have none, it is not known.
+    pub(crate) fn timed(self) -> ValueFormat<Timed<S>> {
+        let mut others = Vec::new();
+        for (values, read) in self.plain() {
+            let with_time = read.clone();
+            let with_time: Read<Timed<S>> = Arc::new(move |bytes| {
+                let (time, value) = Timed::<S>::split(bytes)?;
+                Ok(Timed::new(time, with_time(value)?))
+            });
+            others.push((Values { are_timed: true, ..values }, with_time));
+            others.push((values, Arc::new(move |bytes| read(bytes).map(Timed::undated))));
+        }
+        ValueFormat { written: Values { are_timed: true, ..self.written }, others }
+    }
+}
+
 /// Reads one value after the other.
 pub(crate) struct ValueReader<'a, S> {
     format: &'a ValueFormat<S>,
-    /// The older version that was read last.
-    older: Option<(u32, &'a Read<S>)>,
+    /// What was read last that is not as it is written now.
+    other: Option<(Values, &'a Read<S>)>,
 }
 
 impl<S: DeserializeOwned> ValueReader<'_, S> {
     #[inline]
-    pub(crate) fn read(&mut self, version: u32, bytes: &[u8]) -> Result<S, BoxError> {
-        if version == self.format.version { codec::decode(bytes) } else { self.read_older(version, bytes) }
+    pub(crate) fn read(&mut self, values: Values, bytes: &[u8]) -> Result<S, BoxError> {
+        if values == self.format.written { codec::decode(bytes) } else { self.read_other(values, bytes) }
     }
 
     #[cold]
-    fn read_older(&mut self, version: u32, bytes: &[u8]) -> Result<S, BoxError> {
-        let read = match self.older {
-            Some((older, read)) if older == version => read,
-            _ => self.format.older(version)?,
+    fn read_other(&mut self, values: Values, bytes: &[u8]) -> Result<S, BoxError> {
+        let read = match self.other {
+            Some((other, read)) if other == values => read,
+            _ => self.format.other(values)?,
         };
-        self.older = Some((version, read));
+        self.other = Some((values, read));
         read(bytes)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    checkpoint::snapshot::OperatorKind,
+    checkpoint::snapshot::{OperatorKind, StateRecord},
     topology::{
         fault::TopologyFault,
         graph::{EdgeKind, Graph, StepIndex},
@@ -37,6 +37,7 @@ pub(super) fn faults(graph: &Graph, settings: &Settings, parallelism: &[u32]) ->
     let dangling = graph.numbered_steps().filter(|(_, step)| !step.consumed);
     faults.extend(dangling.map(|(index, step)| TopologyFault::NoSink { step: step.display_name(index) }));
     faults.extend(name_faults(graph));
+    faults.extend(state_faults(graph));
     faults.extend(parallelism_faults(graph, settings, parallelism));
     faults.extend(nested_loops(graph));
     if settings.checkpoints.interval.is_none() {
@@ -63,6 +64,22 @@ fn name_faults(graph: &Graph) -> Vec<TopologyFault> {
     duplicates.sort();
     duplicates.dedup();
     faults.extend(duplicates.into_iter().map(|name| TopologyFault::DuplicateName { name }));
+    faults
+}
+
+fn state_faults(graph: &Graph) -> Vec<TopologyFault> {
+    let mut faults = Vec::new();
+    for (index, step) in graph.numbered_steps() {
+        let name = || step.display_name(index);
+        for (place, state) in step.states.iter().enumerate() {
+            let is_same = |other: &&StateRecord| other.name == state.name;
+            if state.name.is_empty() {
+                faults.push(TopologyFault::UnnamedState { step: name() });
+            } else if step.states[..place].iter().filter(is_same).count() == 1 {
+                faults.push(TopologyFault::DuplicateState { step: name(), state: state.name.clone() });
+            }
+        }
+    }
     faults
 }
 

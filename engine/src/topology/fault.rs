@@ -13,6 +13,18 @@ pub enum TopologyFault {
         /// The last step.
         step: String,
     },
+    /// Two states of a step have one name.
+    DuplicateState {
+        /// The step.
+        step: String,
+        /// The name.
+        state: String,
+    },
+    /// A state has an empty name.
+    UnnamedState {
+        /// The step.
+        step: String,
+    },
     /// Two steps have one name, or one `uid`.
     DuplicateName {
         /// The name.
@@ -71,6 +83,13 @@ impl fmt::Display for TopologyFault {
                 f,
                 "more than one step is named '{name}': a name is the address of a step's state, so each needs its own"
             ),
+            Self::DuplicateState { step, state } => write!(
+                f,
+                "more than one state of '{step}' is named '{state}': a name is a state's address within its step, so each needs its own"
+            ),
+            Self::UnnamedState { step } => {
+                write!(f, "a state of '{step}' has an empty name: it needs one, so that it is found again")
+            }
             Self::Unnamed { kind } => {
                 write!(f, "a {kind} has an empty name: it needs one, so that its state is found again")
             }

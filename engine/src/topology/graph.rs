@@ -25,7 +25,7 @@ pub(crate) struct StepInfo {
     pub(crate) kind: &'static str,
     /// What it has to restore, if anything.
     pub(crate) operator: Option<OperatorKind>,
-    /// Its keyed states.
+    /// Its states.
     pub(crate) states: Vec<StateRecord>,
     pub(crate) name: Option<String>,
     pub(crate) uid: Option<String>,

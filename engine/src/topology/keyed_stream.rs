@@ -3,17 +3,21 @@
 use std::collections::VecDeque;
 
 use crate::{
-    checkpoint::snapshot::OperatorKind,
+    checkpoint::snapshot::{OperatorKind, StateRecord},
     key::Key,
     operator::{
         fold::Fold,
         input::Input,
-        keyed::{KeyedInput, state_record},
+        keyed::{KeyedInput, only_state, only_table, table_place},
         process::{Collector, Process},
         reduce::Reduce,
     },
     record::Record,
-    state::value_state::ValueState,
+    state::{
+        descriptor::{OneValue, StateDescriptor},
+        keyed_states::KeyedStates,
+        value_state::ValueState,
+    },
     topology::{graph::StepIndex, stream::Stream},
 };
 
@@ -42,10 +46,10 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         self
     }
 
-    fn add(&self, kind: &'static str, name: String) -> StepIndex {
+    fn add(&self, kind: &'static str, name: String, states: Vec<StateRecord>) -> StepIndex {
         let mut graph = self.stream.graph.lock();
         let step = graph.add_step(kind, Some(OperatorKind::Keyed), Some(name));
-        graph.step(step).states = vec![state_record::<K>()];
+        graph.step(step).states = states;
         step
     }
 
@@ -55,11 +59,11 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         S: Record + Clone,
         F: FnMut(&mut S, T) + Clone + Send + 'static,
     {
-        let step = self.add("fold", name.into());
+        let step = self.add("fold", name.into(), KeyedStates::<K>::records(&only_state::<S>()));
         // A clone per build: the initial value need not be shared between threads.
         self.stream.then(step, move |upstream, context| Fold {
             step,
-            upstream: KeyedInput::new(upstream, &context.address(step), context),
+            upstream: KeyedInput::new(upstream, only_table(&context.address(step), context)),
             initial: initial.clone(),
             function: function.clone(),
         })
@@ -71,10 +75,10 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         T: Clone,
         F: FnMut(&mut T, T) + Clone + Send + 'static,
     {
-        let step = self.add("reduce", name.into());
+        let step = self.add("reduce", name.into(), KeyedStates::<K>::records(&only_state::<T>()));
         self.stream.then(step, move |upstream, context| Reduce {
             step,
-            upstream: KeyedInput::new(upstream, &context.address(step), context),
+            upstream: KeyedInput::new(upstream, only_table(&context.address(step), context)),
             function: function.clone(),
         })
     }
@@ -94,16 +98,55 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
     /// # let _ = changes;
     /// # }
     /// ```
-    pub fn process<S, R, F>(self, name: impl Into<String>, function: F) -> Stream<Process<K, T, S, R, F>>
+    pub fn process<S, R, F>(
+        self,
+        name: impl Into<String>,
+        function: F,
+    ) -> Stream<Process<K, T, StateDescriptor<OneValue, S>, R, F>>
     where
         S: Record,
         R: Send + 'static,
         F: FnMut(&K, T, &mut ValueState<'_, S>, &mut Collector<'_, R>) + Clone + Send + 'static,
     {
-        let step = self.add("process", name.into());
+        self.process_with(name, only_state(), function)
+    }
+
+    /// Calls `function` with each record, its key and the key's states; what it emits goes to the next step. `states` is a descriptor of
+    /// [`state`](crate::state), or a tuple of up to six, and the function is given what each of them keeps.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cofferdam_engine::{state::{self, Ttl}, topology::KeyedStream};
+    /// # fn sessions(clicks: KeyedStream<u32, String>) {
+    /// // How often each visitor was there, and on how many pages in the last hour.
+    /// let hour = Ttl::after(Duration::from_secs(3600));
+    /// let states = (state::value::<u64>("clicks"), state::map::<String, u64>("pages").ttl(hour));
+    /// let sessions = clicks.process_with("sessions", states, |visitor, page, (clicks, pages), out| {
+    ///     let clicks = clicks.update(|| 0, |clicks| {
+    ///         *clicks += 1;
+    ///         *clicks
+    ///     });
+    ///     pages.update(page, || 0, |times| *times += 1);
+    ///     out.emit((*visitor, clicks, pages.len()));
+    /// });
+    /// # let _ = sessions;
+    /// # }
+    /// ```
+    pub fn process_with<D, R, F>(
+        self,
+        name: impl Into<String>,
+        states: D,
+        function: F,
+    ) -> Stream<Process<K, T, D, R, F>>
+    where
+        D: KeyedStates<K>,
+        R: Send + 'static,
+        F: FnMut(&K, T, &mut D::View<'_>, &mut Collector<'_, R>) + Clone + Send + 'static,
+    {
+        let step = self.add("process", name.into(), states.records());
         self.stream.then(step, move |upstream, context| Process {
             step,
-            upstream: KeyedInput::new(upstream, &context.address(step), context),
+            upstream: KeyedInput::new(upstream, states.tables(&table_place(&context.address(step), context))),
             out: VecDeque::new(),
             function: function.clone(),
         })

@@ -5,6 +5,7 @@ pub mod fault;
 pub(crate) mod graph;
 mod keyed_stream;
 pub mod plan;
+mod process_operator;
 mod restorable;
 mod sinks;
 mod state_check;

@@ -155,6 +155,7 @@ impl Plan {
                 layout,
                 by_key: kind == EdgeKind::Key,
                 is_forward: kind == EdgeKind::Forward,
+                is_broadcast: kind == EdgeKind::Broadcast,
                 is_feedback: kind == EdgeKind::Feedback,
             }
         });

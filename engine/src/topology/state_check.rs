@@ -19,7 +19,7 @@ pub(super) fn mismatch(
         };
         let name = format!("state '{}' of '{operator}'", stored.name);
         if now.kind != stored.kind {
-            return Some(format!("{name} was a {} state, and is a {} state now", stored.kind, now.kind));
+            return Some(format!("{name} was of kind '{}', and is of kind '{}' now", stored.kind, now.kind));
         }
         if now.key != stored.key {
             return Some(format!("{name} has keys of type {}, and the topology's are {}", stored.key, now.key));

@@ -33,7 +33,7 @@ pub(super) struct Driver<O> {
     end: SubtaskId,
     /// Aligns what leaves the last chain's subtasks.
     gate: InputGate,
-    acknowledged: BTreeMap<CheckpointId, Vec<SubtaskSnapshot>>,
+    acknowledged: BTreeMap<CheckpointId, BTreeMap<SubtaskId, SubtaskSnapshot>>,
     pub(super) clock: VirtualClock,
     pub(super) output: Vec<Emitted<O>>,
 }
@@ -65,6 +65,7 @@ impl<O: Record> Driver<O> {
             clock: VirtualClock::default(),
             output: Vec::new(),
         };
+        driver.clock.advance_to(restored.time);
         for mut one in steps {
             one.subtask.open(&one.context)?;
             driver.parts.push(part(one));
@@ -98,7 +99,10 @@ impl<O: Record> Driver<O> {
     }
 
     /// What every subtask acknowledged `checkpoint` with; `None` if one has not. Earlier ones cannot be asked for after it.
-    pub(super) fn take_acknowledged(&mut self, checkpoint: CheckpointId) -> Option<Vec<SubtaskSnapshot>> {
+    pub(super) fn take_acknowledged(
+        &mut self,
+        checkpoint: CheckpointId,
+    ) -> Option<BTreeMap<SubtaskId, SubtaskSnapshot>> {
         if self.acknowledged.get(&checkpoint)?.len() < self.parts.len() {
             return None;
         }
@@ -110,9 +114,10 @@ impl<O: Record> Driver<O> {
     /// Tells every subtask that `checkpoint` is durable.
     pub(super) fn complete(&mut self, checkpoint: CheckpointId) -> Result<(), Error> {
         for number in 0..self.parts.len() {
-            let (_, part) = &mut self.parts[number];
+            let (id, part) = &mut self.parts[number];
+            let id = *id;
             let effects = part.step(SubtaskInput::Control(Control::Completed(checkpoint)), &self.clock, TURN)?;
-            self.note(effects);
+            self.note(id, effects);
         }
         self.settle()
     }
@@ -131,20 +136,21 @@ impl<O: Record> Driver<O> {
     }
 
     fn step(&mut self, number: usize) -> Result<bool, Error> {
-        let (_, part) = &mut self.parts[number];
+        let (id, part) = &mut self.parts[number];
+        let id = *id;
         let mut moves = Vec::new();
         part.moves(&self.channels, self.clock.now(), &mut moves);
         let Some(first) = moves.first() else { return Ok(false) };
         let effects = part.make(*first, &mut self.channels, &self.clock, TURN)?;
-        self.note(effects);
+        self.note(id, effects);
         Ok(true)
     }
 
     /// Steps without sinks want nothing done but this.
-    fn note(&mut self, effects: Vec<SubtaskEffect>) {
+    fn note(&mut self, id: SubtaskId, effects: Vec<SubtaskEffect>) {
         for effect in effects {
             if let SubtaskEffect::Report(SubtaskReport::Acknowledged(checkpoint, snapshot)) = effect {
-                self.acknowledged.entry(checkpoint).or_default().push(*snapshot);
+                self.acknowledged.entry(checkpoint).or_default().insert(id, *snapshot);
             }
         }
     }

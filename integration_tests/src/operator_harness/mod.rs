@@ -14,7 +14,7 @@ mod surroundings;
 use std::{rc::Rc, time::Duration};
 
 use cofferdam_engine::{
-    CheckpointBarrier, CheckpointId, Error, Record, RestartStrategy, StreamElement,
+    CheckpointBarrier, CheckpointId, Clock as _, Error, Record, RestartStrategy, StreamElement,
     operator::{Input, Operator},
     topology::{
         Stream, Topology,
@@ -145,7 +145,7 @@ impl<I: Record, O: Record> OperatorHarness<I, O> {
         Self::open(shape, Rc::new(move || surroundings::around(&steps, shape.inputs)), snapshot.clone())
     }
 
-    /// The same steps, built anew on `parallelism` subtasks, with the state of `snapshot`, an open input and no output. This harness is left
+    /// The same steps, built anew on `parallelism` subtasks, with the state of `snapshot`, at its time, an open input and no output. This harness is left
     /// as it is. An error if the snapshot was taken behind the end of the input.
     pub fn restore(&self, snapshot: &Snapshot, parallelism: u32) -> Result<Self, Error> {
         Self::open(Shape { parallelism, ..self.shape }, self.topology.clone(), snapshot.clone())
@@ -223,7 +223,8 @@ impl<I: Record, O: Record> OperatorHarness<I, O> {
         self.run(|_| Ok(()))?;
         let missing = || Error::refused(format!("there is no checkpoint {checkpoint} to complete"));
         let subtasks = self.driver.take_acknowledged(checkpoint).ok_or_else(missing)?;
-        self.snapshot = self.snapshot.then(checkpoint, &self.restored, subtasks);
+        let time = self.driver.clock.now();
+        self.snapshot = self.snapshot.then(checkpoint, &self.restored, subtasks, time);
         self.run(|driver| driver.complete(checkpoint))?;
         Ok(self.snapshot.clone())
     }
@@ -238,7 +239,7 @@ impl<I: Record, O: Record> OperatorHarness<I, O> {
         Ok(())
     }
 
-    /// Lets time pass, which otherwise stands still.
+    /// Lets time pass, the wall clock's too, which otherwise stands still.
     pub fn advance(&mut self, by: Duration) -> Result<(), Error> {
         self.driver.clock.advance(by);
         self.run(Driver::settle)

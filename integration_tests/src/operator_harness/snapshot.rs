@@ -1,11 +1,11 @@
 //! State that was taken out of steps, and from which others go on.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
 use cofferdam_engine::{
-    Attempt, CheckpointId, Error, JobId,
+    Attempt, CheckpointId, Error, JobId, ProcessingTime,
     checkpoint::{
-        snapshot::{CheckpointCommit, CheckpointMetadata, SubtaskSnapshot},
+        snapshot::{CheckpointCommit, CheckpointMetadata, OperatorSnapshot, SubtaskId, SubtaskSnapshot},
         store::{StateBackend as _, StateReader},
     },
     topology::plan::Plan,
@@ -20,6 +20,8 @@ pub struct Snapshot {
     completed: Vec<Arc<CheckpointCommit>>,
     /// The last one's.
     checkpoint: CheckpointId,
+    /// When it was completed.
+    time: ProcessingTime,
 }
 
 /// What an attempt goes on from.
@@ -27,6 +29,7 @@ pub(super) struct Restored {
     pub(super) attempt: Attempt,
     pub(super) metadata: CheckpointMetadata,
     pub(super) reader: Arc<dyn StateReader>,
+    pub(super) time: ProcessingTime,
 }
 
 impl Snapshot {
@@ -38,19 +41,29 @@ impl Snapshot {
     /// Checkpoint 0: no state at all.
     pub(super) fn genesis(plan: &Plan) -> Result<Self, Error> {
         let commit = plan.genesis(JobId(0), Attempt(1))?;
-        Ok(Self { completed: vec![Arc::new(commit)], checkpoint: CheckpointId(0) })
+        Ok(Self { completed: vec![Arc::new(commit)], checkpoint: CheckpointId(0), time: ProcessingTime(0) })
     }
 
     /// This, and behind it what every subtask acknowledged `checkpoint` with.
-    pub(super) fn then(&self, checkpoint: CheckpointId, restored: &Restored, subtasks: Vec<SubtaskSnapshot>) -> Self {
-        let finished = subtasks.iter().all(|subtask| subtask.finished);
-        let metadata =
+    pub(super) fn then(
+        &self,
+        checkpoint: CheckpointId,
+        restored: &Restored,
+        subtasks: BTreeMap<SubtaskId, SubtaskSnapshot>,
+        time: ProcessingTime,
+    ) -> Self {
+        let finished = subtasks.values().all(|subtask| subtask.finished);
+        let mut metadata =
             CheckpointMetadata { checkpoint, attempt: restored.attempt, finished, ..restored.metadata.clone() };
-        let deltas = subtasks.into_iter().flat_map(|subtask| subtask.deltas).collect();
+        for operator in &mut metadata.operators {
+            let own = subtasks.values().flat_map(|subtask| &subtask.operators).filter(|(uid, _)| *uid == operator.uid);
+            operator.subtasks = own.map(|(_, snapshot): &(_, OperatorSnapshot)| snapshot.clone()).collect();
+        }
+        let deltas = subtasks.into_values().flat_map(|subtask| subtask.deltas).collect();
         let mut completed = self.completed.clone();
         let (num_retained, fail_points) = (NonZeroU32::MIN, Default::default());
         completed.push(Arc::new(CheckpointCommit { metadata, deltas, num_retained, fail_points }));
-        Self { completed, checkpoint }
+        Self { completed, checkpoint, time }
     }
 
     /// Takes it through a store, checkpoint by checkpoint.
@@ -72,6 +85,6 @@ impl Snapshot {
             )));
         }
         let attempt = store.begin_attempt()?;
-        Ok(Restored { attempt, metadata, reader: store.reader()? })
+        Ok(Restored { attempt, metadata, reader: store.reader()?, time: self.time })
     }
 }

@@ -8,3 +8,4 @@ mod operator;
 mod operator_state;
 mod sinks;
 mod sources;
+mod state_types;

@@ -16,5 +16,6 @@ mod orphans;
 mod random_topology;
 mod reproducible;
 mod savepoints;
+mod states;
 mod stop_and_drain;
 mod unaligned;

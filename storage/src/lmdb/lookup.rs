@@ -14,7 +14,7 @@ use cofferdam_engine::{
         snapshot::StateAddress,
         store::{StateLookup, StoreError, StoreErrorKind},
     },
-    state::Block,
+    state::{Block, Values},
 };
 use heed::{RoTxn, WithoutTls};
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -33,7 +33,7 @@ use super::{
 const TRIES: usize = 32;
 
 /// Called with a key's place, and its version and value.
-type Visit<'a> = dyn FnMut(usize, u32, &[u8]) -> Result<(), BoxError> + 'a;
+type Visit<'a> = dyn FnMut(usize, Values, &[u8]) -> Result<(), BoxError> + 'a;
 
 /// See the module.
 pub(super) struct Lookup {
@@ -165,8 +165,8 @@ impl<'t> Search<'_, 't> {
             let entries = entries.get(offset as usize..).unwrap_or_default();
             let entry = find(key.key, entries).map_err(|cause| Miss::Unreadable(group, cause))?;
             key.found = entry.is_some();
-            if let Some(Some((version, value))) = entry {
-                visit(key.place, version, value).map_err(|cause| Miss::Unreadable(group, cause))?;
+            if let Some(Some((form, value))) = entry {
+                visit(key.place, form, value).map_err(|cause| Miss::Unreadable(group, cause))?;
             }
         }
         Ok(())
@@ -188,7 +188,7 @@ impl<'t> Search<'_, 't> {
 
 /// The entry of `key`.
 #[inline]
-fn find<'e>(key: &[u8], entries: &'e [u8]) -> Result<Option<Option<(u32, &'e [u8])>>, BoxError> {
+fn find<'e>(key: &[u8], entries: &'e [u8]) -> Result<Option<Option<(Values, &'e [u8])>>, BoxError> {
     for entry in Block::sorted_entries(entries) {
         let entry = entry?;
         match entry.key.cmp(key) {

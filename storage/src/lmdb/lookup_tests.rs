@@ -8,7 +8,7 @@ use cofferdam_engine::{
         snapshot::{BlockKind, CheckpointCommit, CheckpointMetadata, StateAddress, StateBlock, StateDelta},
         store::{CheckpointStore, CommitStats},
     },
-    state::Block,
+    state::{Block, Values},
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -86,8 +86,8 @@ fn open(path: &Path, limits: Option<Limits>) -> Store {
 fn look_up(store: &mut Store, keys: &[(KeyGroup, &[u8])]) -> Option<Map> {
     let lookup = store.lookup().unwrap()?;
     let mut found = Map::new();
-    let visit = &mut |place: usize, version, value: &[u8]| {
-        let before = found.insert(keys[place].1.to_vec(), (version, value.to_vec()));
+    let visit = &mut |place: usize, form: Values, value: &[u8]| {
+        let before = found.insert(keys[place].1.to_vec(), (form.version, value.to_vec()));
         assert_eq!(before, None, "visited twice");
         Ok(())
     };
@@ -101,7 +101,7 @@ fn read(store: &mut Store, groups: u16) -> Map {
         for entry in Block::parse(bytes)? {
             let entry = entry?;
             match entry.value {
-                Some((version, value)) => drop(map.insert(entry.key.to_vec(), (version, value.to_vec()))),
+                Some((form, value)) => drop(map.insert(entry.key.to_vec(), (form.version, value.to_vec()))),
                 None => drop(map.remove(entry.key)),
             }
         }

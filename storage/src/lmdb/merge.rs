@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(entries.len(), sorted.block.entries as usize);
         entries
             .iter()
-            .map(|entry| (entry.key[0], entry.value.map(|(version, value)| (version, value.to_vec()))))
+            .map(|entry| (entry.key[0], entry.value.map(|(form, value)| (form.version, value.to_vec()))))
             .collect()
     }
 

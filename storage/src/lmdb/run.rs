@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use cofferdam_engine::{
     BoxError, CheckpointId, KeyGroup,
     checkpoint::snapshot::{BlockKind, StateAddress, StateBlock},
-    state::{Block, BlockEntry, begin_sorted, push_sorted},
+    state::{Block, BlockEntry, begin_sorted, push_sorted, sorted_length},
 };
 
 use super::{
@@ -154,7 +154,7 @@ impl Run {
                 self.mark(entry.key, offset)?;
             }
             self.filter.add(Hash::of(entry.key));
-            offset += length(entry);
+            offset += sorted_length(entry);
         }
         if offset != bytes.len() {
             return Err("its entries have other lengths than they should".into());
@@ -192,16 +192,6 @@ impl Run {
     }
 }
 
-/// Of an entry in a sorted block, in bytes.
-fn length(entry: BlockEntry<'_>) -> usize {
-    let varint = |number: u64| (64 - (number | 1).leading_zeros() as usize).div_ceil(7);
-    let key = varint(entry.key.len() as u64) + entry.key.len();
-    key + match entry.value {
-        Some((version, value)) => varint(u64::from(version) + 1) + varint(value.len() as u64) + value.len(),
-        None => 1,
-    }
-}
-
 /// The runs of a checkpoint's states. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Runs {
@@ -234,6 +224,8 @@ impl Runs {
 
 #[cfg(test)]
 mod tests {
+    use cofferdam_engine::state::Values;
+
     use super::*;
 
     /// Even numbers, with values of different lengths; each 17th went.
@@ -241,7 +233,8 @@ mod tests {
         let mut builder = Builder::new(KeyGroup(0), BlockKind::Changes, part);
         for number in (0..2_000u32).step_by(2) {
             let value = vec![7; (number % 300) as usize];
-            let value = (number % 17 != 0).then_some((number, &value[..]));
+            let value =
+                (number % 17 != 0).then_some((Values { version: number, are_timed: number % 3 == 0 }, &value[..]));
             builder.push(BlockEntry { key: &number.to_be_bytes(), value });
         }
         builder.finish()

@@ -16,7 +16,7 @@ const GROUPS: u16 = 4;
 /// What a store has that does as the contract says: the newest checkpoint's entries.
 #[derive(Default)]
 struct Store {
-    newest: Mutex<(CheckpointId, BTreeMap<Vec<u8>, (u32, Vec<u8>)>)>,
+    newest: Mutex<(CheckpointId, BTreeMap<Vec<u8>, (Values, Vec<u8>)>)>,
     asked: Mutex<usize>,
 }
 
@@ -42,7 +42,7 @@ impl StateLookup for Store {
         &self,
         _: &StateAddress,
         keys: &[(KeyGroup, &[u8])],
-        visit: &mut dyn FnMut(usize, u32, &[u8]) -> Result<(), BoxError>,
+        visit: &mut dyn FnMut(usize, Values, &[u8]) -> Result<(), BoxError>,
     ) -> Result<(), StoreError> {
         assert!(keys.is_sorted() && keys.windows(2).all(|pair| pair[0] != pair[1]), "keys grow");
         *self.asked.lock().unwrap() += keys.len();

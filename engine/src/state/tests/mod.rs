@@ -1,0 +1,3 @@
+mod job;
+mod model;
+mod promises;
