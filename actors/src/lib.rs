@@ -55,6 +55,8 @@ pub mod prelude {
         key_newtype,
         topology::Topology,
     };
+    #[cfg(feature = "filesystem")]
+    pub use cofferdam_storage::FileSystem;
     pub use cofferdam_storage::{Lmdb, Memory};
 
     pub use crate::{

@@ -20,7 +20,7 @@ mod env;
 mod environment;
 mod fault;
 mod layout;
-mod lock_file;
+pub(crate) mod lock_file;
 mod meta_page;
 mod note;
 mod prune;

@@ -1,4 +1,4 @@
-//! Both backends agree with plain maps, one for each checkpoint kept, whatever is committed, aborted, reopened, gone back from.
+//! Every backend agrees with plain maps, one for each checkpoint kept, whatever is committed, aborted, reopened, gone back from.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,7 +9,8 @@ use cofferdam_engine::{
         store::{CheckpointStore, StateBackend, StoreErrorKind},
     },
 };
-use cofferdam_storage::{Lmdb, Memory};
+use cofferdam_storage::{FileSystem, Lmdb, Memory};
+use object_store::memory::InMemory;
 use proptest::{collection::vec, prelude::*};
 
 use crate::support::*;
@@ -203,5 +204,16 @@ proptest! {
     fn lmdb_agrees_with_a_map(steps in steps(), changes in prop::bool::weighted(0.3)) {
         let directory = tempfile::tempdir().unwrap();
         run(&Lmdb::at(directory.path()).map_size(1 << 20), &settle(steps, changes));
+    }
+
+    #[test]
+    fn files_agree_with_a_map(steps in steps(), changes in prop::bool::weighted(0.3)) {
+        let directory = tempfile::tempdir().unwrap();
+        run(&FileSystem::at(directory.path()), &settle(steps, changes));
+    }
+
+    #[test]
+    fn objects_agree_with_a_map(steps in steps(), changes in prop::bool::weighted(0.3)) {
+        run(&FileSystem::object_store(Arc::new(InMemory::new()), ""), &settle(steps, changes));
     }
 }
