@@ -9,7 +9,10 @@ use cofferdam_engine::{
         store::{CheckpointStore, StateBackend, StoreErrorKind},
     },
 };
-use cofferdam_storage::{FileSystem, Lmdb, Memory};
+#[cfg(feature = "filesystem")]
+use cofferdam_storage::FileSystem;
+use cofferdam_storage::{Lmdb, Memory};
+#[cfg(feature = "filesystem")]
 use object_store::memory::InMemory;
 use proptest::{collection::vec, prelude::*};
 
@@ -205,6 +208,11 @@ proptest! {
         let directory = tempfile::tempdir().unwrap();
         run(&Lmdb::at(directory.path()).map_size(1 << 20), &settle(steps, changes));
     }
+}
+
+#[cfg(feature = "filesystem")]
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn files_agree_with_a_map(steps in steps(), changes in prop::bool::weighted(0.3)) {

@@ -12,7 +12,10 @@ use cofferdam_engine::{
         store::{CheckpointStore, CommitStats, StateBackend, StateReader, StoreError, StoreErrorKind},
     },
 };
-use cofferdam_storage::{FileSystem, Lmdb, Memory};
+#[cfg(feature = "filesystem")]
+use cofferdam_storage::FileSystem;
+use cofferdam_storage::{Lmdb, Memory};
+#[cfg(feature = "filesystem")]
 use object_store::memory::InMemory;
 
 pub const JOB: JobId = JobId(0x00c0_ffee);
@@ -27,8 +30,11 @@ pub fn each_backend(scenario: impl Fn(&dyn StateBackend)) {
     scenario(&Memory::new());
     let directory = tempfile::tempdir().unwrap();
     scenario(&Lmdb::at(directory.path().join("state")));
-    scenario(&FileSystem::at(directory.path().join("files")));
-    scenario(&FileSystem::object_store(Arc::new(InMemory::new()), "jobs/test"));
+    #[cfg(feature = "filesystem")]
+    {
+        scenario(&FileSystem::at(directory.path().join("files")));
+        scenario(&FileSystem::object_store(Arc::new(InMemory::new()), "jobs/test"));
+    }
 }
 
 pub fn address(state: &str) -> StateAddress {
