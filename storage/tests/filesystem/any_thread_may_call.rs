@@ -12,7 +12,7 @@ use crate::support::*;
 fn use_it(backend: &dyn StateBackend) {
     let mut store = backend.open().unwrap();
     let attempt = store.begin_attempt().unwrap();
-    commit(&mut *store, attempt, u64::from(attempt.0), vec![delta(u64::from(attempt.0), "total", vec![full(0, b"a")])]);
+    commit(&mut *store, attempt, attempt.0, vec![delta(attempt.0, "total", vec![full(0, b"a")])]);
     assert_eq!(read(&mut *store, "total"), [seen(&full(0, b"a"))]);
     let reader = store.reader().unwrap();
     drop(store);

@@ -62,8 +62,8 @@ fn refused(files: &Files, name: &str, what: &str) {
 
 #[test]
 fn if_it_is_gone() {
-    for (num_retained, reopened) in [(1, false), (1, true), (3, false), (3, true)] {
-        let clean = prepared(num_retained, reopened);
+    for reopened in [false, true] {
+        let clean = prepared(1, reopened);
         let needed = needed(&clean);
         assert!(needed.len() > 5, "{needed:?}");
         for name in needed {
@@ -74,6 +74,32 @@ fn if_it_is_gone() {
             refused(&files, said, "is gone");
         }
     }
+}
+
+/// Nothing of an older checkpoint is read until it is asked for.
+#[test]
+fn if_only_an_older_checkpoint_needs_it_then_when_that_is_asked_for() {
+    let clean = prepared(3, false);
+    let directory = tempfile::tempdir().unwrap();
+    lay(directory.path(), &clean);
+    let expected = show(directory.path()).unwrap();
+    let mut asked = 0;
+    for name in data(&clean) {
+        let mut files = clean.clone();
+        files.remove(&name);
+        lay(directory.path(), &files);
+        match show(directory.path()) {
+            Err(error) => assert!(error.kind == StoreErrorKind::Damaged && error.message.contains(&name), "{error}"),
+            Ok(shown) => {
+                assert_eq!(shown, expected);
+                let retained = FileSystem::at(directory.path()).open().unwrap().retained().unwrap();
+                let errors: Vec<_> = retained.into_iter().filter_map(|kept| kept.metadata.err()).collect();
+                assert!(errors.iter().any(|error| error.message.contains(&name)), "{name}: {errors:?}");
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 0);
 }
 
 #[test]
