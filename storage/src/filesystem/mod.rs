@@ -26,6 +26,7 @@ mod store;
 mod target;
 
 use std::{
+    fmt,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -71,7 +72,7 @@ use self::{start::InProcess, target::Target};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct FileSystem {
     name: String,
     target: Target,
@@ -138,6 +139,14 @@ impl FileSystem {
 
     fn of(name: String, target: Target) -> Self {
         Self { name, target, options: Vec::new(), is_open: Arc::default() }
+    }
+}
+
+/// Without what options are set to: some are secret.
+impl fmt::Debug for FileSystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options: Vec<_> = self.options.iter().map(|(key, _)| key).collect();
+        f.debug_struct("FileSystem").field("place", &self.name).field("options", &options).finish_non_exhaustive()
     }
 }
 

@@ -34,8 +34,10 @@ impl fmt::Display for DataId {
 pub(super) enum Name {
     Log(u64),
     Data(DataId),
-    /// A data object that was being written, under the name that HDFS has it by until it is whole.
-    PartOf(DataId),
+    /// An entry that was being written, under the name that HDFS has it by until it is whole.
+    PartOfLog(u64),
+    /// The same of a data object.
+    PartOfData(DataId),
 }
 
 /// The name of a log entry.
@@ -46,12 +48,12 @@ pub(super) fn log(sequence: u64) -> String {
 /// `None` if it is no name of ours.
 pub(super) fn parse(name: &str) -> Option<Name> {
     let (folder, file) = name.split_once('/')?;
-    match folder {
-        LOG => number(file).map(Name::Log),
-        DATA => match file.strip_prefix('.').and_then(|rest| rest.split_once(".tmp.")) {
-            Some((whole, _)) => data(whole).map(Name::PartOf),
-            None => data(file).map(Name::Data),
-        },
+    let part_of = file.strip_prefix('.').and_then(|rest| rest.split_once(".tmp."));
+    match (folder, part_of) {
+        (LOG, None) => number(file).map(Name::Log),
+        (LOG, Some((whole, _))) => number(whole).map(Name::PartOfLog),
+        (DATA, None) => data(file).map(Name::Data),
+        (DATA, Some((whole, _))) => data(whole).map(Name::PartOfData),
         _ => None,
     }
 }
@@ -76,7 +78,8 @@ mod tests {
         let data = DataId(3, 41);
         assert_eq!(parse(&data.to_string()), Some(Name::Data(data)));
         let file = data.to_string().replace("data/", "");
-        assert_eq!(parse(&format!("data/.{file}.tmp.2")), Some(Name::PartOf(data)));
+        assert_eq!(parse(&format!("data/.{file}.tmp.2")), Some(Name::PartOfData(data)));
+        assert_eq!(parse(&format!("log/.{:020}.tmp.1", 7)), Some(Name::PartOfLog(7)));
     }
 
     #[test]

@@ -109,7 +109,8 @@ fn outdated(found: &Found, log: &Log, root: &Root, listing: &Listing) -> Vec<Str
     let is_outdated = |name: &Name| match *name {
         Name::Log(sequence) => sequence < log.claim && Some(sequence) != root_at && !is_claim(sequence),
         Name::Data(data) => data.generation() < log.generation && !root.needs(data),
-        Name::PartOf(data) => data.generation() < log.generation,
+        Name::PartOfLog(sequence) => sequence < log.claim,
+        Name::PartOfData(data) => data.generation() < log.generation,
     };
     let outdated = listing.objects.iter().zip(&listing.names).filter(|(name, _)| is_outdated(name));
     let outdated: Vec<_> = outdated.map(|(_, name)| name.clone()).collect();

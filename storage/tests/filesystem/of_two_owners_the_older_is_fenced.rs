@@ -17,7 +17,7 @@ use cofferdam_storage::FileSystem;
 use object_store::{local::LocalFileSystem, memory::InMemory};
 use parking_lot::Mutex;
 
-use crate::{child, files::files, support::*};
+use crate::{child, files::files, shim::Shim, support::*};
 
 /// Files that are shared as those of a network are: without the lock that a directory has.
 fn shared(path: &Path) -> FileSystem {
@@ -183,6 +183,31 @@ fn whatever_it_tries() {
         let mut new = FileSystem::object_store(inner, "job").open().unwrap();
         assert_eq!(write(old), StoreErrorKind::Fenced);
         assert_eq!(newest(&mut *new), Some(1));
+        assert!(new.retained().unwrap().iter().all(|kept| kept.metadata.is_ok()));
+    }
+}
+
+/// The number that it claims was used and deleted meanwhile: putting it succeeds, and makes nothing its own.
+#[test]
+fn and_a_start_that_slept_between_its_listing_and_its_claim_looks_again() {
+    for commits in 1..5 {
+        let inner = Arc::new(InMemory::new());
+        let mut old = FileSystem::object_store(inner.clone(), "job").open().unwrap();
+        let attempt = old.begin_attempt().unwrap();
+        commit(&mut *old, attempt, 0, vec![delta(0, "total", blocks(0))]);
+        let old = Arc::new(Mutex::new(old));
+        let meanwhile = old.clone();
+        let shim = Shim::surprised(inner, move || {
+            for number in 1..=commits {
+                commit(&mut **meanwhile.lock(), attempt, number, vec![delta(number, "total", blocks(number))]);
+            }
+        });
+        let mut new = FileSystem::object_store(shim, "job").open().unwrap();
+        assert_eq!(newest(&mut *new), Some(commits));
+        let late = checkpoint(attempt, commits + 1, vec![]);
+        assert_eq!(refusal(old.lock().commit(&late)).0, StoreErrorKind::Fenced);
+        let attempt = new.begin_attempt().unwrap();
+        commit(&mut *new, attempt, commits + 1, vec![]);
         assert!(new.retained().unwrap().iter().all(|kept| kept.metadata.is_ok()));
     }
 }

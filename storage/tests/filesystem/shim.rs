@@ -14,6 +14,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
 };
+use parking_lot::Mutex;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,16 +33,25 @@ pub enum Fault {
     Unconditional,
 }
 
-#[derive(Debug)]
+/// What is done when nobody expects it.
+type Surprise = Box<dyn FnOnce() + Send>;
+
 pub struct Shim {
-    pub inner: Arc<dyn ObjectStore>,
-    pub fault: Fault,
+    inner: Arc<dyn ObjectStore>,
+    fault: Fault,
     calls: AtomicUsize,
+    before_put: Mutex<Option<Surprise>>,
 }
 
 impl Shim {
     pub fn new(inner: Arc<dyn ObjectStore>, fault: Fault) -> Arc<Self> {
-        Arc::new(Self { inner, fault, calls: AtomicUsize::new(0) })
+        Arc::new(Self { inner, fault, calls: AtomicUsize::new(0), before_put: Mutex::new(None) })
+    }
+
+    /// Nothing goes wrong, but somebody else does something before the first put is carried out.
+    pub fn surprised(inner: Arc<dyn ObjectStore>, before_put: impl FnOnce() + Send + 'static) -> Arc<Self> {
+        let before_put = Mutex::new(Some(Box::new(before_put) as Surprise));
+        Arc::new(Self { inner, fault: Fault::None, calls: AtomicUsize::new(0), before_put })
     }
 
     pub fn calls(&self) -> usize {
@@ -70,6 +80,12 @@ fn failure() -> Error {
     Error::Generic { store: "shim", source: "made to fail".into() }
 }
 
+impl fmt::Debug for Shim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shim: {:?}", self.fault)
+    }
+}
+
 impl fmt::Display for Shim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("shim")
@@ -80,6 +96,9 @@ impl fmt::Display for Shim {
 impl ObjectStore for Shim {
     async fn put_opts(&self, path: &Path, payload: PutPayload, mut options: PutOptions) -> Result<PutResult> {
         let call = self.begin()?;
+        if let Some(surprise) = self.before_put.lock().take() {
+            surprise();
+        }
         if self.fault == Fault::Unconditional {
             options.mode = PutMode::Overwrite;
         }
