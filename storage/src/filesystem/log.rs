@@ -121,8 +121,8 @@ impl Log {
         };
         let listing = place.list()?;
         if listing.newest() != Some(log.claim) {
-            // The number was another owner's before, who is far beyond it.
-            place.delete(vec![name::log(log.claim)]);
+            // Somebody came after it, or its number was another owner's before, who is far beyond it. It stays: it may be what keeps the owner
+            // before it out.
             return Ok(None);
         }
         if !place.is_local {

@@ -197,7 +197,7 @@ fn and_a_start_that_slept_between_its_listing_and_its_claim_looks_again() {
         commit(&mut *old, attempt, 0, vec![delta(0, "total", blocks(0))]);
         let old = Arc::new(Mutex::new(old));
         let meanwhile = old.clone();
-        let shim = Shim::surprised(inner, move || {
+        let shim = Shim::surprised(inner, true, move || {
             for number in 1..=commits {
                 commit(&mut **meanwhile.lock(), attempt, number, vec![delta(number, "total", blocks(number))]);
             }
@@ -210,6 +210,22 @@ fn and_a_start_that_slept_between_its_listing_and_its_claim_looks_again() {
         commit(&mut *new, attempt, commits + 1, vec![]);
         assert!(new.retained().unwrap().iter().all(|kept| kept.metadata.is_ok()));
     }
+}
+
+/// Its claim is what keeps the owner before it out, whoever owns the place in the end.
+#[test]
+fn and_a_start_that_was_overtaken_right_after_its_claim_leaves_the_claim() {
+    let inner = Arc::new(InMemory::new());
+    let mut old = FileSystem::object_store(inner.clone(), "job").open().unwrap();
+    let attempt = old.begin_attempt().unwrap();
+    commit(&mut *old, attempt, 0, vec![delta(0, "total", blocks(0))]);
+    let third = FileSystem::object_store(inner.clone(), "job");
+    let shim = Shim::surprised(inner, false, move || drop(third.open().unwrap()));
+    let mut new = FileSystem::object_store(shim, "job").open().unwrap();
+    assert_eq!(refusal(old.commit(&checkpoint(attempt, 1, vec![]))).0, StoreErrorKind::Fenced);
+    assert_eq!(newest(&mut *new), Some(0));
+    let attempt = new.begin_attempt().unwrap();
+    commit(&mut *new, attempt, 1, vec![]);
 }
 
 /// Owners that race: each number is acknowledged once, and what was acknowledged last is there at the end.

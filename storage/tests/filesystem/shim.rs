@@ -40,18 +40,28 @@ pub struct Shim {
     inner: Arc<dyn ObjectStore>,
     fault: Fault,
     calls: AtomicUsize,
+    /// Before or after the first put.
     before_put: Mutex<Option<Surprise>>,
+    after_put: Mutex<Option<Surprise>>,
 }
 
 impl Shim {
     pub fn new(inner: Arc<dyn ObjectStore>, fault: Fault) -> Arc<Self> {
-        Arc::new(Self { inner, fault, calls: AtomicUsize::new(0), before_put: Mutex::new(None) })
+        Arc::new(Self {
+            inner,
+            fault,
+            calls: AtomicUsize::new(0),
+            before_put: Mutex::default(),
+            after_put: Mutex::default(),
+        })
     }
 
-    /// Nothing goes wrong, but somebody else does something before the first put is carried out.
-    pub fn surprised(inner: Arc<dyn ObjectStore>, before_put: impl FnOnce() + Send + 'static) -> Arc<Self> {
-        let before_put = Mutex::new(Some(Box::new(before_put) as Surprise));
-        Arc::new(Self { inner, fault: Fault::None, calls: AtomicUsize::new(0), before_put })
+    /// Nothing goes wrong, but somebody else does something before the first put is carried out, or after it.
+    pub fn surprised(inner: Arc<dyn ObjectStore>, before: bool, surprise: impl FnOnce() + Send + 'static) -> Arc<Self> {
+        let shim = Self::new(inner, Fault::None);
+        let when = if before { &shim.before_put } else { &shim.after_put };
+        *when.lock() = Some(Box::new(surprise));
+        shim
     }
 
     pub fn calls(&self) -> usize {
@@ -109,6 +119,9 @@ impl ObjectStore for Shim {
             }
             result => result,
         };
+        if let Some(surprise) = self.after_put.lock().take() {
+            surprise();
+        }
         self.end(call, result)
     }
 
