@@ -25,11 +25,7 @@ mod support {
     }
 }
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::net::SocketAddr;
 
 use cofferdam_engine::checkpoint::store::{StateBackend as _, StoreErrorKind};
 use cofferdam_storage::FileSystem;
@@ -42,15 +38,14 @@ use support::*;
 use tokio::{net::TcpListener, runtime::Runtime};
 
 /// Serves a bucket out of a temporary directory until it is dropped.
-pub struct Server {
+struct Server {
     address: SocketAddr,
     runtime: Option<Runtime>,
-    is_down: Arc<AtomicBool>,
     root: tempfile::TempDir,
 }
 
 impl Server {
-    pub fn start() -> Self {
+    fn start() -> Self {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("bucket")).unwrap();
         let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root.path()).unwrap());
@@ -59,26 +54,18 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
         let address = listener.local_addr().unwrap();
-        let is_down = Arc::new(AtomicBool::new(false));
-        let down = is_down.clone();
         runtime.spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                if down.load(Ordering::SeqCst) {
-                    continue;
-                }
-                let (service, down) = (service.clone(), down.clone());
+                let service = service.clone();
                 tokio::spawn(async move {
-                    let builder = Builder::new(TokioExecutor::new());
-                    let connection = builder.serve_connection(TokioIo::new(socket), service);
-                    let _ = connection.await;
-                    drop(down);
+                    let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
                 });
             }
         });
-        Self { address, runtime: Some(runtime), is_down, root }
+        Self { address, runtime: Some(runtime), root }
     }
 
-    pub fn place(&self, prefix: &str) -> FileSystem {
+    fn place(&self, prefix: &str) -> FileSystem {
         place(&format!("http://{}", self.address), prefix)
     }
 }
@@ -145,5 +132,4 @@ fn a_place_of_others_is_not_taken() {
     let (kind, message) = refusal(server.place("job").open());
     assert_eq!(kind, StoreErrorKind::Foreign);
     assert!(message.contains("table.csv"), "{message}");
-    assert!(!server.is_down.load(Ordering::SeqCst));
 }
