@@ -62,6 +62,8 @@ pub mod prelude {
         state::{self, Aggregate, AggregatingState, ListState, MapState, ReducingState, Ttl},
         topology::Topology,
     };
+    #[cfg(feature = "filesystem")]
+    pub use cofferdam_storage::FileSystem;
     pub use cofferdam_storage::{Lmdb, Memory};
 
     pub use crate::{

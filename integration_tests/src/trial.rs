@@ -14,7 +14,7 @@ use cofferdam_engine::{
     state::read_keyed_state,
     topology::Topology,
 };
-use cofferdam_storage::{Lmdb, Memory};
+use cofferdam_storage::{FileSystem, Lmdb, Memory};
 
 use crate::{
     faults::Faults,
@@ -34,6 +34,8 @@ pub enum Backend {
     Memory,
     /// In an LMDB environment, in a temporary directory for each run.
     Lmdb,
+    /// In plain files, in a temporary directory for each run.
+    Files,
 }
 
 pub(crate) type TopologyOf = Arc<dyn Fn(&Io) -> Topology + Send + Sync>;
@@ -98,9 +100,10 @@ impl Trial {
         let directory;
         let backend: Arc<dyn StateBackend> = match self.backend {
             Backend::Memory => Arc::new(Memory::new()),
-            Backend::Lmdb => {
+            durable => {
                 directory = tempfile::tempdir();
                 match &directory {
+                    Ok(directory) if durable == Backend::Files => Arc::new(FileSystem::at(directory.path())),
                     Ok(directory) => Arc::new(Lmdb::at(directory.path())),
                     Err(error) => panic!("no temporary directory for a run's checkpoints: {error}"),
                 }

@@ -1,4 +1,4 @@
-//! How long commits to LMDB take and how far the file grows, with groups rewritten in full and with small changes.
+//! How long commits to LMDB and to plain files take and how far what is stored grows, with groups rewritten in full and with small changes.
 //!
 //! `cargo run --release -p cofferdam-storage --example commit_times [directory]`
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -14,10 +14,10 @@ use cofferdam_engine::{
     Attempt, CheckpointId, JobId, KeyGroup, KeyGroupRange,
     checkpoint::{
         snapshot::{BlockKind, CheckpointCommit, CheckpointMetadata, StateAddress, StateBlock, StateDelta},
-        store::{CheckpointStore, StateBackend as _},
+        store::{CheckpointStore, StateBackend},
     },
 };
-use cofferdam_storage::Lmdb;
+use cofferdam_storage::{FileSystem, Lmdb};
 
 const GROUPS: u16 = 128;
 /// How much larger or smaller than the mean a block may be, as a fraction.
@@ -54,18 +54,21 @@ fn main() {
         ("nothing", 50, |_, _| 0, |_, _| None),
     ];
     println!(
-        "{:20} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "{:26} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "", "p50 ms", "p90 ms", "max ms", "file MB", "live MB", "open ms", "read ms"
     );
     for (name, rounds, size, kind) in scenarios {
-        let _ = std::fs::remove_dir_all(&base);
-        run(name, &base, rounds, size, kind);
+        let backends: [(&str, &dyn StateBackend); 2] = [("LMDB", &Lmdb::at(&base)), ("files", &FileSystem::at(&base))];
+        for (kept, backend) in backends {
+            let _ = std::fs::remove_dir_all(&base);
+            run(&format!("{kept}: {name}"), backend, &base, rounds, size, kind);
+        }
     }
     let _ = std::fs::remove_dir_all(&base);
 }
 
-fn run(name: &str, path: &Path, rounds: u64, size: Size, kind: Kind) {
-    let mut store = Lmdb::at(path).open().unwrap();
+fn run(name: &str, backend: &dyn StateBackend, path: &Path, rounds: u64, size: Size, kind: Kind) {
+    let mut store = backend.open().unwrap();
     let attempt = store.begin_attempt().unwrap();
     let mut times: Vec<Duration> = (0..rounds)
         .map(|round| {
@@ -78,21 +81,29 @@ fn run(name: &str, path: &Path, rounds: u64, size: Size, kind: Kind) {
     times.sort();
     drop(store);
     let start = Instant::now();
-    let mut store = Lmdb::at(path).open().unwrap();
+    let mut store = backend.open().unwrap();
     let open = start.elapsed();
     let (read, live) = read(&mut *store);
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     let mega = |bytes: u64| bytes as f64 / 1e6;
     println!(
-        "{name:20} {:9.2} {:9.2} {:9.2} {:9.2} {:9.2} {:9.2} {:9.2}",
+        "{name:26} {:9.2} {:9.2} {:9.2} {:9.2} {:9.2} {:9.2} {:9.2}",
         millis(times[times.len() / 2]),
         millis(times[times.len() * 9 / 10]),
         millis(times[times.len() - 1]),
-        mega(path.join("data.mdb").metadata().unwrap().len()),
+        mega(length(path)),
         mega(live),
         millis(open),
         millis(read),
     );
+}
+
+/// Of all files below `path`.
+fn length(path: &Path) -> u64 {
+    let entries = std::fs::read_dir(path).unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| if entry.path().is_dir() { length(&entry.path()) } else { entry.metadata().unwrap().len() })
+        .sum()
 }
 
 fn checkpoint(attempt: Attempt, round: u64, size: Size, kind: Kind) -> CheckpointCommit {

@@ -1,16 +1,21 @@
 //! Keeps Cofferdam's checkpoints.
 //!
 //! ```text
-//!                    StateBackend::open            CheckpointStore
-//! Memory            ---------------->  in the process, gone with it
-//! Lmdb::at("dir/")  ---------------->  one LMDB environment in a directory, survives a crash
+//!                                StateBackend::open            CheckpointStore
+//! Memory                         ---------------->  in the process, gone with it
+//! Lmdb::at("dir/")               ---------------->  one LMDB environment in a directory, survives a crash
+//! FileSystem::uri("s3://b/p")?   ---------------->  files or objects, on a disk, in S3, in HDFS
 //! ```
-//! Both keep one job's newest checkpoint, whole or not at all, and obey the same contract
-//! ([`CheckpointStore`](cofferdam_engine::checkpoint::store::CheckpointStore)). What a commit changes is decided once for both, in `plan`.
+//! Each keeps one job's checkpoints, whole or not at all, and obeys the same contract
+//! ([`CheckpointStore`](cofferdam_engine::checkpoint::store::CheckpointStore)). What a commit changes is decided once for all, in `plan`.
 
+#[cfg(feature = "filesystem")]
+mod filesystem;
 mod lmdb;
 mod memory;
 mod plan;
 
+#[cfg(feature = "filesystem")]
+pub use filesystem::FileSystem;
 pub use lmdb::Lmdb;
 pub use memory::Memory;

@@ -125,6 +125,7 @@ impl Variant {
         match self.backend {
             Backend::Memory => "memory",
             Backend::Lmdb => "LMDB",
+            Backend::Files => "files",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cofferdam_engine::checkpoint::store::StateBackend;
-use cofferdam_storage::{Lmdb, Memory};
+use cofferdam_storage::{FileSystem, Lmdb, Memory};
 use cofferdam_testkit::{Backend, Fault, Faults, Io, Point, Schedule, Setup, Simulation, Torture, reference};
 
 #[test]
@@ -24,6 +24,13 @@ fn the_reference_topology_is_exactly_once_at_every_fail_point_of_lmdb() {
     let report = Torture::new(reference).backend(Backend::Lmdb).parallelism(1).every_fail_point().run().unwrap();
     report.assert_exactly_once();
     assert!(report.cells().contains_key(&(Point::CommitNoting, Fault::Tear)));
+}
+
+#[test]
+fn the_reference_topology_is_exactly_once_at_every_fail_point_of_files() {
+    let report = Torture::new(reference).backend(Backend::Files).parallelism(1).every_fail_point().run().unwrap();
+    report.assert_exactly_once();
+    assert!(report.cells().contains_key(&(Point::CommitWritten, Fault::SyncFails)));
 }
 
 #[test]
@@ -80,6 +87,8 @@ fn the_same_schedule_gives_the_same_trace_byte_for_byte_whatever_keeps_the_check
             let of_lmdb = trace(Lmdb::at(directory.path()), &schedule);
             let of_lmdb: Vec<_> = of_lmdb.lines().filter(|line| !line.contains(Point::CommitNoting.name())).collect();
             assert_eq!(first.lines().collect::<Vec<_>>(), of_lmdb, "{schedule}");
+            let directory = tempfile::tempdir().unwrap();
+            assert_eq!(first, trace(FileSystem::at(directory.path()), &schedule), "{schedule}");
         }
     }
 }

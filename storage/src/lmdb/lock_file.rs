@@ -15,14 +15,14 @@ use super::{directory, fault};
 
 /// Held as long as it lives.
 #[derive(Debug)]
-pub(super) struct LockFile {
+pub(crate) struct LockFile {
     file: File,
     path: PathBuf,
 }
 
 impl LockFile {
     /// Takes the lock, or says who has it.
-    pub(super) fn acquire(directory: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn acquire(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(directory::LOCK);
         loop {
             let file = open(&path).map_err(|cause| fault::io(directory, "open LOCK", cause))?;
@@ -47,7 +47,7 @@ impl LockFile {
     }
 
     /// Takes the file away while still holding it, so that nobody locks one that is about to go.
-    pub(super) fn remove(self) -> io::Result<()> {
+    pub(crate) fn remove(self) -> io::Result<()> {
         fs::remove_file(&self.path)
     }
 }

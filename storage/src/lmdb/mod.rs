@@ -23,7 +23,7 @@ mod fault;
 mod filter;
 mod fold;
 mod layout;
-mod lock_file;
+pub(crate) mod lock_file;
 mod lookup;
 #[cfg(test)]
 mod lookup_tests;

@@ -1,4 +1,4 @@
-//! Both backends keep the contract of `CheckpointStore`.
+//! Every backend keeps the contract of `CheckpointStore`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Both backends agree with plain maps, one for each checkpoint kept, whatever is committed, aborted, reopened, gone back from, pinned.
+//! Every backend agrees with plain maps, one for each checkpoint kept, whatever is committed, aborted, reopened, gone back from, pinned.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,7 +9,11 @@ use cofferdam_engine::{
         store::{CheckpointStore, StateBackend, StateReader, StoreErrorKind},
     },
 };
+#[cfg(feature = "filesystem")]
+use cofferdam_storage::FileSystem;
 use cofferdam_storage::{Lmdb, Memory};
+#[cfg(feature = "filesystem")]
+use object_store::memory::InMemory;
 use proptest::{collection::vec, prelude::*};
 
 use crate::{enveloped::Enveloped, support::*};
@@ -236,5 +240,21 @@ proptest! {
         let directory = tempfile::tempdir().unwrap();
         let lmdb = Lmdb::at(directory.path()).map_size(1 << 20);
         run(&Enveloped::new(lmdb, alternates), &settle(steps, changes));
+    }
+}
+
+#[cfg(feature = "filesystem")]
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn files_agree_with_a_map(steps in steps(), changes in prop::bool::weighted(0.3)) {
+        let directory = tempfile::tempdir().unwrap();
+        run(&FileSystem::at(directory.path()), &settle(steps, changes));
+    }
+
+    #[test]
+    fn objects_agree_with_a_map(steps in steps(), changes in prop::bool::weighted(0.3)) {
+        run(&FileSystem::object_store(Arc::new(InMemory::new()), ""), &settle(steps, changes));
     }
 }

@@ -12,7 +12,11 @@ use cofferdam_engine::{
         store::{CheckpointStore, CommitStats, StateBackend, StateReader, StoreError, StoreErrorKind},
     },
 };
+#[cfg(feature = "filesystem")]
+use cofferdam_storage::FileSystem;
 use cofferdam_storage::{Lmdb, Memory};
+#[cfg(feature = "filesystem")]
+use object_store::memory::InMemory;
 
 use crate::enveloped::Enveloped;
 
@@ -30,6 +34,11 @@ pub fn each_backend(scenario: impl Fn(&dyn StateBackend)) {
     scenario(&Lmdb::at(directory.path().join("state")));
     scenario(&Enveloped::new(Lmdb::at(directory.path().join("limited")), false));
     scenario(&Enveloped::new(Lmdb::at(directory.path().join("limited at times")), true));
+    #[cfg(feature = "filesystem")]
+    {
+        scenario(&FileSystem::at(directory.path().join("files")));
+        scenario(&FileSystem::object_store(Arc::new(InMemory::new()), "jobs/test"));
+    }
 }
 
 pub fn address(state: &str) -> StateAddress {

@@ -1,0 +1,67 @@
+//! What is said when the place cannot be used: what failed, where, and the way out.
+
+use std::{cmp::Ordering, fmt::Display, io, path::Path};
+
+use cofferdam_engine::{
+    BoxError,
+    checkpoint::store::{StoreError, StoreErrorKind},
+};
+
+/// Part of a checkpoint is not whole.
+pub(super) fn damaged(place: &str, what: impl Display) -> StoreError {
+    damaged_by(place, what, None)
+}
+
+/// What all checkpoints are found through is not whole.
+pub(super) fn ruined(place: &str, what: impl Display, cause: Option<BoxError>) -> StoreError {
+    damaged_by(place, format!("{what}, and no checkpoint in it can be gone back to without that"), cause)
+}
+
+/// Part of a checkpoint is not whole, as `cause` shows.
+pub(super) fn damaged_by(place: &str, what: impl Display, cause: Option<BoxError>) -> StoreError {
+    let message =
+        format!("state in {place} is damaged: {what}; restore what is there from a copy, or delete it to start over");
+    StoreError::new(StoreErrorKind::Damaged, message, cause)
+}
+
+/// Refuses a format other than `known`.
+pub(super) fn check_format(place: &str, what: impl Display, found: u64, known: u64) -> Result<(), StoreError> {
+    let (kind, compared) = match found.cmp(&known) {
+        Ordering::Equal => return Ok(()),
+        Ordering::Greater => (StoreErrorKind::Newer, "newer than this program"),
+        Ordering::Less => (StoreErrorKind::Older, "too old for this program"),
+    };
+    let message = format!(
+        "state in {place} is {compared}: {what} has format {found}, and {known} is read here; run the version that wrote it, or \
+         delete what is there to start over"
+    );
+    Err(StoreError::new(kind, message, None))
+}
+
+/// The place is not ours, or is none.
+pub(super) fn foreign(place: &str, what: impl Display) -> StoreError {
+    foreign_by(place, what, None)
+}
+
+/// The place is not ours, or is none, as `cause` shows.
+pub(super) fn foreign_by(place: &str, what: impl Display, cause: Option<BoxError>) -> StoreError {
+    let message = format!("{place} cannot hold state: {what}; choose a place of its own");
+    StoreError::new(StoreErrorKind::Foreign, message, cause)
+}
+
+/// Another start took the place over.
+pub(super) fn fenced(place: &str, what: impl Display) -> StoreError {
+    let message = format!("{place} was taken over by another start: {what}; this one may write there no more");
+    StoreError::new(StoreErrorKind::Fenced, message, None)
+}
+
+/// What lies below failed at `doing`.
+pub(super) fn failed(place: &str, doing: impl Display, cause: object_store::Error) -> StoreError {
+    StoreError::new(StoreErrorKind::Io, format!("cannot {doing} in {place}"), Some(cause.into()))
+}
+
+/// The disk failed at `doing`.
+pub(super) fn io(directory: &Path, doing: impl Display, cause: io::Error) -> StoreError {
+    let message = format!("cannot {doing} in {}", directory.display());
+    StoreError::new(StoreErrorKind::Io, message, Some(cause.into()))
+}
