@@ -33,7 +33,7 @@ type Digest = (u64, u64, BTreeMap<u64, u64>, u64);
 struct Rows {
     keyed: Vec<Digest>,
     list: Vec<u64>,
-    union: BTreeSet<u64>,
+    union: Vec<u64>,
     broadcast: BTreeSet<(u64, u64)>,
 }
 
@@ -62,6 +62,7 @@ impl Collected3 {
         };
         rows.keyed.sort();
         rows.list.sort_unstable();
+        rows.union.sort_unstable();
         rows
     }
 }
@@ -104,7 +105,10 @@ fn topology(sinks: &Sinks, fails: &Arc<AtomicBool>) -> Topology {
     // Held back, wherever they happen to be, until the end is told to every subtask.
     let ticks = Generator::bounded(ENDS, |n| (if n + 1 == ENDS { END } else { TICK }, n)).rate(100);
     let ends = topology.source("ends", ticks).parallelism(1).broadcast();
-    let states = (state::list::<u64>("list"), state::union::<u64>("union"), state::broadcast::<u8, bool>("ended"));
+    let union = state::union::<u64>("union").on_restore(|all, subtask, parallelism| {
+        all.into_iter().filter(|n| n % u64::from(parallelism) == u64::from(subtask.0)).collect()
+    });
+    let states = (state::list::<u64>("list"), union, state::broadcast::<u8, bool>("ended"));
     numbers
         .stream()
         .map(|n| (DATA, n))
@@ -122,10 +126,6 @@ fn topology(sinks: &Sinks, fails: &Arc<AtomicBool>) -> Topology {
             if ended.contains_key(&END) {
                 list.drain(..).for_each(|n| out.emit((LIST, n)));
                 union.drain(..).for_each(|n| out.emit((UNION, n)));
-            } else {
-                // What everybody got after a restart is not kept more than once here.
-                union.sort_unstable();
-                union.dedup();
             }
         })
         .sink("held-rows", sinks.held.clone());
@@ -175,6 +175,7 @@ fn on_1_then_4_then_3_then_2_subtasks_and_through_failures_every_state_is_that_o
     assert_eq!(job.wait_blocking().unwrap(), JobEnd::Finished);
     let (rows, expected) = (rows.rows(), undisturbed.rows());
     assert_eq!(rows.list, (0..NUMBERS).collect::<Vec<_>>());
+    assert_eq!(rows.union, rows.list);
     assert_eq!(rows.broadcast, BTreeSet::from([(RULES, (0..RULES).map(|n| n * n).sum())]));
     assert!(rows == expected, "{rows:?}\nand undisturbed\n{expected:?}");
 }

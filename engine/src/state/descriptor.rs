@@ -1,11 +1,12 @@
 //! What a step says of a state that it keeps.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
 use crate::{
     checkpoint::snapshot::{StateKind, StateRecord},
+    id::SubtaskIndex,
     key::Key,
     key_format::KeyFormat,
     record::Record,
@@ -55,8 +56,18 @@ pub struct Reduced<F>(pub(crate) F);
 pub struct Aggregated<A>(pub(crate) A);
 
 /// Elements that every subtask gets: see [`union`].
-#[derive(Clone, Copy, Debug)]
-pub struct Union;
+pub struct Union<V> {
+    pub(crate) keep: Keep<V>,
+}
+
+/// What a subtask keeps of all elements.
+pub(crate) type Keep<V> = Arc<dyn Fn(Vec<V>, SubtaskIndex, u32) -> Vec<V> + Send + Sync>;
+
+impl<V> Clone for Union<V> {
+    fn clone(&self) -> Self {
+        Self { keep: self.keep.clone() }
+    }
+}
 
 /// Entries by `U`, the same at every subtask: see [`broadcast`].
 #[derive(Clone, Copy, Debug)]
@@ -191,10 +202,28 @@ pub fn aggregating<A: Aggregate>(
     descriptor(name, Aggregated(aggregate))
 }
 
-/// For an operator without a key, a `Vec` for each subtask; after a restart each has the elements of all, whatever the parallelism, and keeps those that it
-/// wants: what all of them keep is there as often as there are subtasks.
-pub fn union<V: Record>(name: impl Into<String>) -> StateDescriptor<Union, V> {
-    descriptor(name, Union)
+/// For an operator without a key, a `Vec` for each subtask; after a restart each has the elements of all, whatever the parallelism, or what
+/// [`on_restore`](StateDescriptor::on_restore) keeps of them. What all of them keep is there, after the next one, as often as there are subtasks.
+///
+/// ```
+/// # use cofferdam_engine::{operator::Operator, state, topology::Stream};
+/// # fn counts(events: Stream<impl Operator<Out = u32>>) {
+/// // How many events each partition had, counted on the subtask that it is dealt to.
+/// let counts = state::union::<(u32, u64)>("counts").on_restore(|all, subtask, parallelism| {
+///     all.into_iter().filter(|(partition, _)| partition % parallelism == subtask.0).collect()
+/// });
+/// let counts = events.process_operator("counts", counts, |partition, counts, out| {
+///     match counts.iter_mut().find(|(other, _)| *other == partition) {
+///         Some((_, count)) => *count += 1,
+///         None => counts.push((partition, 1)),
+///     }
+///     out.emit(counts.clone());
+/// });
+/// # let _ = counts;
+/// # }
+/// ```
+pub fn union<V: Record>(name: impl Into<String>) -> StateDescriptor<Union<V>, V> {
+    descriptor(name, Union { keep: Arc::new(|all, _, _| all) })
 }
 
 /// For an operator without a key, a `BTreeMap` that is the same at every subtask, because each of them is given the same records in the same order, as by one
@@ -220,6 +249,13 @@ impl<Kind, V, L> StateDescriptor<Kind, V, L> {
 
     pub(crate) fn record(&self, kind: StateKind, key: KeyFormat) -> StateRecord {
         StateRecord { name: self.name.clone(), kind, key, version: self.format.written() }
+    }
+}
+
+impl<V> StateDescriptor<Union<V>, V> {
+    /// What a subtask keeps of the elements of all: given them, its number, and how many subtasks there are now.
+    pub fn on_restore(self, keep: impl Fn(Vec<V>, SubtaskIndex, u32) -> Vec<V> + Send + Sync + 'static) -> Self {
+        Self { kind: Union { keep: Arc::new(keep) }, ..self }
     }
 }
 

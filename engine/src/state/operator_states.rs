@@ -4,7 +4,7 @@
 //! OperatorSnapshot.state = [(name, block), ...]     one for each subtask; a block as of keyed state, its keys () or the user's
 //! restored on `parallelism` subtasks, subtask i gets
 //!   list       its own, if there are as many as there were; else elements i, i + parallelism, ... of all
-//!   union      all elements of all
+//!   union      all elements of all, or what its user keeps of them
 //!   broadcast  the map of subtask i mod those that there were
 //! ```
 
@@ -143,7 +143,7 @@ impl<V: Record> OperatorStates for StateDescriptor<Elements, V> {
     }
 }
 
-impl<V: Record> OperatorStates for StateDescriptor<Union, V> {
+impl<V: Record> OperatorStates for StateDescriptor<Union<V>, V> {
     type Live = Vec<V>;
 
     fn records(&self) -> Vec<StateRecord> {
@@ -151,7 +151,8 @@ impl<V: Record> OperatorStates for StateDescriptor<Union, V> {
     }
 
     fn restore(&self, stored: &StoredStates<'_>) -> Result<Vec<V>, Error> {
-        stored.elements(self)
+        let all = stored.elements(self)?;
+        Ok((self.kind.keep)(all, stored.context.subtask, stored.context.parallelism))
     }
 
     fn save(&self, live: &Vec<V>, saved: &mut Vec<SavedState>) -> Result<(), BoxError> {

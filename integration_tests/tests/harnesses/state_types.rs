@@ -120,6 +120,25 @@ fn lists_are_dealt_out_unions_are_everybodys_and_maps_are_copied_on_1_then_4_the
 }
 
 #[test]
+fn a_subtask_keeps_of_a_union_what_its_user_says() {
+    let mut harness = OperatorHarness::new(|numbers: Stream<Input<u64>>| {
+        let state = state::union::<u64>("numbers").on_restore(|all, subtask, parallelism| {
+            all.into_iter().filter(|n| n % u64::from(parallelism) == u64::from(subtask.0)).collect()
+        });
+        numbers.process_operator("step", state, |n, numbers, out| {
+            numbers.push(n);
+            out.emit(numbers.clone());
+        })
+    })
+    .unwrap();
+    (0..6).for_each(|n| harness.push(n).unwrap());
+    let snapshot = harness.snapshot().unwrap();
+    let mut restored = harness.restore(&snapshot, 3).unwrap();
+    (10..13).for_each(|n| restored.push(n).unwrap());
+    assert_eq!(restored.take_records(), [vec![0, 3, 10], vec![1, 4, 11], vec![2, 5, 12]]);
+}
+
+#[test]
 fn an_aborted_checkpoint_takes_nothing_of_operator_state_along() {
     let mut harness = OperatorHarness::new(operator).unwrap();
     harness.push((HOLD, 1)).unwrap();
