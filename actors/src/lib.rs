@@ -35,8 +35,10 @@ mod runtime;
 
 pub use cofferdam_engine::{
     SavepointId,
-    savepoint::{Held, Savepoint, SavepointInfo},
+    savepoint::{Held, Savepoint, SavepointInfo, SavepointWriter},
+    state::{JsonEntry, StateSize, StoredCheckpoint},
 };
+pub use cofferdam_storage::Inspection;
 
 pub use async_sink::{AsyncTwoPhaseSink, Asynchronous};
 pub use engine::{Engine, EngineBuilder};

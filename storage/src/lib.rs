@@ -12,5 +12,5 @@ mod lmdb;
 mod memory;
 mod plan;
 
-pub use lmdb::Lmdb;
+pub use lmdb::{Inspection, Lmdb};
 pub use memory::Memory;

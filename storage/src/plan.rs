@@ -131,3 +131,11 @@ fn misuse(delta: &StateDelta, what: &str) -> StoreError {
     );
     StoreError::new(StoreErrorKind::Io, message, None)
 }
+
+/// The newest checkpoint is not deleted alone.
+pub(crate) fn is_newest(place: &str, checkpoint: CheckpointId) -> StoreError {
+    let message = format!(
+        "checkpoint {checkpoint} is the newest in {place}, and is not deleted: go back to the one before it, or delete all"
+    );
+    StoreError::new(StoreErrorKind::NotRetained, message, None)
+}
