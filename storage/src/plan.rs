@@ -84,7 +84,7 @@ pub(crate) fn not_retained(
 ) -> StoreError {
     let numbers: Vec<_> = retained.map(|number| number.to_string()).collect();
     let kept = if numbers.is_empty() { "nothing".to_string() } else { numbers.join(", ") };
-    let message = format!("{place} cannot go back to checkpoint {checkpoint}: of checkpoints it keeps {kept}");
+    let message = format!("{place} does not keep checkpoint {checkpoint}; of checkpoints it keeps {kept}");
     StoreError::new(StoreErrorKind::NotRetained, message, None)
 }
 

@@ -383,3 +383,148 @@ impl Iterator for JsonEntries<'_> {
         Some(self.groups.json(&self.format, group, entry).or_else(|error| self.groups.end(error)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        checkpoint::snapshot::{BlockKind, OperatorKind, OperatorRecord},
+        id::{Attempt, CheckpointId, JobId},
+        state::block,
+    };
+
+    const GROUPS: u16 = 4;
+
+    /// Blocks by group, the oldest first.
+    #[derive(Default)]
+    struct Blocks(BTreeMap<u16, Vec<(BlockKind, Vec<u8>)>>);
+
+    impl StateReader for Blocks {
+        fn read(
+            &self,
+            _: &StateAddress,
+            range: KeyGroupRange,
+            visit: &mut dyn FnMut(KeyGroup, BlockKind, u32, &[u8]) -> Result<(), BoxError>,
+        ) -> Result<(), StoreError> {
+            for (group, blocks) in self.0.range(range.start..range.end) {
+                for (kind, bytes) in blocks {
+                    visit(KeyGroup(*group), *kind, 0, bytes)?;
+                }
+            }
+            Ok(())
+        }
+    }
+
+    fn stored(blocks: Blocks) -> StoredCheckpoint {
+        let state = StateRecord { name: "value".into(), kind: StateKind::Value, key: String::format(), version: 3 };
+        let (uid, kind) = ("count".into(), OperatorKind::Keyed);
+        let metadata = CheckpointMetadata {
+            job: JobId(1),
+            job_name: "test".into(),
+            checkpoint: CheckpointId(7),
+            attempt: Attempt(1),
+            max_parallelism: GROUPS,
+            finished: false,
+            draining: false,
+            operators: vec![OperatorRecord { uid, kind, states: vec![state], subtasks: vec![] }],
+            in_flight: vec![],
+            origin: None,
+        };
+        StoredCheckpoint::new("here", metadata, Arc::new(blocks))
+    }
+
+    /// One checkpoint's changes: what went, what came, and whether its groups are written in full.
+    type Step = (Vec<String>, BTreeMap<String, Vec<i32>>, bool);
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let key = "[a-f]{1,2}";
+        let values = prop::collection::btree_map(key, prop::collection::vec(any::<i32>(), 0..3), 0..12);
+        prop::collection::vec((prop::collection::vec(key, 0..4), values, any::<bool>()), 1..6)
+    }
+
+    /// What the steps lead to, and their blocks.
+    fn run(steps: &[Step]) -> (BTreeMap<String, Vec<i32>>, Blocks) {
+        let (mut live, mut blocks) = (BTreeMap::new(), Blocks::default());
+        for (gone, came, is_full) in steps {
+            gone.iter().for_each(|key| drop(live.remove(key)));
+            live.extend(came.clone());
+            for group in 0..GROUPS {
+                let is_of = |key: &&String| KeyGroup::of_hash(key.hash64(), GROUPS) == KeyGroup(group);
+                let (kind, gone, written) = match is_full {
+                    true => (BlockKind::Full, vec![], &live),
+                    false => (BlockKind::Changes, gone.iter().filter(is_of).cloned().collect(), came),
+                };
+                let mut bytes = Vec::new();
+                block::begin(&mut bytes, 3, &gone);
+                for (key, value) in written.iter().filter(|(key, _)| is_of(key)) {
+                    block::push(&mut bytes, key, value).unwrap();
+                }
+                blocks.0.entry(group).or_default().push((kind, bytes));
+            }
+        }
+        (live, blocks)
+    }
+
+    proptest! {
+        #[test]
+        fn what_full_blocks_changes_and_tombstones_lead_to_is_read(steps in steps()) {
+            let (expected, blocks) = run(&steps);
+            let stored = stored(blocks);
+            let read: Result<Vec<(String, Vec<i32>)>, _> = stored.entries("count", "value").unwrap().collect();
+            let read = read.unwrap();
+            prop_assert_eq!(read.len(), expected.len());
+            prop_assert_eq!(read.into_iter().collect::<BTreeMap<_, _>>(), expected.clone());
+
+            let json: Vec<_> = stored.json_entries("count", "value").unwrap().map(Result::unwrap).collect();
+            prop_assert_eq!(json.len(), expected.len());
+            for entry in json {
+                let key = entry.key.as_str().unwrap();
+                prop_assert_eq!(entry.value.unwrap(), serde_json::json!(expected[key]));
+                prop_assert_eq!(entry.version, 3);
+            }
+            for key in ["a", "bc", "zz"].map(String::from) {
+                let found: Option<Vec<i32>> = stored.get("count", "value", &key).unwrap();
+                prop_assert_eq!(found.as_ref(), expected.get(&key));
+                let json = stored.json_get("count", "value", &Value::String(key.clone())).unwrap();
+                prop_assert_eq!(json.len(), usize::from(expected.contains_key(&key)));
+            }
+            let size = stored.verify("count", "value").unwrap();
+            prop_assert_eq!(size.entries, expected.len() as u64);
+            prop_assert_eq!(size.blocks, steps.len() as u64 * u64::from(GROUPS));
+        }
+    }
+
+    #[test]
+    fn other_types_and_other_names_are_refused_by_name() {
+        let (_, blocks) = run(&[(vec![], BTreeMap::from([("a".to_string(), vec![1])]), true)]);
+        let stored = stored(blocks);
+        let error = stored.entries::<u64, Vec<i32>>("count", "value").map(drop).unwrap_err();
+        let expected = "here: state count/value has keys of type string, and it was to be read with keys of type u64";
+        assert_eq!(error.message, expected);
+        let error = stored.entries::<String, Vec<i32>>("sum", "value").map(drop).unwrap_err();
+        assert_eq!(error.message, "checkpoint 7 in here has no state sum/value; its states are: count/value");
+        let error = stored.entries::<String, String>("count", "value").unwrap().next().unwrap().unwrap_err();
+        let cause = error.cause.unwrap().to_string();
+        assert!(cause.starts_with("the value of key \"a\" cannot be read as the state's type"), "{cause}");
+        let older = stored.entries_of::<String, Vec<i32>>("count", "value", ValueFormat::version(4));
+        let cause = older.unwrap().next().unwrap().unwrap_err().cause.unwrap().to_string();
+        assert!(cause.contains("it is of version 3"), "{cause}");
+        let error = stored.json_get("count", "value", &Value::from(7)).unwrap_err();
+        assert_eq!(error.message, "here: 7 is no key of state count/value, whose keys are of type string");
+    }
+
+    #[test]
+    fn damage_ends_the_entries_and_is_named() {
+        let (_, mut blocks) = run(&[(vec![], BTreeMap::from([("a".to_string(), vec![1])]), true)]);
+        let group = KeyGroup::of_hash("a".to_string().hash64(), GROUPS).0;
+        blocks.0.insert(group, vec![(BlockKind::Full, vec![2, 3, 0, 1])]);
+        let stored = stored(blocks);
+        let entries: Vec<_> = stored.entries::<String, Vec<i32>>("count", "value").unwrap().collect();
+        assert!(matches!(&entries[..], [Err(_)]), "{entries:?}");
+        assert!(stored.verify("count", "value").is_err());
+    }
+}
