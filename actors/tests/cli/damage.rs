@@ -79,3 +79,38 @@ fn wherever_it_is_in_a_savepoint() {
     assert!(by_name > 0, "no block was hit");
     run(&[&"savepoint", &"verify", &savepoint]).said();
 }
+
+/// The process that verifies, as a page that the disk cannot read would end it.
+#[cfg(target_os = "linux")]
+#[test]
+fn that_ends_the_verifying_process() {
+    use std::{io::Read as _, process::Command};
+
+    use cofferdam::{SavepointWriter, prelude::*};
+
+    use crate::command::spawn;
+
+    let places = Places::new();
+    let many = (0..300_000u64).map(|key| (key, key));
+    let writer = SavepointWriter::new("counting", 128).unwrap().keyed_state("count", "value", many).unwrap();
+    writer.write(places.at("first")).unwrap();
+    let builder = engine().backend(Lmdb::at(places.at("state"))).from_savepoint(places.at("first"));
+    builder.start_blocking(counting(&Limit::of(0), &places.at("output"))).unwrap().stop_blocking().unwrap();
+
+    let mut verify = spawn(&[&"--json", &"checkpoints", &"verify", &places.at("state")]);
+    let children = format!("/proc/{0}/task/{0}/children", verify.id());
+    let mut child = String::new();
+    until("it has a child", || {
+        child = fs::read_to_string(&children).unwrap_or_default().trim().to_string();
+        // From its own program on: before that it is a copy of its parent.
+        let program = fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
+        program.contains("verify-copy")
+    });
+    assert!(Command::new("kill").args(["-BUS", &child]).status().unwrap().success());
+    let code = verify.wait().unwrap().code();
+    let mut said = String::new();
+    verify.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &report["whole"]), (Some(1), &serde_json::json!(false)));
+    assert!(report["damage"].as_str().unwrap().contains("died of signal 7"), "{report}");
+}

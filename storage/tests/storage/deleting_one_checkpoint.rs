@@ -104,3 +104,16 @@ fn is_refused_for_the_newest_for_one_that_is_not_kept_and_under_an_owner() {
     assert_eq!(refusal(lmdb.delete_checkpoint(CheckpointId(3))).0, StoreErrorKind::NotRetained);
     assert_kept(&lmdb, &[6, 7, 8, 9, 10]);
 }
+
+#[test]
+fn survives_a_crash_between_the_commit_and_its_note() {
+    let directory = tempfile::tempdir().unwrap();
+    let (lmdb, note) = (Lmdb::at(directory.path()), directory.path().join("NOTE"));
+    commit_up_to(&mut *lmdb.open().unwrap(), 0..=10);
+    let before = std::fs::read(&note).unwrap();
+    lmdb.delete_checkpoint(CheckpointId(8)).unwrap();
+    std::fs::write(&note, before).unwrap();
+    assert_kept(&lmdb, &[6, 7, 9, 10]);
+    commit_up_to(&mut *lmdb.open().unwrap(), 11..=11);
+    assert_kept(&lmdb, &[6, 7, 9, 10, 11]);
+}
