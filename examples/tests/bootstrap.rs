@@ -8,10 +8,18 @@ use std::{
     process::Command,
 };
 
-/// Cargo builds examples beside the tests.
+/// The program, which lies beside the test programs. `cargo test --workspace` has built it by now, and cargo only sees that it is fresh.
 fn program() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    tests.parent().unwrap().parent().unwrap().join("examples").join("bootstrap")
+    let test = std::env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).unwrap();
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--workspace", "--locked", "--quiet", "--example", "bootstrap", "--target-dir"]);
+    cargo.arg(profile.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
+    if !profile.ends_with("debug") {
+        cargo.arg("--profile").arg(profile.file_name().unwrap());
+    }
+    assert!(cargo.status().unwrap().success(), "the example could not be built");
+    profile.join("examples").join("bootstrap")
 }
 
 fn counts(out: &Path) -> BTreeMap<String, u64> {
@@ -33,8 +41,9 @@ fn counts_go_on_from_the_file() {
     fs::write(at("counts.csv"), "word,count\nbe,40\nold,7\n").unwrap();
     fs::write(at("text"), "to be or not to be\n").unwrap();
     // Twice: the second start goes on, and has nothing left to do.
+    let program = program();
     for _ in 0..2 {
-        let status = Command::new(program())
+        let status = Command::new(&program)
             .args([at("counts.csv"), at("text"), "--out".into(), at("out"), "--state".into(), at("state")])
             .status();
         assert!(status.unwrap().success());
