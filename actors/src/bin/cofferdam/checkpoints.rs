@@ -15,7 +15,7 @@ use crate::{
     output::{self, Output, grouped},
     place, record,
     state::temporary,
-    verifying::{self, CHECKED, NOT_DETECTED, Report, StateReport},
+    verifying::{self, CHECKED, LMDB_ALONE, NOT_DETECTED, Report, StateReport},
 };
 
 #[derive(Subcommand)]
@@ -138,6 +138,7 @@ fn verify(directory: &Path, temp_dir: Option<&Path>, output: &mut Output) -> Res
         "damage": report.damage,
         "checkpoints": report.checkpoints,
         "checked": CHECKED,
+        "lmdb_alone_misses": LMDB_ALONE,
         "not_detected": NOT_DETECTED,
     });
     output.document(&document, || told(directory, &report))?;
@@ -163,7 +164,9 @@ fn told(directory: &Path, report: &Report) -> String {
         let items: String = items.iter().map(|item| format!("- {item}\n")).collect();
         format!("\n{title}\n{items}")
     };
-    text + &list("Checked, on a copy:", &CHECKED) + &list("What this cannot tell:", &NOT_DETECTED)
+    text + &list("Checked, on a copy:", &CHECKED)
+        + &list("What LMDB alone would not notice, and the checks above do:", &LMDB_ALONE)
+        + &list("What this cannot tell:", &NOT_DETECTED)
 }
 
 impl Delete {

@@ -29,12 +29,19 @@ pub const CHECKED: [&str; 4] = [
     "every block taken apart: keys of the type recorded, values that are MessagePack",
 ];
 
-/// What neither LMDB nor this can know.
-pub const NOT_DETECTED: [&str; 3] = [
-    "LMDB's own pages bear no checksum: LMDB by itself would follow a flipped page number, take an older commit for the newest after a flip in a meta page, and hand out flipped values. \
-     What it cannot tell, the checks above do; damage in pages that no checkpoint uses is not looked for, and harms nothing",
+/// What LMDB itself cannot detect: its pages bear no checksum.
+pub const LMDB_ALONE: [&str; 3] = [
+    "a flipped bit in a value: it hands out what the page holds",
+    "a flipped page number: it follows it, into other data or beyond the end of the file",
+    "a flipped bit in a meta page: it takes an older commit for the newest",
+];
+
+/// What this cannot detect either.
+pub const NOT_DETECTED: [&str; 4] = [
     "a directory put back whole from an older copy, NOTE and all: it is in order, and old",
-    "what the disk reads well now and not later; and whether sinks still have what prepared transactions name",
+    "damage in pages that no checkpoint uses: it harms nothing",
+    "what the disk reads well now and not later",
+    "whether sinks still have what prepared transactions name",
 ];
 
 /// One state that was read.
