@@ -35,8 +35,10 @@ mod runtime;
 
 pub use cofferdam_engine::{
     SavepointId,
-    savepoint::{HeldTransactions, Savepoint, SavepointInfo},
+    savepoint::{HeldTransactions, Savepoint, SavepointInfo, SavepointWriter},
+    state::{JsonEntry, StateSize, StoredCheckpoint},
 };
+pub use cofferdam_storage::Inspection;
 
 pub use async_sink::{AsyncTwoPhaseSink, Asynchronous};
 pub use cofferdam_engine::Circulating;

@@ -17,5 +17,5 @@ mod plan;
 
 #[cfg(feature = "filesystem")]
 pub use filesystem::FileSystem;
-pub use lmdb::Lmdb;
+pub use lmdb::{Inspection, Lmdb};
 pub use memory::Memory;

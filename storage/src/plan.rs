@@ -84,7 +84,7 @@ pub(crate) fn not_retained(
 ) -> StoreError {
     let numbers: Vec<_> = retained.map(|number| number.to_string()).collect();
     let kept = if numbers.is_empty() { "nothing".to_string() } else { numbers.join(", ") };
-    let message = format!("{place} cannot go back to checkpoint {checkpoint}: of checkpoints it keeps {kept}");
+    let message = format!("{place} does not keep checkpoint {checkpoint}; of checkpoints it keeps {kept}");
     StoreError::new(StoreErrorKind::NotRetained, message, None)
 }
 
@@ -130,4 +130,12 @@ fn misuse(delta: &StateDelta, what: &str) -> StoreError {
         delta.address, delta.checkpoint
     );
     StoreError::new(StoreErrorKind::Io, message, None)
+}
+
+/// The newest checkpoint is not deleted alone.
+pub(crate) fn is_newest(place: &str, checkpoint: CheckpointId) -> StoreError {
+    let message = format!(
+        "checkpoint {checkpoint} is the newest in {place}, and is not deleted: go back to the one before it, or delete all"
+    );
+    StoreError::new(StoreErrorKind::NotRetained, message, None)
 }

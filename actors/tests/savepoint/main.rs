@@ -8,3 +8,4 @@ mod started_elsewhere;
 mod support;
 mod taking_one;
 mod two_phases;
+mod written;

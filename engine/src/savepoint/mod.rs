@@ -21,8 +21,10 @@
 //! | `format.rs` | preamble, header, directory, footer |
 //! | `writer.rs`, `reader.rs` | the file as a stream of blocks, and [`Savepoint`], which reads one |
 //! | `file.rs` | a name that appears when all is written |
+//! | `build.rs` | a savepoint made of data, outside of any job |
 //! | `export.rs`, `import.rs` | from a pinned checkpoint to the file, and from the file to a job |
 
+mod build;
 mod export;
 mod file;
 mod format;
@@ -32,6 +34,7 @@ mod reader;
 mod tests;
 mod writer;
 
+pub use build::SavepointWriter;
 pub use export::{Pinned, SavepointInfo, Stamp};
 pub use file::SavepointFile;
 pub use format::HeldTransactions;

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::Path,
+    sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
@@ -13,11 +14,12 @@ use super::format::{FOOTER, Footer, Header, HeldTransactions, NoPreamble, PREAMB
 use crate::{
     checkpoint::{
         snapshot::{BlockKind, CheckpointMetadata, StateAddress},
-        store::{StoreError, StoreErrorKind},
+        store::{StateReader, StoreError, StoreErrorKind},
     },
     error::BoxError,
     id::SavepointId,
     key_group::{KeyGroup, KeyGroupRange},
+    state::StoredCheckpoint,
 };
 
 /// A savepoint's file, open. Reading one needs no job and no backend.
@@ -142,6 +144,27 @@ impl<R: Read + Seek> Savepoint<R> {
 
     pub(super) fn addresses(&self) -> Vec<StateAddress> {
         self.states.iter().map(|state| state.address.clone()).collect()
+    }
+}
+
+/// A file has one place at a time, so one state is read at a time.
+struct Shared<R>(Mutex<Savepoint<R>>);
+
+impl<R: Read + Seek + Send> StateReader for Shared<R> {
+    fn read(
+        &self,
+        state: &StateAddress,
+        range: KeyGroupRange,
+        visit: &mut dyn FnMut(KeyGroup, BlockKind, u32, &[u8]) -> Result<(), BoxError>,
+    ) -> Result<(), StoreError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).read(state, range, visit)
+    }
+}
+
+impl<R: Read + Seek + Send + 'static> From<Savepoint<R>> for StoredCheckpoint {
+    fn from(savepoint: Savepoint<R>) -> Self {
+        let (place, metadata) = (savepoint.source.name.clone(), savepoint.metadata().clone());
+        Self::new(place, metadata, Arc::new(Shared(Mutex::new(savepoint))))
     }
 }
 

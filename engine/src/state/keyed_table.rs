@@ -335,7 +335,7 @@ impl<K: Key, S: DeserializeOwned> KeyedTable<K, S> {
 
 /// Refuses a key that does not belong to the group it was stored in.
 #[inline]
-fn check_group<K: Key>(key: &K, stored: KeyGroup, max_parallelism: u16) -> Result<(), BoxError> {
+pub(super) fn check_group<K: Key>(key: &K, stored: KeyGroup, max_parallelism: u16) -> Result<(), BoxError> {
     let group = KeyGroup::of_hash(key.group_hash(), max_parallelism);
     if group != stored {
         return Err(format!("a key of group {group} was stored in group {stored}").into());

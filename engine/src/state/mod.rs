@@ -23,6 +23,8 @@ mod partial_group;
 mod read;
 mod reducing_state;
 mod sought;
+mod stored;
+mod stored_group;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tier;
@@ -44,6 +46,7 @@ pub use map_state::MapState;
 pub use operator_states::OperatorStates;
 pub use read::read_keyed_state;
 pub use reducing_state::ReducingState;
+pub use stored::{JsonEntries, JsonEntry, StateSize, StoredCheckpoint, StoredEntries};
 pub use tier::HeapShare;
 pub use ttl::{Forever, Lifetime, Ttl};
 pub use value_format::ValueFormat;

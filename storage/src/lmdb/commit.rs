@@ -256,7 +256,7 @@ impl Writer<'_, '_> {
         Ok(self.databases.block.delete_range(self.transaction, &range)? as u64)
     }
 
-    fn drop_records(&mut self, dropped: &[Retained]) -> heed::Result<()> {
+    pub(super) fn drop_records(&mut self, dropped: &[Retained]) -> heed::Result<()> {
         for one in dropped {
             self.databases.checkpoint.delete(self.transaction, &record_key(one.number))?;
         }

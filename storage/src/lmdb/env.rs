@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use heed::{EnvOpenOptions, WithoutTls};
+use heed::{EnvFlags, EnvOpenOptions, WithoutTls};
 
 use super::{layout, lock_file::LockFile};
 
@@ -25,10 +25,20 @@ const MAX_READERS: u32 = 1024;
 /// - *`lock.mdb` stays whole*: nobody else removes or writes it, and it is closed only by LMDB. No other descriptor of `data.mdb` is closed
 ///   while the environment is open, as that would drop LMDB's POSIX locks.
 /// - *The map is never resized under a reader*: it is not resized at all, but closed and opened again (`environment`).
-#[allow(unsafe_code)]
 pub(super) fn open(directory: &Path, _lock: &LockFile, map_size: usize) -> heed::Result<Env> {
+    open_with(directory, map_size, EnvFlags::empty())
+}
+
+/// Opens the environment in `directory` for reading alone, while another process may have it open and write to it: that is LMDB's own, and the rest of the promises above
+/// hold (`inspect` checks pages before it reads through the map, and closes no other descriptor of `data.mdb` before). heed refuses what is open in this process.
+pub(super) fn open_to_read(directory: &Path, map_size: usize) -> heed::Result<Env> {
+    open_with(directory, map_size, EnvFlags::READ_ONLY)
+}
+
+#[allow(unsafe_code)]
+fn open_with(directory: &Path, map_size: usize, flags: EnvFlags) -> heed::Result<Env> {
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.map_size(map_size).max_dbs(layout::DATABASES).max_readers(MAX_READERS);
-    // SAFETY: the promises above.
-    unsafe { options.open(directory) }
+    // SAFETY: READ_ONLY is no flag that LMDB calls unsafe; and the promises above.
+    unsafe { options.flags(flags).open(directory) }
 }

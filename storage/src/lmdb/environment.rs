@@ -131,6 +131,8 @@ impl Environment {
     fn try_write<R>(&self, body: impl Fn(&mut RwTxn<'_>, &Databases) -> Result<R, Failure>) -> Result<R, Failure> {
         let slot = self.slot.read_recursive();
         let open = slot.as_ref().ok_or_else(|| self.closed())?;
+        // A process that was killed while it looked at the directory would keep pages from being used again.
+        open.env.clear_stale_readers()?;
         let mut transaction = open.env.write_txn()?;
         let result = body(&mut transaction, &open.databases)?;
         transaction.commit()?;
@@ -201,7 +203,7 @@ fn open_env(directory: &Path, lock: &LockFile, mut map_size: usize) -> Result<(E
     }
 }
 
-fn round(map_size: u64) -> usize {
+pub(super) fn round(map_size: u64) -> usize {
     let rounded = map_size.max(1).checked_next_multiple_of(MAP_STEP).unwrap_or(u64::MAX - MAP_STEP + 1);
     usize::try_from(rounded).unwrap_or(usize::MAX - MAP_STEP as usize + 1)
 }

@@ -61,6 +61,19 @@ pub(super) fn newer(directory: &Path, what: impl Display, found: u64, known: u64
     StoreError::new(StoreErrorKind::Newer, message, None)
 }
 
+/// There is nothing to look at.
+pub(super) fn no_state(directory: &Path) -> StoreError {
+    let message = format!("{} holds no state of Cofferdam's: there is no NOTE in it", directory.display());
+    StoreError::new(StoreErrorKind::Foreign, message, None)
+}
+
+/// The job did not let anybody look.
+pub(super) fn restless(directory: &Path) -> StoreError {
+    let directory = directory.display();
+    let message = format!("{directory} was committed to each time while it was looked at; try again");
+    StoreError::new(StoreErrorKind::Io, message, None)
+}
+
 /// The directory is not ours.
 pub(super) fn foreign(directory: &Path, what: impl Display) -> StoreError {
     let message = format!("{} cannot hold state: {what}; choose a directory of its own", directory.display());

@@ -89,6 +89,11 @@ impl MetaPages {
         Self { pages: [start[..page_size].to_vec(), start[page_size..2 * page_size].to_vec()] }
     }
 
+    /// Both, as they are in the file.
+    pub(super) fn pages(&self) -> &[Vec<u8>; 2] {
+        &self.pages
+    }
+
     pub(super) fn page_size(&self) -> usize {
         self.pages[0].len()
     }

@@ -22,6 +22,8 @@ mod environment;
 mod fault;
 mod filter;
 mod fold;
+mod forget;
+mod inspect;
 mod layout;
 pub(crate) mod lock_file;
 mod lookup;
@@ -46,7 +48,12 @@ mod value;
 
 use std::path::{Path, PathBuf};
 
-use cofferdam_engine::checkpoint::store::{CheckpointStore, StateBackend, StoreError};
+use cofferdam_engine::{
+    CheckpointId,
+    checkpoint::store::{CheckpointStore, StateBackend, StoreError},
+};
+
+pub use inspect::Inspection;
 
 /// Address space that costs nothing until it is used; on 32 bits there is little of it.
 const MAP_SIZE: u64 = if usize::BITS == 64 { 1 << 40 } else { 1 << 28 };
@@ -112,6 +119,22 @@ impl Lmdb {
     #[must_use]
     pub fn heap_limit(self, bytes: u64) -> Self {
         Self { heap_limit: Some(bytes), ..self }
+    }
+
+    /// Looks at the directory without owning it, also while a job has it open in another process: writes nothing of ours, and keeps nobody out. Makes no directory. An error if it is open in this
+    /// process, holds no state, or is damaged. May block on the disk.
+    ///
+    /// ```
+    /// # use cofferdam_storage::Lmdb;
+    /// assert!(Lmdb::at("no/such/state").inspect().is_err());
+    /// ```
+    pub fn inspect(&self) -> Result<Inspection, StoreError> {
+        Inspection::open(&self.path, self.map_size)
+    }
+
+    /// Deletes a checkpoint that is kept beside the newest. An error if the directory is open already, or `checkpoint` is not kept or the newest; then nothing has changed.
+    pub fn delete_checkpoint(&self, checkpoint: CheckpointId) -> Result<(), StoreError> {
+        start::open(&self.path, self.map_size)?.forget(checkpoint)
     }
 
     /// The directory.

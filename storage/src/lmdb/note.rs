@@ -65,21 +65,8 @@ impl NoteFile {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(cause) => return Err(fault::io(directory, "open NOTE", cause)),
         };
-        let slots = read_slots(&file).map_err(|cause| fault::io(directory, "read NOTE", cause))?;
-        let mut newest = None;
-        for (index, slot) in slots.iter().enumerate() {
-            match decode(slot, index as u64) {
-                Slot::Other(version) => fault::check_format(directory, "NOTE", version.into(), VERSION.into())?,
-                Slot::Valid(sequence, note) if newest.is_none_or(|(other, _)| sequence > other) => {
-                    newest = Some((sequence, note));
-                }
-                _ => {}
-            }
-        }
-        match newest {
-            Some((sequence, note)) => Ok(Some(Self { file, sequence, note })),
-            None => Err(fault::ruined(directory, "NOTE has no valid slot")),
-        }
+        let (sequence, note) = newest_slot(directory, &file)?;
+        Ok(Some(Self { file, sequence, note }))
     }
 
     /// Makes the file with its first note, whole or not at all.
@@ -115,6 +102,31 @@ impl NoteFile {
         (self.sequence, self.note) = (sequence, note);
         Ok(())
     }
+}
+
+/// What the directory's note says, without opening it for writing; `None` if there is no such file.
+pub(super) fn read(directory: &Path) -> Result<Option<Note>, StoreError> {
+    match File::open(directory.join(directory::NOTE)) {
+        Ok(file) => newest_slot(directory, &file).map(|(_, note)| Some(note)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(fault::io(directory, "open NOTE", cause)),
+    }
+}
+
+/// The newest valid slot, and its number.
+fn newest_slot(directory: &Path, file: &File) -> Result<(u64, Note), StoreError> {
+    let slots = read_slots(file).map_err(|cause| fault::io(directory, "read NOTE", cause))?;
+    let mut newest = None;
+    for (index, slot) in slots.iter().enumerate() {
+        match decode(slot, index as u64) {
+            Slot::Other(version) => fault::check_format(directory, "NOTE", version.into(), VERSION.into())?,
+            Slot::Valid(sequence, note) if newest.is_none_or(|(other, _)| sequence > other) => {
+                newest = Some((sequence, note));
+            }
+            _ => {}
+        }
+    }
+    newest.ok_or_else(|| fault::ruined(directory, "NOTE has no valid slot"))
 }
 
 /// The bytes of both slots; short where the file is.

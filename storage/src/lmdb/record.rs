@@ -95,6 +95,11 @@ impl JobCheckpoint {
         Self { job, job_name, number, older, highest: number }
     }
 
+    /// The same without `number`, which is one of `older`.
+    pub(super) fn without(&self, number: CheckpointId) -> Self {
+        Self { older: self.older.iter().copied().filter(|older| *older != number).collect(), ..self.clone() }
+    }
+
     /// The same without what is newer than `number`, which is one of `older`.
     pub(super) fn back_to(&self, number: CheckpointId) -> Self {
         let older = self.older.iter().copied().filter(|older| *older < number).collect();

@@ -107,21 +107,31 @@ fn check_new(directory: &Path, data: &File) -> Result<(), StoreError> {
 /// Checks that `data` is as `note` says, or as a commit that was not noted any more made it.
 fn check_file(directory: &Path, note: &Note, data: &File) -> Result<(), StoreError> {
     let failed = |cause| fault::io(directory, "read data.mdb", cause);
-    let length = data.metadata().map_err(failed)?.len();
+    check_length(directory, note, data.metadata().map_err(failed)?.len())?;
+    let pages = MetaPages::read(data, note.page_size as usize).map_err(failed)?;
+    let pages = pages.ok_or_else(|| fault::ruined(directory, "data.mdb has no meta pages"))?;
+    check_meta_pages(directory, note, &pages)?;
+    check_pages(directory, data, &pages)
+}
+
+/// Checks that all is there that there was.
+pub(super) fn check_length(directory: &Path, note: &Note, length: u64) -> Result<(), StoreError> {
     if length < note.file_length {
         let what = format!("data.mdb is cut short: {length} bytes of {}", note.file_length);
         return Err(fault::ruined(directory, what));
     }
-    let pages = MetaPages::read(data, note.page_size as usize).map_err(failed)?;
-    let pages = pages.ok_or_else(|| fault::ruined(directory, "data.mdb has no meta pages"))?;
-    check_meta_pages(directory, note, &pages)?;
-    tree::check(data, &pages).map_err(|broken| match broken {
-        Broken::Io(cause) => failed(cause),
+    Ok(())
+}
+
+/// Checks all pages that lead to others.
+pub(super) fn check_pages(directory: &Path, data: &File, pages: &MetaPages) -> Result<(), StoreError> {
+    tree::check(data, pages).map_err(|broken| match broken {
+        Broken::Io(cause) => fault::io(directory, "read data.mdb", cause),
         Broken::Page(page, what) => fault::ruined(directory, format!("data.mdb, page {page}: {what}")),
     })
 }
 
-fn check_meta_pages(directory: &Path, note: &Note, pages: &MetaPages) -> Result<(), StoreError> {
+pub(super) fn check_meta_pages(directory: &Path, note: &Note, pages: &MetaPages) -> Result<(), StoreError> {
     let hashes = pages.hashes();
     if hashes == note.hashes {
         return Ok(());
@@ -191,7 +201,7 @@ fn load(environment: Environment, mut note: NoteFile) -> Result<Store, StoreErro
 }
 
 /// Whether what is stored is what was noted, or what one more commit made of that.
-fn follows(note: &Note, job: &Job, found: Standing) -> bool {
+pub(super) fn follows(note: &Note, job: &Job, found: Standing) -> bool {
     let is_same = found.attempt == note.attempt && found.newest == note.newest && found.highest == note.highest;
     if job.transaction == note.transaction {
         return is_same;
@@ -231,7 +241,7 @@ pub(super) struct Reading<'a, 't> {
 
 impl Reading<'_, '_> {
     /// The job's entry, of this very transaction.
-    fn job(&self) -> Result<Job, StoreError> {
+    pub(super) fn job(&self) -> Result<Job, StoreError> {
         let stored = self.databases.job.get(self.transaction, JOB_KEY);
         let job = Job::decode(self.directory, stored.map_err(|cause| self.failed(cause))?)?;
         if job.transaction != self.transaction.id() as u64 {
@@ -311,7 +321,7 @@ impl Reading<'_, '_> {
         Ok((metadata, catalog, survey))
     }
 
-    fn failed(&self, cause: heed::Error) -> StoreError {
+    pub(super) fn failed(&self, cause: heed::Error) -> StoreError {
         fault::lmdb(self.directory, "read what is stored", cause)
     }
 }

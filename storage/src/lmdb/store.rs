@@ -206,6 +206,23 @@ impl Store {
         StoreError { kind: if is_untouched { StoreErrorKind::NotStored } else { error.kind }, ..error }
     }
 
+    /// Deletes a checkpoint that is kept beside the newest.
+    pub(super) fn forget(&mut self, checkpoint: CheckpointId) -> Result<(), StoreError> {
+        self.check_poison()?;
+        self.owner_of(checkpoint)?;
+        if self.retained.last().is_some_and(|newest| newest.number == checkpoint) {
+            return Err(plan::is_newest(&self.place(), checkpoint));
+        }
+        self.writing(|store| {
+            let (environment, job, retained) = (&store.environment, &store.job, &store.retained);
+            let (job, kept) = environment.write(|transaction, databases| {
+                Writer { directory: &environment.directory, transaction, databases }.forget(job, checkpoint, retained)
+            })?;
+            store.retained = kept;
+            store.committed(job, Passage::On)
+        })
+    }
+
     /// Takes over what was committed, and notes it.
     fn committed(&mut self, job: Job, passage: Passage) -> Result<(), StoreError> {
         let directory = &self.environment.directory;

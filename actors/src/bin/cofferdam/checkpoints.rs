@@ -1,0 +1,217 @@
+//! `checkpoints`: what a state directory keeps.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Subcommand};
+use cofferdam::{Inspection, prelude::*};
+use cofferdam_engine::checkpoint::store::{StateBackend as _, StoreErrorKind};
+use serde_json::json;
+
+use crate::{
+    Failure,
+    output::{self, Output, grouped},
+    place, record,
+    state::temporary,
+    verifying::{self, CHECKED, LMDB_ALONE, NOT_DETECTED, Report, StateReport},
+};
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Lists the checkpoints that are kept, the oldest first. Reads their records, not their state
+    List {
+        /// A job's state directory
+        directory: PathBuf,
+    },
+    /// Shows a checkpoint's record: operators, subtasks, positions, prepared transactions
+    Show {
+        /// A job's state directory
+        directory: PathBuf,
+        /// The checkpoint; without it, the newest
+        number: Option<u64>,
+    },
+    /// Reads all that is stored against its checksums, on a copy, in a process of its own
+    Verify {
+        /// A job's state directory
+        directory: PathBuf,
+        /// Where the copy is put; it goes afterwards
+        #[arg(long, value_name = "DIRECTORY")]
+        temp_dir: Option<PathBuf>,
+    },
+    /// Deletes a checkpoint, or all. Refused while a job has the directory open
+    Delete(Delete),
+}
+
+#[derive(Args)]
+pub struct Delete {
+    /// A job's state directory
+    directory: PathBuf,
+    /// The checkpoint
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    number: Option<u64>,
+    /// Everything: the job starts over
+    #[arg(long)]
+    all: bool,
+    /// The newest may go as well: the job goes on from the one before, or starts over. What sinks have published since is published again
+    #[arg(long)]
+    give_up_newest: bool,
+}
+
+pub fn run(command: Command, output: &mut Output) -> Result<ExitCode, Failure> {
+    match command {
+        Command::List { directory } => list(&place::inspect(&directory)?, output),
+        Command::Show { directory, number } => {
+            let checkpoint = place::kept(&place::inspect(&directory)?, number)?;
+            let metadata = checkpoint.metadata();
+            output.document(&record::json(metadata), || record::text(metadata))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Verify { directory, temp_dir } => verify(&directory, temp_dir.as_deref(), output),
+        Command::Delete(delete) => delete.run(output),
+    }
+}
+
+fn list(inspection: &Inspection, output: &mut Output) -> Result<ExitCode, Failure> {
+    let (mut checkpoints, mut rows, mut damages, mut job_name) = (Vec::new(), Vec::new(), Vec::new(), None);
+    let numbers = inspection.checkpoints();
+    for number in &numbers {
+        let is_newest = numbers.last() == Some(number);
+        let mut one = json!({ "checkpoint": number, "newest": is_newest });
+        let newest = if is_newest { "newest" } else { "" };
+        let found = inspection.checkpoint(*number).and_then(|found| Ok((found, inspection.stored_bytes(*number)?)));
+        let cells = match found {
+            Ok((found, bytes)) => {
+                let metadata = found.metadata();
+                let operators = metadata.operators.len();
+                one["status"] = "readable".into();
+                (one["attempt"], one["bytes"]) = (metadata.attempt.0.into(), bytes.into());
+                (one["operators"], one["finished"]) = (operators.into(), metadata.finished.into());
+                job_name = Some(metadata.job_name.clone());
+                [metadata.attempt.to_string(), grouped(bytes), operators.to_string(), "readable".to_string()]
+            }
+            Err(error) if error.kind == StoreErrorKind::Damaged => {
+                let damage = output::chain(&error);
+                (one["status"], one["damage"]) = ("damaged".into(), damage.clone().into());
+                damages.push(damage);
+                ["".to_string(), "".to_string(), "".to_string(), "damaged".to_string()]
+            }
+            Err(error) => return Err(error.into()),
+        };
+        rows.push([number.to_string()].into_iter().chain(cells).chain([newest.to_string()]).collect());
+        checkpoints.push(one);
+    }
+    let (directory, length) = (inspection.directory().display().to_string(), inspection.file_length()?);
+    let last_commit = output::time(inspection.last_commit());
+    let document = json!({
+        "directory": directory,
+        "job": inspection.job().map(|job| job.to_string()),
+        "job_name": job_name,
+        "attempt": inspection.attempt(),
+        "highest": inspection.highest(),
+        "last_commit": last_commit,
+        "file_bytes": length,
+        "checkpoints": checkpoints,
+    });
+    output.document(&document, || {
+        let name = job_name.as_deref().unwrap_or("?");
+        let header = ["checkpoint", "attempt", "bytes", "operators", "record", ""];
+        let damages: String = damages.iter().map(|damage| format!("{damage}\n")).collect();
+        format!(
+            "{directory}: job '{name}', attempt {}, last commit {last_commit}, data.mdb {} bytes\n{}{damages}",
+            inspection.attempt(),
+            grouped(length),
+            output::table(&header, &rows)
+        )
+    })?;
+    Ok(if damages.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn verify(directory: &Path, temp_dir: Option<&Path>, output: &mut Output) -> Result<ExitCode, Failure> {
+    let copy = temporary(temp_dir)?;
+    let report = verifying::in_child(directory, copy.path())?;
+    let whole = report.is_whole();
+    let document = json!({
+        "directory": directory.display().to_string(),
+        "whole": whole,
+        "damage": report.damage,
+        "checkpoints": report.checkpoints,
+        "checked": CHECKED,
+        "lmdb_alone_misses": LMDB_ALONE,
+        "not_detected": NOT_DETECTED,
+    });
+    output.document(&document, || told(directory, &report))?;
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn told(directory: &Path, report: &Report) -> String {
+    let mut text = String::new();
+    for one in &report.checkpoints {
+        let rows: Vec<_> = one.states.iter().map(StateReport::row).collect();
+        text += &match &one.damage {
+            Some(damage) => format!("checkpoint {} is damaged: {damage}\n", one.checkpoint),
+            None if rows.is_empty() => format!("checkpoint {} is whole; it keeps no state by key\n", one.checkpoint),
+            None => format!("checkpoint {} is whole\n{}", one.checkpoint, output::table(&StateReport::HEADER, &rows)),
+        };
+    }
+    text += &match (&report.damage, report.is_whole()) {
+        (Some(damage), _) => format!("damaged: {damage}\n"),
+        (None, true) => format!("{} is whole\n", directory.display()),
+        (None, false) => format!("{} is damaged\n", directory.display()),
+    };
+    let list = |title: &str, items: &[&str]| -> String {
+        let items: String = items.iter().map(|item| format!("- {item}\n")).collect();
+        format!("\n{title}\n{items}")
+    };
+    text + &list("Checked, on a copy:", &CHECKED)
+        + &list("What LMDB alone would not notice, and the checks above do:", &LMDB_ALONE)
+        + &list("What this cannot tell:", &NOT_DETECTED)
+}
+
+impl Delete {
+    fn run(self, output: &mut Output) -> Result<ExitCode, Failure> {
+        // So that no directory is made, and what is not ours is not touched.
+        let kept = place::inspect(&self.directory)?.checkpoints();
+        let lmdb = Lmdb::at(&self.directory);
+        let newest = kept.last().copied();
+        let number = self.number.map(CheckpointId);
+        if (self.all || number == newest) && !self.give_up_newest {
+            return Err(self.needs_word(newest).into());
+        }
+        let (deleted, left) = match number {
+            None => {
+                lmdb.open()?.delete()?;
+                (kept, Vec::new())
+            }
+            Some(number) if Some(number) == newest => {
+                let before = kept.iter().rev().nth(1).ok_or("it is the only one: to start over, delete --all")?;
+                lmdb.open()?.go_back(*before)?;
+                (vec![number], kept[..kept.len() - 1].to_vec())
+            }
+            Some(number) => {
+                lmdb.delete_checkpoint(number)?;
+                (vec![number], kept.into_iter().filter(|kept| *kept != number).collect())
+            }
+        };
+        let directory = self.directory.display().to_string();
+        let document = json!({ "directory": directory, "deleted": deleted, "kept": left });
+        output.document(&document, || {
+            let list = |numbers: &[CheckpointId]| match numbers {
+                [] => "none".to_string(),
+                some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            };
+            format!("deleted from {directory}: {}; kept: {}\n", list(&deleted), list(&left))
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn needs_word(&self, newest: Option<CheckpointId>) -> String {
+        let newest =
+            newest.map_or_else(|| "what is there".to_string(), |newest| format!("checkpoint {newest}, the newest,"));
+        format!(
+            "{newest} is what the job goes on from: without it what sinks have published since would be published again. To delete it all the same, say --give-up-newest as well; \
+             to go back with the sinks asked, start the job with `restore_from`"
+        )
+    }
+}

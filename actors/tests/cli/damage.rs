@@ -1,0 +1,116 @@
+//! Damage is reported by name, and is never a crash.
+
+use std::{fs, path::Path};
+
+use crate::{
+    command::{Ran, run},
+    support::*,
+};
+
+const PAGE: usize = 4096;
+
+fn flipped(path: &Path, at: usize) -> Vec<u8> {
+    let mut bytes = fs::read(path).unwrap();
+    let original = bytes.clone();
+    bytes[at] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+    original
+}
+
+fn verify(place: &Path) -> Ran {
+    run(&[&"--json", &"checkpoints", &"verify", &place])
+}
+
+#[test]
+fn wherever_it_is_in_the_directory() {
+    let places = Places::new();
+    stopped(&places, 1_000);
+    let data = places.at("state").join("data.mdb");
+    let length = fs::metadata(&data).unwrap().len() as usize;
+    let (mut by_name, mut whole) = (0, 0);
+    // The last bytes of pages, where LMDB puts values first.
+    for page in 0..length / PAGE {
+        let original = flipped(&data, page * PAGE + PAGE - 20);
+        let ran = verify(&places.at("state"));
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
+        assert!(ran.stderr.is_empty(), "{ran:?}");
+        match ran.code {
+            // A page that no checkpoint uses.
+            Some(0) => whole += usize::from(report["whole"] == true),
+            Some(1) => by_name += usize::from(ran.stdout.contains("state count/value, key group")),
+            _ => panic!("{ran:?}"),
+        }
+        assert_eq!(report["whole"] == true, ran.code == Some(0));
+        fs::write(&data, original).unwrap();
+    }
+    assert!(by_name > 0, "no value was hit");
+    assert_eq!(verify(&places.at("state")).json()["whole"], true, "{whole}");
+}
+
+#[test]
+fn of_a_file_that_is_cut_off_or_gone() {
+    let places = Places::new();
+    stopped(&places, 1_000);
+    let state = places.at("state");
+    let bytes = fs::read(state.join("data.mdb")).unwrap();
+    fs::write(state.join("data.mdb"), &bytes[..bytes.len() / 2]).unwrap();
+    let ran = verify(&state);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stdout.contains("cut short"), "{ran:?}");
+    run(&[&"checkpoints", &"list", &state]).failed_with(&["cut short"]);
+    run(&[&"state", &"dump", &state, &"--operator", &"count"]).failed_with(&["cut short"]);
+    fs::remove_file(state.join("NOTE")).unwrap();
+    run(&[&"checkpoints", &"list", &state]).failed_with(&["holds no state of Cofferdam's"]);
+}
+
+#[test]
+fn wherever_it_is_in_a_savepoint() {
+    let places = Places::new();
+    let savepoint = stopped(&places, 1_000).path;
+    let length = fs::metadata(&savepoint).unwrap().len() as usize;
+    let mut by_name = 0;
+    for at in (0..length).step_by(37) {
+        let original = flipped(&savepoint, at);
+        let ran = run(&[&"savepoint", &"verify", &savepoint]);
+        by_name += usize::from(ran.stderr.contains("state count/value, key group"));
+        ran.failed_with(&["savepoint"]);
+        fs::write(&savepoint, original).unwrap();
+    }
+    assert!(by_name > 0, "no block was hit");
+    run(&[&"savepoint", &"verify", &savepoint]).said();
+}
+
+/// The process that verifies, as a page that the disk cannot read would end it.
+#[cfg(target_os = "linux")]
+#[test]
+fn that_ends_the_verifying_process() {
+    use std::{io::Read as _, process::Command};
+
+    use cofferdam::{SavepointWriter, prelude::*};
+
+    use crate::command::spawn;
+
+    let places = Places::new();
+    let many = (0..300_000u64).map(|key| (key, key));
+    let writer = SavepointWriter::new("counting", 128).unwrap().keyed_state("count", "value", many).unwrap();
+    writer.write(places.at("first")).unwrap();
+    let builder = engine().backend(Lmdb::at(places.at("state"))).from_savepoint(places.at("first"));
+    builder.start_blocking(counting(&Limit::of(0), &places.at("output"))).unwrap().stop_blocking().unwrap();
+
+    let mut verify = spawn(&[&"--json", &"checkpoints", &"verify", &places.at("state")]);
+    let children = format!("/proc/{0}/task/{0}/children", verify.id());
+    let mut child = String::new();
+    until("it has a child", || {
+        child = fs::read_to_string(&children).unwrap_or_default().trim().to_string();
+        // From its own program on: before that it is a copy of its parent.
+        let program = fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
+        program.contains("verify-copy")
+    });
+    assert!(Command::new("kill").args(["-BUS", &child]).status().unwrap().success());
+    let code = verify.wait().unwrap().code();
+    let mut said = String::new();
+    verify.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &report["whole"]), (Some(1), &serde_json::json!(false)));
+    assert!(report["damage"].as_str().unwrap().contains("died of signal 7"), "{report}");
+}
