@@ -275,7 +275,8 @@ fn older_elements_of_operator_state_become_what_the_user_says() -> Result<(), Er
 fn a_state_that_is_new_begins_empty_beside_those_that_were_there() {
     let mut harness = OperatorHarness::new(|numbers: Stream<Input<u64>>| {
         numbers.key_by(|n| n % 2).process_with("step", state::value::<u64>("sum"), |_, n, sum, out| {
-            out.emit(sum.update(|| 0, |sum| *sum += n));
+            sum.update(|| 0, |sum| *sum += n);
+            out.emit(n);
         })
     })
     .unwrap();
