@@ -21,7 +21,7 @@ use crate::{
 ///
 /// Finding, changing and replacing an entry takes one look-up. A new entry, and one that goes, is also noted in an ordered set of the key's entries, which is in memory and holds each `U` a
 /// second time. Going through the entries takes a look-up for each.
-pub struct MapState<'a, K, U, V: Record, L: Lifetime = Forever>(EntriesOf<'a, K, U, V, L>);
+pub struct MapState<'a, K, U, V: Record, L: Lifetime = Forever>(pub(super) EntriesOf<'a, K, U, V, L>);
 
 impl<K: Key, U: Key + Ord, V: Record, L: Lifetime> MapState<'_, K, U, V, L> {
     /// The entry's value, if there is one.

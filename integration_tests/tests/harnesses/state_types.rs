@@ -276,7 +276,7 @@ fn a_state_that_is_new_begins_empty_beside_those_that_were_there() {
     let mut harness = OperatorHarness::new(|numbers: Stream<Input<u64>>| {
         numbers.key_by(|n| n % 2).process_with("step", state::value::<u64>("sum"), |_, n, sum, out| {
             sum.update(|| 0, |sum| *sum += n);
-            out.emit(());
+            out.emit(n);
         })
     })
     .unwrap();
