@@ -17,7 +17,7 @@ fn blocks(number: u64) -> Vec<StateBlock> {
     // Each group is folded at another checkpoint; some change seldom.
     let of_group = |group: u16| match (number + u64::from(group)) % 4 {
         0 => Some(full(group, &[number as u8; 300])),
-        1 | 2 if group % 2 == 0 => Some(changes(group, &[number as u8; 20])),
+        1 | 2 if group.is_multiple_of(2) => Some(changes(group, &[number as u8; 20])),
         _ => None,
     };
     (0..GROUPS).filter_map(of_group).collect()
