@@ -88,6 +88,12 @@ impl Setup {
         self
     }
 
+    /// A limit for live state on the heap, in bytes; the backend must have it, too.
+    pub fn heap_limit(mut self, bytes: u64) -> Self {
+        self.settings.heap_limit = Some(bytes);
+        self
+    }
+
     /// Another number of batches that stay in memory on each feedback channel of a loop; with 0 all that circulates is spilled.
     pub fn loop_mark(self, batches: usize) -> Self {
         Self { loop_mark: batches, ..self }

@@ -6,7 +6,7 @@ use cofferdam_engine::{
     Attempt, CheckpointId,
     checkpoint::{
         snapshot::{CheckpointCommit, CheckpointMetadata},
-        store::{CheckpointStore, CommitStats, RetainedCheckpoint, StateBackend, StateReader, StoreError},
+        store::{CheckpointStore, CommitStats, RetainedCheckpoint, StateBackend, StateLookup, StateReader, StoreError},
     },
 };
 use parking_lot::Mutex;
@@ -84,6 +84,10 @@ impl StateBackend for RecordingBackend {
     fn is_durable(&self) -> bool {
         self.inner.is_durable()
     }
+
+    fn heap_limit(&self) -> Option<u64> {
+        self.inner.heap_limit()
+    }
 }
 
 struct RecordingStore {
@@ -115,6 +119,10 @@ impl CheckpointStore for RecordingStore {
 
     fn reader(&mut self) -> Result<Arc<dyn StateReader>, StoreError> {
         self.inner.reader()
+    }
+
+    fn lookup(&mut self) -> Result<Option<Arc<dyn StateLookup>>, StoreError> {
+        self.inner.lookup()
     }
 
     fn pin(&mut self) -> Result<Arc<dyn StateReader>, StoreError> {

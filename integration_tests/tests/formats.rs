@@ -130,11 +130,11 @@ fn pack(from: &Path, to: &Path) {
     packed.finish().unwrap();
 }
 
-/// The newest checkpoint of a backend.
-fn newest(backend: &dyn StateBackend) -> StoredCheckpoint {
+/// Looks at the newest checkpoint of a backend.
+fn with_newest(backend: &dyn StateBackend, look: impl FnOnce(&StoredCheckpoint)) {
     let mut store = backend.open().unwrap();
     let metadata = store.newest().unwrap().unwrap();
-    StoredCheckpoint::new(backend.place(), metadata, store.pin().unwrap())
+    look(&StoredCheckpoint::new(backend.place(), metadata, store.reader().unwrap()));
 }
 
 #[test]
@@ -149,11 +149,11 @@ fn every_format_that_was_written_is_read() {
                 let inspection = lmdb.inspect().unwrap();
                 check(&inspection.checkpoint(*inspection.checkpoints().last().unwrap()).unwrap());
                 drop(inspection);
-                check(&newest(&lmdb.heap_limit(1 << 20)));
+                with_newest(&lmdb.heap_limit(1 << 20), check);
                 goes_on(Lmdb::at(&place));
             }
             "files" => {
-                check(&newest(&FileSystem::at(&place)));
+                with_newest(&FileSystem::at(&place), check);
                 goes_on(FileSystem::at(&place));
             }
             "savepoint" => {
@@ -181,7 +181,9 @@ fn write_the_fixtures() {
     engine().backend(FileSystem::at(&files)).start_blocking(topology()).unwrap().wait_blocking().unwrap();
     let savepoint = directory.path().join("savepoint");
     fs::create_dir(&savepoint).unwrap();
-    SavepointWriter::of(&newest(&Lmdb::at(&lmdb))).write(savepoint.join("file")).unwrap();
+    with_newest(&Lmdb::at(&lmdb), |newest| {
+        SavepointWriter::of(newest).write(savepoint.join("file")).unwrap();
+    });
     for (name, from) in FIXTURES.iter().zip([lmdb, files, savepoint]) {
         assert!(!fixture(name).exists(), "{name} is there already: a format that was written never changes");
         for left in ["LOCK", "lock.mdb"] {

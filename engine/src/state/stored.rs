@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     checkpoint::{
-        snapshot::{CheckpointMetadata, StateAddress, StateKind, StateRecord},
+        snapshot::{CheckpointMetadata, OperatorKind, StateAddress, StateKind, StateRecord},
         store::{StateReader, StoreError, StoreErrorKind},
     },
     codec,
@@ -101,13 +101,14 @@ impl StoredCheckpoint {
         self.reader.clone()
     }
 
-    /// Each state, and what it is.
+    /// Each keyed state, and what it is.
     pub fn states(&self) -> impl Iterator<Item = (StateAddress, &StateRecord)> {
         let of_operator = |operator: &'_ str, state: &StateRecord| StateAddress {
             operator: operator.to_string(),
             state: state.name.clone(),
         };
-        self.metadata.operators.iter().flat_map(move |operator| {
+        let keyed = self.metadata.operators.iter().filter(|operator| operator.kind == OperatorKind::Keyed);
+        keyed.flat_map(move |operator| {
             operator.states.iter().map(move |state| (of_operator(&operator.uid, state), state))
         })
     }
@@ -131,8 +132,8 @@ impl StoredCheckpoint {
         format: ValueFormat<V>,
     ) -> Result<StoredEntries<'_, K, V>, StoreError> {
         let (address, record) = self.typed_state::<K>(operator, state)?;
-        // Of other kinds, the group is that of a part of the entry's key.
-        let checks_groups = record.kind == StateKind::Value;
+        // Of an entry's key, a part says which group: only a type of its own knows.
+        let checks_groups = !has_entries(record.kind);
         Ok(StoredEntries { groups: self.groups(address), checks_groups, format: format.untimed(), key: PhantomData })
     }
 
@@ -269,10 +270,15 @@ struct Wanted {
     is_prefix: bool,
 }
 
+/// Whether entries' keys are a key of the step and something behind it.
+fn has_entries(kind: StateKind) -> bool {
+    matches!(kind, StateKind::Map | StateKind::List)
+}
+
 /// What the key of a step is: of maps and lists the entries' keys have another part.
 fn wanted_format(record: &StateRecord) -> Cow<'_, KeyFormat> {
     match &record.key {
-        KeyFormat::Tuple(parts) if record.kind != StateKind::Value && parts.len() == 2 => Cow::Borrowed(&parts[0]),
+        KeyFormat::Tuple(parts) if has_entries(record.kind) && parts.len() == 2 => Cow::Borrowed(&parts[0]),
         whole => Cow::Borrowed(whole),
     }
 }

@@ -25,10 +25,13 @@ fn topology(sink: CollectSink<(u64, u64)>) -> Topology {
         .source("numbers", Generator::bounded(RECORDS, |i| i * i + i / 3))
         .key_by(|n| n % KEYS)
         .process("count", |key: &u64, _, count: &mut ValueState<'_, u64>, out: &mut Collector<'_, (u64, u64)>| {
-            let next = count.update(|| 0, |count| {
-                *count += 1;
-                *count % 3
-            });
+            let next = count.update(
+                || 0,
+                |count| {
+                    *count += 1;
+                    *count % 3
+                },
+            );
             if next == 0 {
                 count.clear();
             }

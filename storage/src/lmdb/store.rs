@@ -305,11 +305,14 @@ impl CheckpointStore for Store {
 
     fn reader(&mut self) -> Result<Arc<dyn StateReader>, StoreError> {
         self.check_poison()?;
+        self.prepare()?;
         Ok(Arc::new(Reader { environment: self.environment.clone(), newest: self.newest_catalog()?, pin: None }))
     }
 
     fn pin(&mut self) -> Result<Arc<dyn StateReader>, StoreError> {
         self.check_poison()?;
+        // What is sorted in place has other blocks.
+        self.prepare()?;
         let newest = self.newest_catalog()?;
         let pin = newest.as_ref().map(|(checkpoint, _)| self.pins.add(*checkpoint));
         Ok(Arc::new(Reader { environment: self.environment.clone(), newest, pin }))
