@@ -142,7 +142,7 @@ pub struct Subtask {
     rest_turns: u32,
     /// A source has read its first record of this attempt, or tried.
     has_begun: bool,
-    /// A checkpoint was asked for since the last one was frozen.
+    /// A checkpoint was asked for since the last one was completed or aborted.
     has_asked: bool,
     clock_stride: u32,
 }
@@ -445,12 +445,14 @@ impl Subtask {
                 self.gate_events(effects)?;
             }
             Control::Aborted(checkpoint) => {
+                self.has_asked = false;
                 self.gate.cancel(checkpoint);
                 let wanted = self.participant.give_up(checkpoint);
                 self.pass_on(wanted, effects)?;
                 self.mutate_abort(checkpoint);
             }
             Control::Completed(checkpoint) => {
+                self.has_asked = false;
                 self.chain.completed(checkpoint);
                 self.reach(Point::Subsumed, checkpoint)?;
                 let wanted = self.participant.completed(checkpoint);
@@ -626,7 +628,7 @@ impl Subtask {
         Ok(())
     }
 
-    /// Asks for a checkpoint, once before each.
+    /// Asks for a checkpoint, once until one is completed or aborted.
     fn if_heap_spent(&mut self, effects: &mut Vec<SubtaskEffect>) {
         if !self.has_asked && self.chain.head().heap_is_spent() {
             self.has_asked = true;
@@ -701,7 +703,6 @@ impl Subtask {
         let began = slice.now();
         let finished = self.participant.is_finished();
         let builder = self.chain.snapshot(checkpoint, finished || aligned.barrier.halt, slice.wall_time())?;
-        self.has_asked = false;
         slice.refresh();
         let sync = slice.now().since(began);
         if is_source && mutation::is(Mutation::PositionOneOff) {

@@ -146,6 +146,8 @@ pub struct Coordinator {
     again: Option<ProcessingTime>,
     /// A subtask waits for a checkpoint.
     is_pressed: bool,
+    /// It is kept waiting until then, as one has failed.
+    not_pressed_before: ProcessingTime,
     /// The beat is kept waiting until then. What ends the job is not.
     not_before: ProcessingTime,
     /// Oldest first.
@@ -193,6 +195,7 @@ impl Coordinator {
             beat,
             again: None,
             is_pressed: false,
+            not_pressed_before: now,
             not_before: now,
             pending: BTreeMap::new(),
             committing: None,
@@ -238,7 +241,7 @@ impl Coordinator {
             return self.again.filter(|_| !self.done);
         }
         let beat = self.beat.map(|beat| beat.max(self.not_before));
-        let pressed = self.is_pressed.then_some(self.not_before);
+        let pressed = self.is_pressed.then_some(self.not_before.max(self.not_pressed_before));
         beat.into_iter().chain(self.again).chain(pressed).min().filter(|_| self.has_room())
     }
 
@@ -598,6 +601,9 @@ impl Coordinator {
         if !savepoints.is_empty() {
             let why = format!("its checkpoint, {checkpoint}, was {reason}");
             effects.push(CoordinatorEffect::SavepointFailed(savepoints, why));
+        }
+        if reason.is_failure() {
+            self.not_pressed_before = now.after(self.config.min_pause.max(RETRY));
         }
         stats.aborted = Some(reason);
         if let Some(cause) = cause {

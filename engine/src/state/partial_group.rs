@@ -187,6 +187,9 @@ impl<K: Key, S> PartialGroup<K, S> {
             gone.marks &= !OLDER;
             gone.marks != 0
         });
+        if self.gone.is_empty() {
+            self.gone = HashTable::new();
+        }
     }
 
     /// What was in the younger generation is now in the older one.
@@ -211,8 +214,13 @@ impl<K: Key, S> PartialGroup<K, S> {
     }
 
     /// Entries without a mark.
-    pub(super) fn evictable(&self) -> usize {
+    fn evictable(&self) -> usize {
         self.table.len() - self.marked
+    }
+
+    /// Whether it takes much more of the heap than its entries need, or has many that may go.
+    pub(super) fn is_worth_evicting(&self) -> bool {
+        self.evictable() > self.table.len() / 8 || self.table.capacity() > 4 * self.table.len() + 16
     }
 
     /// Drops all entries without a mark.

@@ -341,7 +341,8 @@ impl Groups<'_> {
             false => (None, bytes),
             true => {
                 let (used, value) = codec::split_pair::<u64>(&bytes).map_err(damaged)?;
-                (Some(used), value.to_vec())
+                // What has not been dated yet has no time.
+                (Some(used).filter(|used| *used != u64::MAX), value.to_vec())
             }
         };
         Ok(JsonEntry { key, value: codec::decode_json(&bytes), bytes, version, used })

@@ -98,8 +98,8 @@ impl<K: Key, S> Tier<K, S> {
         }
         for _ in 0..self.groups.len() {
             let group = &mut self.groups[self.victim];
-            // Not worth a pass over a group in which nearly everything stays.
-            if group.evictable() > group.entries() / 8 {
+            // A pass over a group in which nearly everything stays is not worth it.
+            if group.is_worth_evicting() {
                 group.evict();
                 self.is_loaded = false;
             }

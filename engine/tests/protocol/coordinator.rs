@@ -685,3 +685,18 @@ fn a_subtask_whose_heap_is_spent_has_a_checkpoint_as_soon_as_there_is_room() {
     assert_eq!(coordinator.ticks(at(140)), NOTHING, "the interval begins anew");
     assert_eq!(coordinator.ticks(at(141)), ["trigger 9"]);
 }
+
+#[test]
+fn a_subtask_whose_heap_is_spent_waits_after_a_failure_and_the_interval_does_not() {
+    let spent = || CoordinatorInput::Report(SINK, SubtaskReport::HeapSpent);
+    let mut coordinator = coordinator(periodic());
+    assert_eq!(short(&coordinator.does(spent(), at(1))), ["trigger 7"]);
+    assert_eq!(short(&coordinator.does(spent(), at(2))), NOTHING);
+    coordinator.all_acknowledge(7, false, at(3));
+    assert_eq!(not_stored(&mut coordinator, 7, at(4)), ["aborted 7"], "not at once");
+    assert_eq!(coordinator.ticks(at(101)), ["trigger 8"], "the beat");
+    assert_eq!(short(&coordinator.does(spent(), at(102))), NOTHING);
+    coordinator.all_acknowledge(8, false, at(103));
+    assert_eq!(coordinator.commits(8, at(150)), ["completed 8"]);
+    assert_eq!(coordinator.ticks(at(201)), ["trigger 9"]);
+}

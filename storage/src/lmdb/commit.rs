@@ -24,11 +24,11 @@ use super::{
     catalog::{Catalog, Group, Index},
     environment::Failure,
     fault,
-    fold::Credit,
+    fold::{Credit, Limits},
     layout::{BlockKey, Databases, JOB_KEY, record_key},
     record::{Job, JobCheckpoint, Record},
     retained::Retained,
-    run::Runs,
+    run::{Runs, Sorted},
     sorting::{Sorting, Stored},
 };
 use crate::plan::Plan;
@@ -179,7 +179,11 @@ impl Writer<'_, '_> {
                     let index = next.touch(address);
                     let key = BlockKey::first_of(index.number, *number, *checkpoint);
                     let tally = &mut index.groups.entry(*number).or_default().tally;
-                    next.bytes += block::put(self.transaction, self.databases, key, block, tally)?;
+                    // One that was sorted elsewhere, as in a savepoint, is cut as sorted ones are, for those who look keys up later.
+                    next.bytes += match Sorted::of(block, Limits::default().part) {
+                        Some(sorted) => block::put_sorted(self.transaction, self.databases, key, &sorted, tally)?,
+                        None => block::put(self.transaction, self.databases, key, block, tally)?,
+                    };
                 }
             }
         }

@@ -74,6 +74,19 @@ impl Builder {
 }
 
 impl Sorted {
+    /// `block` in parts of `part` bytes, if it is a sorted one.
+    pub(super) fn of(block: &StateBlock, part: usize) -> Option<Self> {
+        if block.bytes.first() != Some(&SORTED) {
+            return None;
+        }
+        let mut builder = Builder::new(block.group, block.kind, part);
+        for entry in Block::parse(&block.bytes).ok()? {
+            builder.push(entry.ok()?);
+        }
+        let sorted = builder.finish();
+        (sorted.block == *block).then_some(sorted)
+    }
+
     /// Whether it takes the place of all older blocks.
     pub(super) fn is_full(&self) -> bool {
         self.block.kind == BlockKind::Full

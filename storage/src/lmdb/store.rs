@@ -199,7 +199,9 @@ impl Store {
     /// meta page; until that is written, all that was written is pages that nobody refers to.)
     fn not_stored(&self, error: StoreError) -> StoreError {
         let (environment, job) = (&self.environment, &self.job);
-        let is_untouched = error.kind == StoreErrorKind::Io
+        let is_of_disk = error.cause.as_ref().is_some_and(|cause| cause.is::<std::io::Error>());
+        let is_untouched = is_of_disk
+            && error.kind == StoreErrorKind::Io
             && environment.is_fit_to_write(|transaction, databases| {
                 Writer { directory: &environment.directory, transaction, databases }.check_job(job)
             });

@@ -12,6 +12,7 @@ use cofferdam_engine::{
         snapshot::{BlockKind, StateBlock},
         store::{StateBackend as _, StateLookup, StoreError, StoreErrorKind},
     },
+    state::{BlockEntry, Values, begin_sorted, push_sorted},
 };
 use cofferdam_storage::Lmdb;
 
@@ -295,4 +296,33 @@ fn fill_in_child(test: &str, place: &Path) -> String {
     let mut command = child::command(test, place);
     let output = child::with_file_limit(&mut command, 8_000).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// As a savepoint brings them along: blocks that somebody else has sorted, of more than one part.
+#[test]
+fn in_sorted_blocks_that_came_before_there_was_a_limit() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = Lmdb::at(directory.path()).open().unwrap();
+    let attempt = store.begin_attempt().unwrap();
+    let mut bytes = Vec::new();
+    begin_sorted(&mut bytes);
+    let keys: Vec<_> = (0..5_000u64).map(u64::to_be_bytes).collect();
+    for (key, number) in keys.iter().zip(0u16..) {
+        push_sorted(&mut bytes, BlockEntry { key, value: Some((Values::default(), &number.to_be_bytes())) });
+    }
+    let block = StateBlock { group: KeyGroup(0), kind: BlockKind::Full, entries: keys.len() as u32, bytes };
+    commit(&mut *store, attempt, 0, vec![delta(0, "total", vec![block.clone()])]);
+    assert_eq!(read(&mut *store, "total"), [seen(&block)]);
+    drop(store);
+    let mut store = Lmdb::at(directory.path()).heap_limit(1 << 20).open().unwrap();
+    assert_eq!(newest(&mut *store), Some(0));
+    let wanted: Vec<_> = keys.iter().map(|key| (KeyGroup(0), &key[..])).collect();
+    let mut found = 0;
+    let visit = &mut |place: usize, _: Values, value: &[u8]| {
+        assert_eq!(value, (place as u16).to_be_bytes());
+        found += 1;
+        Ok(())
+    };
+    store.lookup().unwrap().unwrap().get_many(&address("total"), &wanted, visit).unwrap();
+    assert_eq!(found, keys.len());
 }

@@ -219,3 +219,22 @@ fn a_batch_asks_the_store_once_for_each_key_that_is_not_there() {
     table.load([1, 2, 4].iter()).unwrap();
     assert_eq!(*store.asked.lock().unwrap(), 4, "1 is there, 2 has gone, 4 is not known");
 }
+
+#[test]
+fn the_heap_is_given_back_when_keys_have_come_and_gone() {
+    let store = Arc::new(Store::default());
+    let mut table = table(&store, 100_000);
+    let keys: Vec<u32> = (0..50_000).collect();
+    table.load(keys.iter()).unwrap();
+    keys.iter().for_each(|key| set(&mut table, *key, Some("x".into())));
+    keys.iter().for_each(|key| set(&mut table, *key, None));
+    table.batch_came();
+    table.load([1].iter()).unwrap();
+    assert!(table.heap_is_spent());
+    let deltas = table.freeze(CheckpointId(1)).unwrap();
+    store.commit(CheckpointId(1), &deltas);
+    table.completed(CheckpointId(1));
+    table.batch_came();
+    table.load([1].iter()).unwrap();
+    assert!(!table.heap_is_spent());
+}
