@@ -97,9 +97,8 @@ impl<K: Key, S> KeyedTable<K, S> {
     /// Looks `key` up, first where the hint says. The answer is good until an entry is inserted or removed.
     #[inline]
     pub fn find(&self, hint: Slot, key: &impl Sought<K>) -> Slot {
-        if let Some(tier) = &self.tier {
-            let bucket = tier.groups[hint.group as usize].find(hint.hash, key);
-            return Slot { bucket: bucket.map_or(Slot::NONE, |bucket| bucket as u32), ..hint };
+        if self.tier.is_some() {
+            return self.find_in_tier(hint, key);
         }
         let group = &self.groups[hint.group as usize];
         match hint.bucket() {
@@ -153,6 +152,26 @@ impl<K: Key, S> KeyedTable<K, S> {
     /// The value of `key`, found at `slot`, to be changed; `init` makes it if there is none.
     #[inline]
     pub fn get_mut_or_insert_with(&mut self, slot: Slot, key: &K, init: impl FnOnce() -> S) -> &mut S {
+        if self.tier.is_some() {
+            return self.get_mut_or_insert_in_tier(slot, key, init);
+        }
+        // Without a tier this is the hot path: the group is looked up once.
+        let group = &mut self.groups[slot.group as usize];
+        let bucket = match slot.bucket() {
+            Some(bucket) => {
+                group.mark_changed(bucket);
+                bucket
+            }
+            None => group.insert(slot.hash, key.clone(), init()),
+        };
+        match group.value_mut(bucket) {
+            Some(value) => value,
+            None => unreachable!("the bucket was found just now"),
+        }
+    }
+
+    #[inline(never)]
+    fn get_mut_or_insert_in_tier(&mut self, slot: Slot, key: &K, init: impl FnOnce() -> S) -> &mut S {
         let slot = match slot.bucket() {
             Some(_) => {
                 self.mark_changed(slot);
@@ -164,6 +183,13 @@ impl<K: Key, S> KeyedTable<K, S> {
             Some(value) => value,
             None => unreachable!("the bucket was found just now"),
         }
+    }
+
+    #[inline(never)]
+    fn find_in_tier(&self, hint: Slot, key: &impl Sought<K>) -> Slot {
+        let Some(tier) = &self.tier else { return hint };
+        let bucket = tier.groups[hint.group as usize].find(hint.hash, key);
+        Slot { bucket: bucket.map_or(Slot::NONE, |bucket| bucket as u32), ..hint }
     }
 
     /// Every key and its value, in no order.
