@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::error::BoxError;
 
 /// Appends `value`. Fails only if its `Serialize` does.
-#[inline]
+#[inline(always)]
 pub(crate) fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), BoxError> {
     value.serialize(&mut Serializer::new(out).with_struct_map())?;
     Ok(())

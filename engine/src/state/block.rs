@@ -47,8 +47,9 @@ pub(crate) fn begin<K: Key>(out: &mut Vec<u8>, values: Values, tombstones: &[K])
 }
 
 /// Adds an entry.
-#[inline]
+#[inline(always)]
 pub(crate) fn push<K: Key, S: Serialize>(out: &mut Vec<u8>, key: &K, value: &S) -> Result<(), BoxError> {
+    out.reserve(64);
     push_key(out, key);
     let start = out.len();
     out.push(0);
@@ -57,7 +58,7 @@ pub(crate) fn push<K: Key, S: Serialize>(out: &mut Vec<u8>, key: &K, value: &S) 
     Ok(())
 }
 
-#[inline]
+#[inline(always)]
 fn push_key<K: Key>(out: &mut Vec<u8>, key: &K) {
     let start = out.len();
     out.push(0);
@@ -66,7 +67,7 @@ fn push_key<K: Key>(out: &mut Vec<u8>, key: &K) {
 }
 
 /// Writes the length of what follows the byte at `start` into that byte.
-#[inline]
+#[inline(always)]
 fn set_length(out: &mut Vec<u8>, start: usize) {
     let length = out.len() - start - 1;
     match length {
