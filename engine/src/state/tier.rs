@@ -81,34 +81,40 @@ impl<K: Key, S> Tier<K, S> {
     }
 
     fn heap_bytes(&self) -> usize {
-        let tables = self.groups.iter().map(PartialGroup::heap_bytes).sum::<usize>();
-        if !std::mem::needs_drop::<(K, S)>() || self.encoded.1 == 0 {
-            return tables;
-        }
-        let entries = self.groups.iter().map(PartialGroup::entries).sum::<usize>();
-        tables + entries * self.encoded.0 / self.encoded.1
+        self.groups.iter().map(|group| self.bytes_of(group)).sum()
+    }
+
+    /// The group's tables, and what its entries may own.
+    fn bytes_of(&self, group: &PartialGroup<K, S>) -> usize {
+        let (bytes, entries) = self.encoded;
+        let owns = std::mem::needs_drop::<(K, S)>();
+        let owned = if owns { (group.entries() * bytes).checked_div(entries) } else { None };
+        group.heap_bytes() + owned.unwrap_or(0)
     }
 
     /// Makes room, if the limit is exceeded and anything may go: a quarter of the limit, so that it is not done for each batch.
     fn evict(&mut self) {
         let limit = self.limit();
         self.is_spent = false;
-        if self.heap_bytes() <= limit {
+        let mut bytes = self.heap_bytes();
+        if bytes <= limit {
             return;
         }
         for _ in 0..self.groups.len() {
-            let group = &mut self.groups[self.victim];
+            let victim = self.victim;
             // A pass over a group in which nearly everything stays is not worth it.
-            if group.is_worth_evicting() {
-                group.evict();
+            if self.groups[victim].is_worth_evicting() {
+                bytes -= self.bytes_of(&self.groups[victim]);
+                self.groups[victim].evict();
+                bytes += self.bytes_of(&self.groups[victim]);
                 self.is_loaded = false;
             }
-            self.victim = (self.victim + 1) % self.groups.len();
-            if self.heap_bytes() <= limit / 4 * 3 {
+            self.victim = (victim + 1) % self.groups.len();
+            if bytes <= limit / 4 * 3 {
                 return;
             }
         }
-        self.is_spent = self.heap_bytes() > limit;
+        self.is_spent = bytes > limit;
     }
 
     pub(super) fn completed(&mut self, checkpoint: CheckpointId) {
