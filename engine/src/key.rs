@@ -5,7 +5,7 @@ use std::hash::Hash;
 use serde::{Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::key_format::KeyFormat;
+use crate::{key_format::KeyFormat, state::block};
 
 /// A key: it says which records belong together, where their state lives and under which bytes it is stored.
 ///
@@ -39,6 +39,13 @@ pub trait Key: Clone + Eq + Hash + Send + Serialize + DeserializeOwned + 'static
     #[inline]
     fn group_hash(&self) -> u64 {
         self.hash64()
+    }
+
+    /// The encoding behind its length, as entries of a block begin. Where the length is known beforehand both are written in one piece.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn encode_with_length(&self, out: &mut Vec<u8>) {
+        block::push_with_length(out, |out| self.encode(out));
     }
 }
 
@@ -83,6 +90,12 @@ macro_rules! unsigned {
             fn format() -> KeyFormat {
                 KeyFormat::Unsigned(size_of::<$t>() as u8)
             }
+            #[inline(always)]
+            fn encode_with_length(&self, out: &mut Vec<u8>) {
+                let mut bytes = [size_of::<$t>() as u8; 1 + size_of::<$t>()];
+                bytes[1..].copy_from_slice(&self.to_be_bytes());
+                out.extend_from_slice(&bytes);
+            }
         }
     )*};
 }
@@ -105,6 +118,10 @@ macro_rules! signed {
             }
             fn format() -> KeyFormat {
                 KeyFormat::Signed(size_of::<$t>() as u8)
+            }
+            #[inline(always)]
+            fn encode_with_length(&self, out: &mut Vec<u8>) {
+                ((*self as $u) ^ (1 << (<$u>::BITS - 1))).encode_with_length(out);
             }
         }
     )*};
@@ -275,6 +292,10 @@ macro_rules! key_newtype {
             fn format() -> $crate::KeyFormat {
                 <$inner as $crate::Key>::format()
             }
+            #[inline]
+            fn encode_with_length(&self, out: &mut Vec<u8>) {
+                $crate::Key::encode_with_length(&self.0, out);
+            }
         }
     };
 }
@@ -298,6 +319,13 @@ mod tests {
         let mut input = bytes.as_slice();
         assert_eq!(K::decode(&mut input).as_ref(), Some(&a));
         assert_eq!(input, rest);
+        let mut with_length = Vec::new();
+        a.encode_with_length(&mut with_length);
+        let encoded = encoded(&a);
+        assert!(with_length.ends_with(&encoded), "{with_length:?}");
+        if encoded.len() < 0x80 {
+            assert_eq!(with_length[..with_length.len() - encoded.len()], [encoded.len() as u8]);
+        }
     }
 
     proptest! {
@@ -308,6 +336,7 @@ mod tests {
             rest in any::<Vec<u8>>(),
         ) {
             keeps_contract(a.0, b.0, &rest);
+            keeps_contract(a.2, b.2, &rest);
             keeps_contract(a.1.clone(), b.1.clone(), &rest);
             keeps_contract((a.1.clone(), a.2), (b.1.clone(), b.2), &rest);
             keeps_contract(a.3.clone(), b.3.clone(), &rest);

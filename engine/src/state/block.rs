@@ -43,37 +43,29 @@ pub(crate) fn begin<K: Key>(out: &mut Vec<u8>, values: Values, tombstones: &[K])
     out.push(if values.are_timed { TIMED } else { FROZEN });
     push_varint(u64::from(values.version), out);
     push_varint(tombstones.len() as u64, out);
-    tombstones.iter().for_each(|key| push_key(out, key));
+    tombstones.iter().for_each(|key| key.encode_with_length(out));
 }
 
 /// Adds an entry.
 #[inline(always)]
 pub(crate) fn push<K: Key, S: Serialize>(out: &mut Vec<u8>, key: &K, value: &S) -> Result<(), BoxError> {
     out.reserve(64);
-    push_key(out, key);
-    let start = out.len();
-    out.push(0);
-    codec::append(value, out)?;
-    set_length(out, start);
-    Ok(())
+    key.encode_with_length(out);
+    push_with_length(out, |out| codec::append(value, out))
 }
 
+/// Adds what `append` does, behind its length.
 #[inline(always)]
-fn push_key<K: Key>(out: &mut Vec<u8>, key: &K) {
+pub(crate) fn push_with_length<T>(out: &mut Vec<u8>, append: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let start = out.len();
     out.push(0);
-    key.encode(out);
-    set_length(out, start);
-}
-
-/// Writes the length of what follows the byte at `start` into that byte.
-#[inline(always)]
-fn set_length(out: &mut Vec<u8>, start: usize) {
+    let appended = append(out);
     let length = out.len() - start - 1;
     match length {
         0..0x80 => out[start] = length as u8,
         _ => set_long_length(out, start, length),
     }
+    appended
 }
 
 /// Makes room for a length of more than one byte.
