@@ -1,0 +1,17 @@
+//! Whole jobs, on real threads. One binary: each takes its time to build.
+
+mod abort;
+mod async_sink;
+mod checkpoint_stats;
+mod diverting;
+mod failures;
+mod host;
+mod lifecycle;
+mod loops;
+mod modes;
+mod restore;
+mod retention;
+mod short_jobs;
+mod state_types;
+mod topology_faults;
+mod whole;
