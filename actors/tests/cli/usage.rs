@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use cofferdam::SavepointWriter;
 
 use crate::{
-    command::{run, spawn},
+    command::{NOT_FOUND, USAGE, run, spawn},
     support::*,
 };
 
@@ -34,14 +34,14 @@ fn what_is_no_state_is_left_alone() {
     std::fs::create_dir(&empty).unwrap();
     std::fs::write(&text, "some text that is long enough to have held a savepoint's beginning").unwrap();
     for command in ["list", "show", "verify"] {
-        run(&[&"checkpoints", &command, &missing]).failed_with(&["missing"]);
-        run(&[&"checkpoints", &command, &empty]).failed_with(&[]);
+        run(&[&"checkpoints", &command, &missing]).failed_with(NOT_FOUND, &["missing"]);
+        run(&[&"checkpoints", &command, &empty]).failed_with(NOT_FOUND, &["holds no state of Cofferdam's"]);
     }
-    run(&[&"checkpoints", &"delete", &missing, &"--all", &"--give-up-newest"]).failed_with(&["missing"]);
-    run(&[&"checkpoints", &"delete", &empty, &"1"]).failed_with(&["holds no state of Cofferdam's"]);
-    run(&[&"savepoint", &"show", &text]).failed_with(&["is no savepoint"]);
-    run(&[&"state", &"list", &text]).failed_with(&["is no savepoint"]);
-    run(&[&"state", &"list", &text, &"--checkpoint", &"3"]).failed_with(&["leave out --checkpoint"]);
+    run(&[&"checkpoints", &"delete", &missing, &"--all", &"--give-up-newest"]).failed_with(NOT_FOUND, &["missing"]);
+    run(&[&"checkpoints", &"delete", &empty, &"1"]).failed_with(NOT_FOUND, &["holds no state of Cofferdam's"]);
+    run(&[&"savepoint", &"show", &text]).failed_with(NOT_FOUND, &["is no savepoint"]);
+    run(&[&"state", &"list", &text]).failed_with(NOT_FOUND, &["is no savepoint"]);
+    run(&[&"state", &"list", &text, &"--checkpoint", &"3"]).failed_with(USAGE, &["leave out --checkpoint"]);
     assert!(!missing.exists() && std::fs::read_dir(&empty).unwrap().next().is_none());
 }
 

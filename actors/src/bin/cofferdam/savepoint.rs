@@ -7,10 +7,11 @@ use std::{
 
 use clap::Subcommand;
 use cofferdam::{Savepoint, StoredCheckpoint};
+use cofferdam_engine::checkpoint::store::StoreErrorKind;
 use serde_json::json;
 
 use crate::{
-    Failure,
+    failure::{Failure, Kind},
     output::{self, Output, grouped},
     record,
     verifying::{self, StateReport},
@@ -66,16 +67,24 @@ fn show(file: &Path, output: &mut Output) -> Result<ExitCode, Failure> {
 }
 
 fn verify(file: &Path, output: &mut Output) -> Result<ExitCode, Failure> {
-    let savepoint = StoredCheckpoint::from(Savepoint::open(file)?);
-    let states = verifying::verify_states(&savepoint)?;
+    let verified = Savepoint::open(file).map(StoredCheckpoint::from);
+    let (states, damage) = match verified.and_then(|savepoint| verifying::verify_states(&savepoint)) {
+        Ok(states) => (states, None),
+        Err(error) if error.kind == StoreErrorKind::Damaged => (Vec::new(), Some(output::chain(&error))),
+        Err(error) => return Err(error.into()),
+    };
     let document = json!({
         "file": file.display().to_string(),
-        "whole": true,
+        "whole": damage.is_none(),
+        "damage": damage,
         "states": states.iter().map(StateReport::json).collect::<Vec<_>>(),
     });
-    output.document(&document, || {
-        let rows: Vec<_> = states.iter().map(StateReport::row).collect();
-        format!("{} is whole\n{}", file.display(), output::table(&StateReport::HEADER, &rows))
+    output.document(&document, || match &damage {
+        Some(damage) => format!("damaged: {damage}\n"),
+        None => {
+            let rows: Vec<_> = states.iter().map(StateReport::row).collect();
+            format!("{} is whole\n{}", file.display(), output::table(&StateReport::HEADER, &rows))
+        }
     })?;
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(if damage.is_none() { 0 } else { Kind::Damaged.code() }))
 }

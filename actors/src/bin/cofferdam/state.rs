@@ -7,12 +7,12 @@ use std::{
 
 use clap::{Args, Subcommand};
 use cofferdam::{JsonEntry, Savepoint, SavepointWriter, StoredCheckpoint};
-use cofferdam_engine::checkpoint::snapshot::StateAddress;
+use cofferdam_engine::checkpoint::{snapshot::StateAddress, store::StoreErrorKind};
 use serde_json::{Value, json};
 
 use crate::{
-    Failure,
-    output::{self, Output, grouped, hex},
+    failure::Failure,
+    output::{self, Listed, Output, grouped, hex},
     place,
 };
 
@@ -20,7 +20,8 @@ use crate::{
 pub enum Command {
     /// Lists the states: what they are, their entries and bytes. Reads all of them
     List {
-        /// A job's state directory, or a savepoint's file
+        /// A job's state directory, its URI (file://, s3://, hdfs://), or a savepoint's file
+        #[arg(value_name = "DIR")]
         place: PathBuf,
         /// The checkpoint, instead of the newest
         #[arg(long, value_name = "NUMBER")]
@@ -32,7 +33,8 @@ pub enum Command {
 
 #[derive(Args)]
 pub struct Dump {
-    /// A job's state directory, or a savepoint's file
+    /// A job's state directory, its URI (file://, s3://, hdfs://), or a savepoint's file
+    #[arg(value_name = "DIR")]
     place: PathBuf,
     /// The step's uid, which is its name unless it was given another
     #[arg(long)]
@@ -53,59 +55,65 @@ pub struct Dump {
 
 pub fn run(command: Command, output: &mut Output) -> Result<ExitCode, Failure> {
     match command {
-        Command::List { place, checkpoint } => list(&place::checkpoint(&place, checkpoint)?, output),
+        Command::List { place, checkpoint } => {
+            place::look(&place, checkpoint, |checkpoint| list(&checkpoint))?.say(output)
+        }
         Command::Dump(dump) => dump.run(output),
     }
 }
 
-fn list(checkpoint: &StoredCheckpoint, output: &mut Output) -> Result<ExitCode, Failure> {
+fn list(checkpoint: &StoredCheckpoint) -> Result<Listed, Failure> {
     let (mut states, mut rows, mut damages) = (Vec::new(), Vec::new(), Vec::new());
     for (StateAddress { operator, state }, record) in checkpoint.states() {
         let size = checkpoint.measure(&operator, &state);
         let (kind, key) = (record.kind.to_string(), record.key.to_string());
         let mut one =
             json!({ "operator": operator, "state": state, "kind": kind, "key": key, "version": record.version });
-        let [entries, bytes] = match &size {
+        let [entries, bytes] = match size {
             Ok(size) => {
                 (one["entries"], one["bytes"], one["blocks"]) =
                     (size.entries.into(), size.bytes.into(), size.blocks.into());
                 [grouped(size.entries), grouped(size.bytes)]
             }
-            Err(damage) => {
-                one["damage"] = output::chain(damage).into();
-                damages.push(output::chain(damage));
+            Err(damage) if damage.kind == StoreErrorKind::Damaged => {
+                let damage = output::chain(&damage);
+                one["damage"] = damage.clone().into();
+                damages.push(damage);
                 ["damaged".to_string(), String::new()]
             }
+            Err(error) => return Err(error.into()),
         };
         rows.push(vec![operator, state, kind, key, record.version.to_string(), entries, bytes]);
         states.push(one);
     }
     let number = checkpoint.metadata().checkpoint;
     let document = json!({ "place": checkpoint.place(), "checkpoint": number, "states": states });
-    output.document(&document, || {
-        let header = ["operator", "state", "kind", "key", "version", "entries", "bytes"];
-        let damages: String = damages.iter().map(|damage| format!("{damage}\n")).collect();
-        format!("checkpoint {number}\n{}{damages}", output::table(&header, &rows))
-    })?;
-    Ok(if damages.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let header = ["operator", "state", "kind", "key", "version", "entries", "bytes"];
+    let damages: String = damages.iter().map(|damage| format!("{damage}\n")).collect();
+    let text = format!("checkpoint {number}\n{}{damages}", output::table(&header, &rows));
+    Ok(Listed { document, text, is_whole: damages.is_empty() })
 }
 
 impl Dump {
     fn run(self, output: &mut Output) -> Result<ExitCode, Failure> {
-        let checkpoint = place::checkpoint(&self.place, self.checkpoint)?;
-        let states = self.states(&checkpoint)?;
-        match &self.key {
-            Some(key) => self.print_key(&checkpoint, &states, key, output),
-            None => {
-                let copy = self.copy(checkpoint, &states)?;
-                for state in &states {
-                    for entry in copy.json_entries(&self.operator, state)? {
-                        self.print(state, &entry?, states.len() > 1, output)?;
-                    }
-                }
-                Ok(ExitCode::SUCCESS)
+        if let Some(key) = &self.key {
+            let (states, found) =
+                place::look(&self.place, self.checkpoint, |checkpoint| self.entries_of(&checkpoint, key))?;
+            for (state, entry) in &found {
+                self.print(state, entry, states > 1, output)?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        let (copy, states) = place::look(&self.place, self.checkpoint, |checkpoint| {
+            let states = self.states(&checkpoint)?;
+            Ok((self.copy(checkpoint, &states)?, states))
+        })?;
+        for state in &states {
+            for entry in copy.json_entries(&self.operator, state)? {
+                self.print(state, &entry?, states.len() > 1, output)?;
             }
         }
+        Ok(ExitCode::SUCCESS)
     }
 
     fn states(&self, checkpoint: &StoredCheckpoint) -> Result<Vec<String>, Failure> {
@@ -118,7 +126,8 @@ impl Dump {
             let all: Vec<_> = checkpoint.states().map(|(address, _)| address.to_string()).collect();
             let all = if all.is_empty() { "none".to_string() } else { all.join(", ") };
             let (number, place) = (checkpoint.metadata().checkpoint, checkpoint.place());
-            return Err(format!("checkpoint {number} in {place} keeps no state '{name}'; what it keeps: {all}").into());
+            let message = format!("checkpoint {number} in {place} keeps no state '{name}'; what it keeps: {all}");
+            return Err(Failure::not_found(message));
         }
         Ok(states)
     }
@@ -140,28 +149,27 @@ impl Dump {
         Ok(Savepoint::open(&file)?.into())
     }
 
-    fn print_key(
+    /// How many states were looked at, and what they have of `key`.
+    fn entries_of(
         &self,
         checkpoint: &StoredCheckpoint,
-        states: &[String],
         key: &str,
-        output: &mut Output,
-    ) -> Result<ExitCode, Failure> {
+    ) -> Result<(usize, Vec<(String, JsonEntry)>), Failure> {
         let text = Value::String(key.to_string());
         let json = serde_json::from_str(key).unwrap_or_else(|_| text.clone());
-        let mut found = Vec::new();
-        for state in states {
+        let (states, mut found) = (self.states(checkpoint)?, Vec::new());
+        for state in &states {
             let get = |key| checkpoint.json_get(&self.operator, state, key);
             // Text that happens to be JSON, such as a number, may be a string's all the same.
             let entries = get(&json).or_else(|error| get(&text).map_err(|_| error))?;
-            found.extend(entries.into_iter().map(|entry| (state, entry)));
-        }
-        for (state, entry) in &found {
-            self.print(state, entry, states.len() > 1, output)?;
+            found.extend(entries.into_iter().map(|entry| (state.clone(), entry)));
         }
         match found.is_empty() {
-            false => Ok(ExitCode::SUCCESS),
-            true => Err(format!("checkpoint {} has no entry of key {key}", checkpoint.metadata().checkpoint).into()),
+            false => Ok((states.len(), found)),
+            true => {
+                let number = checkpoint.metadata().checkpoint;
+                Err(Failure::not_found(format!("checkpoint {number} has no entry of key {key}")))
+            }
         }
     }
 
@@ -191,5 +199,7 @@ impl Dump {
 pub fn temporary(within: Option<&Path>) -> Result<tempfile::TempDir, Failure> {
     let within = within.map_or_else(std::env::temp_dir, Path::to_owned);
     let made = tempfile::Builder::new().prefix("cofferdam-").tempdir_in(&within);
-    made.map_err(|cause| format!("no directory can be made in {} (see --temp-dir): {cause}", within.display()).into())
+    made.map_err(|cause| {
+        Failure::failed(format!("no directory can be made in {} (see --temp-dir): {cause}", within.display()))
+    })
 }
