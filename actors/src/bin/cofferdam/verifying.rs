@@ -216,5 +216,10 @@ pub fn verify_states(checkpoint: &StoredCheckpoint) -> Result<Vec<StateReport>, 
         let size = checkpoint.verify(&address.operator, &address.state)?;
         Ok(StateReport::of(address, size))
     };
-    addresses.map(verify).collect()
+    let keyed = addresses.map(verify);
+    let others = checkpoint.operator_states().map(|(address, _)| {
+        let size = checkpoint.measure_operator_state(&address.operator, &address.state)?;
+        Ok(StateReport::of(address, size))
+    });
+    keyed.chain(others).collect()
 }
