@@ -1,7 +1,6 @@
 //! `checkpoints`: what a state directory keeps.
 
 use std::{
-    io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -145,8 +144,6 @@ fn verify(directory: &Path, temp_dir: Option<&Path>, output: &mut Output) -> Res
     let place = Place::named(directory)?;
     let (report, knows) = match &place {
         Place::Lmdb(path) => {
-            // Whoever names a directory wrongly is not told of a child.
-            path.metadata().map_err(|cause| Failure::from(missing(path, cause)))?;
             let copy = temporary(temp_dir)?;
             (verifying::in_child(path, copy.path())?, verifying::LMDB)
         }
@@ -168,17 +165,13 @@ fn verify(directory: &Path, temp_dir: Option<&Path>, output: &mut Output) -> Res
     Ok(ExitCode::from(if whole { 0 } else { Kind::Damaged.code() }))
 }
 
-fn missing(path: &Path, cause: io::Error) -> io::Error {
-    io::Error::new(cause.kind(), format!("{} cannot be looked at: {cause}", path.display()))
-}
-
 fn told(directory: &Path, report: &Report, knows: &Knows) -> String {
     let mut text = String::new();
     for one in &report.checkpoints {
         let rows: Vec<_> = one.states.iter().map(StateReport::row).collect();
         text += &match &one.damage {
             Some(damage) => format!("checkpoint {} is damaged: {damage}\n", one.checkpoint),
-            None if rows.is_empty() => format!("checkpoint {} is whole; it keeps no state by key\n", one.checkpoint),
+            None if rows.is_empty() => format!("checkpoint {} is whole; it keeps no state\n", one.checkpoint),
             None => format!("checkpoint {} is whole\n{}", one.checkpoint, output::table(&StateReport::HEADER, &rows)),
         };
     }

@@ -26,6 +26,7 @@ impl Place {
     /// What a path or a URI names. Of which kind a directory is shows in what it holds.
     #[cfg(feature = "filesystem")]
     pub fn named(named: &Path) -> Result<Self, Failure> {
+        refuse_file(named)?;
         let files = match named.to_str().filter(|named| named.contains("://")) {
             Some(uri) => FileSystem::uri(uri).map_err(|error| Failure::new(Kind::Usage, error))?,
             None => FileSystem::at(named),
@@ -40,14 +41,12 @@ impl Place {
     /// What a path names.
     #[cfg(not(feature = "filesystem"))]
     pub fn named(named: &Path) -> Result<Self, Failure> {
+        refuse_file(named)?;
         Ok(Self::Lmdb(named.to_owned()))
     }
 
     pub fn inspect(&self) -> Result<Inspection, Failure> {
         match self {
-            Self::Lmdb(path) if path.is_file() => {
-                Err(Failure::not_found(format!("{} is a file, and no state directory", path.display())))
-            }
             Self::Lmdb(path) => Ok(Lmdb::at(path).inspect()?),
             #[cfg(feature = "filesystem")]
             Self::Files(files) => Ok(files.inspect()?),
@@ -88,6 +87,11 @@ impl Place {
             Self::Files(files) => Ok(files.delete_checkpoint(number)?),
         }
     }
+}
+
+fn refuse_file(named: &Path) -> Result<(), Failure> {
+    let what = "is a file, and no state directory: see `savepoint`";
+    if named.is_file() { Err(Failure::not_found(format!("{} {what}", named.display()))) } else { Ok(()) }
 }
 
 /// Looks at a checkpoint of a directory or URI, the newest unless another is named, or at a savepoint's. If the job has dropped the newest before `look` was through, `look` is given the newer one.

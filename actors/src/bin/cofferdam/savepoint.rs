@@ -38,7 +38,13 @@ pub fn run(command: Command, output: &mut Output) -> Result<ExitCode, Failure> {
     }
 }
 
+fn refuse_directory(file: &Path) -> Result<(), Failure> {
+    let what = "is a directory, and no savepoint: see `checkpoints`";
+    if file.is_dir() { Err(Failure::not_found(format!("{} {what}", file.display()))) } else { Ok(()) }
+}
+
 fn show(file: &Path, output: &mut Output) -> Result<ExitCode, Failure> {
+    refuse_directory(file)?;
     let savepoint = Savepoint::open(file)?;
     let states: Vec<_> = savepoint.states().map(|(address, bytes)| (address.to_string(), bytes)).collect();
     let mut document = json!({
@@ -67,6 +73,7 @@ fn show(file: &Path, output: &mut Output) -> Result<ExitCode, Failure> {
 }
 
 fn verify(file: &Path, output: &mut Output) -> Result<ExitCode, Failure> {
+    refuse_directory(file)?;
     let verified = Savepoint::open(file).map(StoredCheckpoint::from);
     let (states, damage) = match verified.and_then(|savepoint| verifying::verify_states(&savepoint)) {
         Ok(states) => (states, None),
