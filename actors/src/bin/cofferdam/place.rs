@@ -31,8 +31,7 @@ impl Place {
             Some(uri) => FileSystem::uri(uri).map_err(|error| Failure::new(Kind::Usage, error))?,
             None => FileSystem::at(named),
         };
-        let is_lmdb = |path: &Path| !path.join("log").is_dir() && !path.join("data").is_dir();
-        Ok(match files.path().filter(|path| is_lmdb(path)).map(Path::to_owned) {
+        Ok(match files.path().filter(|path| !holds_files(path)).map(Path::to_owned) {
             Some(path) => Self::Lmdb(path),
             None => Self::Files(files),
         })
@@ -87,6 +86,13 @@ impl Place {
             Self::Files(files) => Ok(files.delete_checkpoint(number)?),
         }
     }
+}
+
+/// Whether a directory is one of `FileSystem`, as far as its names say.
+#[cfg(feature = "filesystem")]
+fn holds_files(directory: &Path) -> bool {
+    let has_lmdb = ["NOTE", "data.mdb"].iter().any(|name| directory.join(name).exists());
+    !has_lmdb && ["log", "data"].iter().any(|name| directory.join(name).is_dir())
 }
 
 fn refuse_file(named: &Path) -> Result<(), Failure> {

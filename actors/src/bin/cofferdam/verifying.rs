@@ -64,7 +64,7 @@ pub const LMDB: Knows = Knows {
 pub const FILES: Knows = Knows {
     checked_title: "Checked, where they are:",
     checked: &[
-        "the log's newest entry, root and claim, each against its own checksum and the one that the entry which names it has of it",
+        "the log's newest entry, and the root or the claim that it names, against their checksums",
         "each checkpoint's manifest against the root's checksum of it",
         "every piece of state against the manifest's checksum, over its place and its bytes: none is missing, altered, cut short or another",
         "every block taken apart: keys of the type recorded, values that are MessagePack",
