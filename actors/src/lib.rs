@@ -36,7 +36,7 @@ mod runtime;
 pub use cofferdam_engine::{
     SavepointId,
     savepoint::{HeldTransactions, Savepoint, SavepointInfo, SavepointWriter},
-    state::{JsonEntry, StateSize, StoredCheckpoint},
+    state::{JsonEntry, StateSize, StoredCheckpoint, StoredSplit},
 };
 pub use cofferdam_storage::Inspection;
 

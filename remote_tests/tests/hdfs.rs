@@ -53,6 +53,12 @@ fn of_two_owners_the_older_is_fenced() {
 }
 
 #[test]
+fn who_looks_sees_all_and_who_deletes_fences_the_owner() {
+    let path = fresh();
+    scenario::who_looks_sees_all_and_who_deletes_fences_the_owner(|| place(&path));
+}
+
+#[test]
 fn large_blocks_come_back() {
     scenario::large_blocks_come_back(&place(&fresh()));
 }

@@ -97,6 +97,12 @@ fn of_two_owners_the_older_is_fenced() {
 }
 
 #[test]
+fn who_looks_sees_all_and_who_deletes_fences_the_owner() {
+    let server = Server::start();
+    scenario::who_looks_sees_all_and_who_deletes_fences_the_owner(|| server.place("job"));
+}
+
+#[test]
 fn large_blocks_come_back() {
     let server = Server::start();
     scenario::large_blocks_come_back(&server.place("job"));

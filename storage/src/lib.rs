@@ -11,11 +11,13 @@
 
 #[cfg(feature = "filesystem")]
 mod filesystem;
+mod inspection;
 mod lmdb;
 mod memory;
 mod plan;
 
 #[cfg(feature = "filesystem")]
 pub use filesystem::FileSystem;
-pub use lmdb::{Inspection, Lmdb};
+pub use inspection::Inspection;
+pub use lmdb::Lmdb;
 pub use memory::Memory;

@@ -7,6 +7,13 @@ use std::{
 
 use serde_json::Value;
 
+/// Exit codes that operators' scripts go by.
+pub const FAILED: i32 = 1;
+pub const USAGE: i32 = 2;
+pub const DAMAGED: i32 = 3;
+pub const REFUSED: i32 = 4;
+pub const NOT_FOUND: i32 = 5;
+
 /// How it ended.
 #[derive(Debug)]
 pub struct Ran {
@@ -49,10 +56,20 @@ impl Ran {
         self.said().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// Asserts that it failed and said all of `words`.
-    pub fn failed_with(self, words: &[&str]) {
-        assert_eq!((self.code, &*self.stdout), (Some(1), ""), "{self:?}");
+    /// Asserts that it failed as `code` says, and said all of `words`.
+    pub fn failed_with(self, code: i32, words: &[&str]) {
+        assert_eq!((self.code, &*self.stdout), (Some(code), ""), "{self:?}");
         assert!(words.iter().all(|word| self.stderr.contains(word)), "{self:?}");
         assert!(!self.stderr.contains("panicked"), "{self:?}");
+    }
+
+    /// Asserts that it failed as `code` says, with nothing but the one object that says so.
+    pub fn failed_in_json_with(self, code: i32, words: &[&str]) {
+        let error: Value = serde_json::from_str(&self.stderr).unwrap_or_else(|_| panic!("{self:?}"));
+        let kind = ["", "failed", "usage", "damaged", "refused", "not_found"][code as usize];
+        let fields: Vec<_> = error["error"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!((error.as_object().unwrap().len(), &*fields), (1, &["code", "kind", "message"][..]), "{self:?}");
+        assert_eq!((&error["error"]["code"], &error["error"]["kind"]), (&code.into(), &kind.into()), "{self:?}");
+        self.failed_with(code, words);
     }
 }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use crate::{
-    command::{Ran, run},
+    command::{DAMAGED, NOT_FOUND, Ran, run},
     support::*,
 };
 
@@ -37,7 +37,7 @@ fn wherever_it_is_in_the_directory() {
         match ran.code {
             // A page that no checkpoint uses.
             Some(0) => whole += usize::from(report["whole"] == true),
-            Some(1) => by_name += usize::from(ran.stdout.contains("state count/value, key group")),
+            Some(DAMAGED) => by_name += usize::from(ran.stdout.contains("state count/value, key group")),
             _ => panic!("{ran:?}"),
         }
         assert_eq!(report["whole"] == true, ran.code == Some(0));
@@ -55,12 +55,12 @@ fn of_a_file_that_is_cut_off_or_gone() {
     let bytes = fs::read(state.join("data.mdb")).unwrap();
     fs::write(state.join("data.mdb"), &bytes[..bytes.len() / 2]).unwrap();
     let ran = verify(&state);
-    assert_eq!(ran.code, Some(1));
+    assert_eq!(ran.code, Some(DAMAGED));
     assert!(ran.stdout.contains("cut short"), "{ran:?}");
-    run(&[&"checkpoints", &"list", &state]).failed_with(&["cut short"]);
-    run(&[&"state", &"dump", &state, &"--operator", &"count"]).failed_with(&["cut short"]);
+    run(&[&"checkpoints", &"list", &state]).failed_with(DAMAGED, &["cut short"]);
+    run(&[&"state", &"dump", &state, &"--operator", &"count"]).failed_with(DAMAGED, &["cut short"]);
     fs::remove_file(state.join("NOTE")).unwrap();
-    run(&[&"checkpoints", &"list", &state]).failed_with(&["holds no state of Cofferdam's"]);
+    run(&[&"checkpoints", &"list", &state]).failed_with(NOT_FOUND, &["holds no state of Cofferdam's"]);
 }
 
 #[test]
@@ -72,8 +72,12 @@ fn wherever_it_is_in_a_savepoint() {
     for at in (0..length).step_by(37) {
         let original = flipped(&savepoint, at);
         let ran = run(&[&"savepoint", &"verify", &savepoint]);
-        by_name += usize::from(ran.stderr.contains("state count/value, key group"));
-        ran.failed_with(&["savepoint"]);
+        by_name += usize::from(ran.stdout.contains("state count/value, key group"));
+        match ran.code {
+            Some(DAMAGED) => assert!(ran.stdout.starts_with("damaged: savepoint") && ran.stderr.is_empty(), "{ran:?}"),
+            // Its first bytes say that it is one.
+            _ => ran.failed_with(NOT_FOUND, &["is no savepoint"]),
+        }
         fs::write(&savepoint, original).unwrap();
     }
     assert!(by_name > 0, "no block was hit");
@@ -111,6 +115,6 @@ fn that_ends_the_verifying_process() {
     let mut said = String::new();
     verify.stdout.take().unwrap().read_to_string(&mut said).unwrap();
     let report: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert_eq!((code, &report["whole"]), (Some(1), &serde_json::json!(false)));
+    assert_eq!((code, &report["whole"]), (Some(DAMAGED), &serde_json::json!(false)));
     assert!(report["damage"].as_str().unwrap().contains("died of signal 7"), "{report}");
 }

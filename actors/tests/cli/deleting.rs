@@ -6,7 +6,7 @@ use cofferdam::prelude::*;
 use serde_json::json;
 
 use crate::{
-    command::{Ran, run},
+    command::{NOT_FOUND, REFUSED, Ran, run},
     support::*,
 };
 
@@ -49,7 +49,7 @@ fn an_older_one_goes_and_the_job_goes_on() {
     );
     assert_eq!(kept(&places), [numbers[0], numbers[2], numbers[3]]);
     assert_eq!(run(&[&"--json", &"checkpoints", &"verify", &places.at("state")]).json()["whole"], true);
-    delete(&places, &[&numbers[1].to_string()]).failed_with(&["keep"]);
+    delete(&places, &[&numbers[1].to_string()]).failed_with(NOT_FOUND, &["keep"]);
     let builder = engine().backend(Lmdb::at(places.at("state")));
     let job = builder.start_blocking(counting(&Limit::of(1_000), &places.at("output"))).unwrap();
     run_to(&job, &places.at("output"), 1_000);
@@ -61,8 +61,8 @@ fn the_newest_goes_only_if_that_is_said() {
     let places = Places::new();
     let numbers = several(&places);
     let newest = numbers[3].to_string();
-    delete(&places, &[&newest]).failed_with(&["the newest", "--give-up-newest"]);
-    delete(&places, &["--all"]).failed_with(&["--give-up-newest"]);
+    delete(&places, &[&newest]).failed_with(REFUSED, &["the newest", "--give-up-newest"]);
+    delete(&places, &["--all"]).failed_with(REFUSED, &["--give-up-newest"]);
     assert_eq!(kept(&places), numbers);
     delete(&places, &[&newest, "--give-up-newest"]).said();
     assert_eq!(kept(&places), numbers[..3]);

@@ -4,6 +4,8 @@
 mod command;
 mod damage;
 mod deleting;
+mod files;
+mod operator_state;
 mod running_job;
 mod stopped_job;
 #[allow(dead_code, reason = "savepoints are tested with the same job")]

@@ -10,7 +10,7 @@ use cofferdam::{JobHandle, SavepointWriter, prelude::*};
 use serde_json::{Value, json};
 
 use crate::{
-    command::{Ran, run, spawn},
+    command::{NOT_FOUND, REFUSED, Ran, run, spawn},
     support::*,
 };
 
@@ -27,7 +27,7 @@ fn total(dump: &[Value]) -> u64 {
 
 /// A checkpoint that was listed may be gone when it is asked for: then that is said.
 fn is_gone(ran: &Ran) -> bool {
-    ran.code == Some(1) && ran.stderr.contains("does not keep")
+    ran.code == Some(NOT_FOUND) && ran.stderr.contains("does not keep")
 }
 
 fn every_command(state: &Path, seen: &mut u64) {
@@ -48,10 +48,10 @@ fn every_command(state: &Path, seen: &mut u64) {
         [&[&"--all" as &dyn AsRef<std::ffi::OsStr>, &"--give-up-newest"][..], &[&number, &"--give-up-newest"]]
     {
         let ran = run(&[&[&"checkpoints" as &dyn AsRef<std::ffi::OsStr>, &"delete", &state], arguments].concat());
-        ran.failed_with(&[]);
+        ran.failed_with(REFUSED, &[]);
     }
     let refused = run(&[&"checkpoints", &"delete", &state, &"--all", &"--give-up-newest"]);
-    refused.failed_with(&["is open already", "stop that job first"]);
+    refused.failed_with(REFUSED, &["is open already", "stop that job first"]);
 }
 
 #[test]

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use cofferdam::{SavepointWriter, prelude::*};
 use serde_json::{Value, json};
 
-use crate::{command::run, support::*};
+use crate::{
+    command::{NOT_FOUND, run},
+    support::*,
+};
 
 #[test]
 fn the_dump_is_the_state() {
@@ -28,9 +31,10 @@ fn the_dump_is_the_state() {
 
         assert_eq!(run(&[&"state", &"dump", &place, &"--operator", &"count", &"--key", &"3"]).said(), "3\t124\n");
         let key = |key: &'static str| run(&[&"state", &"dump", &place, &"--operator", &"count", &"--key", &key]);
-        key("33").failed_with(&["has no entry of key 33"]);
-        key("three").failed_with(&["three", "no key of state count/value", "u64"]);
-        run(&[&"state", &"dump", &place, &"--operator", &"sum"]).failed_with(&["no state 'sum'", "count/value"]);
+        key("33").failed_with(NOT_FOUND, &["has no entry of key 33"]);
+        key("three").failed_with(NOT_FOUND, &["three", "no key of state count/value", "u64"]);
+        run(&[&"state", &"dump", &place, &"--operator", &"sum"])
+            .failed_with(NOT_FOUND, &["no state 'sum'", "count/value"]);
 
         let list = run(&[&"--json", &"state", &"list", &place]).json();
         let state = &list["states"][0];

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     export::{Pinned, SavepointInfo, Stamp},
     file::SavepointFile,
+    operator_state,
 };
 use crate::{
     checkpoint::{
@@ -19,7 +20,7 @@ use crate::{
     id::{Attempt, CheckpointId, JobId, SavepointId},
     key::Key,
     key_group::{KeyGroup, KeyGroupRange},
-    state::{BlockEntry, StoredCheckpoint, Values, begin_sorted, push_sorted},
+    state::{BlockEntry, OperatorStates, StoredCheckpoint, Values, begin_sorted, push_sorted},
 };
 
 /// Writes a savepoint outside of any job: a first state for a job to start with, or another checkpoint's, changed.
@@ -94,18 +95,50 @@ impl SavepointWriter {
         let address = StateAddress { operator: operator.to_string(), state: state.to_string() };
         let groups = build(&address, self.metadata.max_parallelism, version, entries)?;
         let record = StateRecord { name: state.to_string(), kind: StateKind::Value, key: K::format(), version };
-        self.operator(operator)?.put(record);
+        self.operator(operator, OperatorKind::Keyed)?.put(record);
         self.built.insert(address, groups);
+        Ok(self)
+    }
+
+    /// Adds states that belong to no key, or puts them in the place of what was there: what [`process_operator`](crate::topology::Stream::process_operator) is given, and what its function is to begin with. `operator` is
+    /// the step's `uid`. On a checkpoint of several subtasks a list is dealt out to them in turn. An error if a value cannot be encoded, or `operator` is another kind of step.
+    ///
+    /// ```no_run
+    /// use std::collections::BTreeMap;
+    ///
+    /// use cofferdam_engine::{savepoint::SavepointWriter, state};
+    ///
+    /// let rules = BTreeMap::from([(1u32, "first".to_string())]);
+    /// let writer = SavepointWriter::new("rated", 128)?;
+    /// writer.operator_state("rate", &state::broadcast::<u32, String>("rules"), &rules)?.write("rules.savepoint")?;
+    /// # Ok::<(), cofferdam_engine::Error>(())
+    /// ```
+    pub fn operator_state<S: OperatorStates>(
+        mut self,
+        operator: &str,
+        states: &S,
+        live: &S::Live,
+    ) -> Result<Self, Error> {
+        let no = |cause| failed(format!("the state of operator '{operator}' cannot be made"), Some(cause));
+        let mut saved = Vec::new();
+        states.save(live, &mut saved).map_err(no)?;
+        let record = self.operator(operator, OperatorKind::Operator)?;
+        operator_state::put(record, states.records(), saved).map_err(no)?;
         Ok(self)
     }
 
     /// Takes a state out: the step starts without it, or the start is refused if the step does not have it any more. An error if there is none.
     pub fn without_state(mut self, operator: &str, state: &str) -> Result<Self, Error> {
+        let none =
+            |cause| failed(format!("the savepoint has no state {operator}/{state} that could be taken out"), cause);
         let record = self.metadata.operators.iter_mut().find(|record| record.uid == operator);
-        let states = record.map(|record| &mut record.states);
-        let found = states.and_then(|states| Some(states.remove(states.iter().position(|one| one.name == state)?)));
-        if found.is_none() {
-            return Err(failed(format!("the savepoint has no state {operator}/{state} that could be taken out"), None));
+        let record = record.ok_or_else(|| none(None))?;
+        let was_there = match record.kind {
+            OperatorKind::Operator => operator_state::take_out(record, state).map_err(|cause| none(Some(cause)))?,
+            _ => record.take_out(state),
+        };
+        if !was_there {
+            return Err(none(None));
         }
         self.built.remove(&StateAddress { operator: operator.to_string(), state: state.to_string() });
         Ok(self)
@@ -134,21 +167,20 @@ impl SavepointWriter {
         Pinned::new(metadata, Arc::new(Layered { base, built })).export(file, stamp, &FailPoints::default())
     }
 
-    fn operator(&mut self, uid: &str) -> Result<&mut OperatorRecord, Error> {
+    /// The record of an operator, which is of `kind`; a new one if there is none.
+    fn operator(&mut self, uid: &str, kind: OperatorKind) -> Result<&mut OperatorRecord, Error> {
         let operators = &mut self.metadata.operators;
         let at = operators.iter().position(|record| record.uid == uid).unwrap_or_else(|| {
-            operators.push(OperatorRecord {
-                uid: uid.to_string(),
-                kind: OperatorKind::Keyed,
-                states: Vec::new(),
-                subtasks: Vec::new(),
-            });
+            operators.push(OperatorRecord { uid: uid.to_string(), kind, states: Vec::new(), subtasks: Vec::new() });
             operators.len() - 1
         });
         let record = &mut operators[at];
-        match record.kind {
-            OperatorKind::Keyed => Ok(record),
-            kind => Err(failed(format!("'{uid}' is a {kind} in this savepoint, and has no state by key"), None)),
+        let what = if kind == OperatorKind::Keyed { "by key" } else { "without a key" };
+        match record.kind == kind {
+            true => Ok(record),
+            false => {
+                Err(failed(format!("'{uid}' is a {} in this savepoint, and has no state {what}", record.kind), None))
+            }
         }
     }
 }
@@ -157,6 +189,12 @@ impl OperatorRecord {
     fn put(&mut self, state: StateRecord) {
         self.states.retain(|one| one.name != state.name);
         self.states.push(state);
+    }
+
+    fn take_out(&mut self, state: &str) -> bool {
+        let before = self.states.len();
+        self.states.retain(|one| one.name != state);
+        self.states.len() < before
     }
 }
 

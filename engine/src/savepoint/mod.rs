@@ -21,7 +21,7 @@
 //! | `format.rs` | preamble, header, directory, footer |
 //! | `writer.rs`, `reader.rs` | the file as a stream of blocks, and [`Savepoint`], which reads one |
 //! | `file.rs` | a name that appears when all is written |
-//! | `build.rs` | a savepoint made of data, outside of any job |
+//! | `build.rs`, `operator_state.rs` | a savepoint made of data, outside of any job |
 //! | `export.rs`, `import.rs` | from a pinned checkpoint to the file, and from the file to a job |
 
 mod build;
@@ -29,6 +29,7 @@ mod export;
 mod file;
 mod format;
 mod import;
+mod operator_state;
 mod reader;
 #[cfg(test)]
 mod tests;

@@ -10,10 +10,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, DeserializeOwned},
+};
 
 use crate::{
-    checkpoint::snapshot::{StateKind, StateRecord},
+    checkpoint::snapshot::{OperatorSnapshot, StateKind, StateRecord},
     codec,
     error::{BoxError, Error, ErrorKind},
     key::Key,
@@ -46,6 +49,25 @@ pub struct SavedState {
     name: String,
     #[serde(serialize_with = "as_bytes", deserialize_with = "from_bytes")]
     block: Vec<u8>,
+}
+
+impl SavedState {
+    pub(crate) fn new(name: &str, block: Vec<u8>) -> Self {
+        Self { name: name.to_string(), block }
+    }
+
+    /// What one subtask has left.
+    pub(crate) fn all_of(snapshot: &OperatorSnapshot) -> Result<Vec<Self>, BoxError> {
+        if snapshot.state.is_empty() { Ok(Vec::new()) } else { codec::decode(&snapshot.state) }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn block(&self) -> &[u8] {
+        &self.block
+    }
 }
 
 /// What the subtasks of an operator have left, and for which one it is read.
@@ -98,7 +120,11 @@ impl<'a> StoredStates<'a> {
     }
 }
 
-fn read<K: Key, V: Record>(bytes: &[u8], format: &ValueFormat<V>) -> Result<Vec<(K, V)>, BoxError> {
+/// The entries of one subtask's block.
+pub(crate) fn read<K: Key, V: DeserializeOwned>(
+    bytes: &[u8],
+    format: &ValueFormat<V>,
+) -> Result<Vec<(K, V)>, BoxError> {
     let mut values = format.reader();
     let entries = Block::parse(bytes)?.map(|entry| {
         let entry = entry?;

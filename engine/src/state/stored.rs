@@ -1,9 +1,9 @@
-//! A checkpoint's keyed state, read outside of any job.
+//! A checkpoint's keyed state, read outside of any job; what belongs to no key is in `stored_operator`.
 //!
 //! ```text
 //! savepoint's file --\                          /-- entries, get       keys and values of their types
 //! directory ---------- StoredCheckpoint -------<--- json_entries       as JSON, without the types
-//! whatever is next --/   record, StateReader    \-- verify             every block, taken apart
+//! files, objects ----/   record, StateReader    \-- verify             every block, taken apart
 //! ```
 
 use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
@@ -101,7 +101,7 @@ impl StoredCheckpoint {
         self.reader.clone()
     }
 
-    /// Each keyed state, and what it is.
+    /// Each keyed state, and what it is. Those that belong to no key are [`operator_states`](Self::operator_states).
     pub fn states(&self) -> impl Iterator<Item = (StateAddress, &StateRecord)> {
         let of_operator = |operator: &'_ str, state: &StateRecord| StateAddress {
             operator: operator.to_string(),
@@ -258,7 +258,7 @@ impl StoredCheckpoint {
     }
 }
 
-fn json_key(format: &KeyFormat, mut bytes: &[u8]) -> Result<Value, BoxError> {
+pub(super) fn json_key(format: &KeyFormat, mut bytes: &[u8]) -> Result<Value, BoxError> {
     let key = format.to_json(&mut bytes).filter(|_| bytes.is_empty());
     key.ok_or_else(|| format!("a key cannot be read as {format}").into())
 }

@@ -31,6 +31,34 @@ pub fn of_two_owners_the_older_is_fenced(backend: impl Fn() -> FileSystem) {
     assert_eq!(newest(&mut *backend().open().unwrap()), None);
 }
 
+/// Looks from another machine, and deletes a checkpoint from there.
+pub fn who_looks_sees_all_and_who_deletes_fences_the_owner(backend: impl Fn() -> FileSystem) {
+    assert_eq!(refusal(backend().inspect()).0, StoreErrorKind::Foreign);
+    let mut owner = backend().open().unwrap();
+    let attempt = owner.begin_attempt().unwrap();
+    for number in 0..5 {
+        commit_one(&mut *owner, attempt, number);
+    }
+    let looked = backend().inspect().unwrap();
+    assert_eq!(looked.checkpoints().iter().map(|number| number.0).collect::<Vec<_>>(), [3, 4]);
+    let found = looked.checkpoint(looked.checkpoints()[1]).unwrap();
+    assert_eq!(read_from(&*found.reader(), "total", ALL).unwrap(), read(&mut *owner, "total"));
+    assert!(looked.length() > looked.stored_bytes(looked.checkpoints()[1]).unwrap());
+    assert!(looked.last_commit().elapsed().unwrap() < Duration::from_secs(600));
+    for number in 5..30 {
+        commit_one(&mut *owner, attempt, number);
+    }
+    // What was found then has gone meanwhile.
+    assert_eq!(refusal(looked.checkpoint(looked.checkpoints()[0])).0, StoreErrorKind::NotRetained);
+    assert_eq!(refusal(read_from(&*found.reader(), "total", ALL)).0, StoreErrorKind::NotRetained);
+    let kept = backend().inspect().unwrap().checkpoints();
+    backend().delete_checkpoint(kept[0]).unwrap();
+    assert_eq!(backend().inspect().unwrap().checkpoints(), kept[1..]);
+    let late = checkpoint(attempt, 30, vec![delta(30, "total", vec![full(0, b"late")])]);
+    assert_eq!(refusal(owner.commit(&late)).0, StoreErrorKind::Fenced);
+    assert_eq!(newest(&mut *backend().open().unwrap()), Some(29));
+}
+
 /// Larger than what is uploaded in one go.
 pub fn large_blocks_come_back(backend: &FileSystem) {
     let mut store = backend.open().unwrap();

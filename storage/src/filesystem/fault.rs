@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, fmt::Display, io, path::Path};
 
 use cofferdam_engine::{
-    BoxError,
+    BoxError, CheckpointId,
     checkpoint::store::{StoreError, StoreErrorKind},
 };
 
@@ -47,6 +47,26 @@ pub(super) fn foreign(place: &str, what: impl Display) -> StoreError {
 pub(super) fn foreign_by(place: &str, what: impl Display, cause: Option<BoxError>) -> StoreError {
     let message = format!("{place} cannot hold state: {what}; choose a place of its own");
     StoreError::new(StoreErrorKind::Foreign, message, cause)
+}
+
+/// Nothing of ours is there.
+pub(super) fn no_state(place: &str, why: impl Display) -> StoreError {
+    StoreError::new(StoreErrorKind::Foreign, format!("{place} holds no state of Cofferdam's: {why}"), None)
+}
+
+/// The job did not let anybody look.
+pub(super) fn restless(place: &str) -> StoreError {
+    let message = format!("{place} was committed to each time while it was looked at; try again");
+    StoreError::new(StoreErrorKind::Io, message, None)
+}
+
+/// The job has dropped `checkpoint` while it was read.
+pub(super) fn dropped(place: &str, checkpoint: CheckpointId) -> StoreError {
+    let message = format!(
+        "{place} does not keep checkpoint {checkpoint} any more: a newer one has taken its place while it was read; look again, and should that \
+         happen each time, let the job keep more checkpoints (`num_retained`) or take a savepoint"
+    );
+    StoreError::new(StoreErrorKind::NotRetained, message, None)
 }
 
 /// Another start took the place over.

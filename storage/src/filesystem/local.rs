@@ -30,6 +30,16 @@ pub(super) fn prepare(path: &Path) -> Result<PathBuf, StoreError> {
     Ok(directory)
 }
 
+/// Where a directory really is that somebody looks at. Makes none.
+pub(super) fn find(path: &Path) -> Result<PathBuf, StoreError> {
+    let directory = path.canonicalize().map_err(|cause| fault::io(path, "look", cause))?;
+    let metadata = fs::metadata(&directory).map_err(|cause| fault::io(path, "look", cause))?;
+    match metadata.is_dir() {
+        true => Ok(directory),
+        false => Err(fault::no_state(&path.display().to_string(), "it is not a directory")),
+    }
+}
+
 fn check_entries(directory: &Path) -> Result<(), StoreError> {
     let foreign = |what: String| fault::foreign(&directory.display().to_string(), what);
     let entries = fs::read_dir(directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);

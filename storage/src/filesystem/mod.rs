@@ -6,13 +6,16 @@
 //! data/<generation>-<checkpoint>     pieces of keyed state, a manifest        piece, manifest
 //! ```
 //! One data object for each checkpoint (`commit`), then the root that names it (`store`). A commit copies old pieces to keep space bounded (`compact`). What a
-//! start makes of the place is in `start`. Everything bears a checksum over its place and its bytes (`seal`), and is put and read through `place`.
+//! start makes of the place is in `start`. Everything bears a checksum over its place and its bytes (`seal`), and is put and read through `place`. From outside it is looked at by
+//! `inspect`.
 
 mod commit;
 mod compact;
 mod driver;
 mod entry;
 mod fault;
+mod held;
+mod inspect;
 mod local;
 mod log;
 mod manifest;
@@ -32,10 +35,14 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use cofferdam_engine::checkpoint::store::{CheckpointStore, StateBackend, StoreError};
+use cofferdam_engine::{
+    CheckpointId,
+    checkpoint::store::{CheckpointStore, StateBackend, StoreError},
+};
 use object_store::{ObjectStore, path::Path};
 
-use self::{start::InProcess, target::Target};
+use self::{start::InProcess, store::Store, target::Target};
+use crate::Inspection;
 
 /// Keeps checkpoints as files in a directory, or as objects in S3, HDFS, or whatever [`object_store`](https://docs.rs/object_store) reaches: they survive a crash of the
 /// process and of the machine, and in a store of its own also the machine's loss.
@@ -138,6 +145,50 @@ impl FileSystem {
         self
     }
 
+    /// Looks at the place without owning it, also while a job has it open, in this process or another: writes nothing, and keeps nobody out. Makes nothing. An error if it holds no state, or the log is damaged. May
+    /// block on the disk or the network.
+    ///
+    /// ```
+    /// # use cofferdam_storage::FileSystem;
+    /// assert!(FileSystem::at("no/such/state").inspect().is_err());
+    /// ```
+    pub fn inspect(&self) -> Result<Inspection, StoreError> {
+        let (place, directory) = self.target.look(self.name.clone(), &self.options)?;
+        inspect::look(place, directory)
+    }
+
+    /// Deletes a checkpoint that is kept beside the newest. An error if `checkpoint` is not kept or the newest, or a job has the directory open; then nothing has changed. In S3 and HDFS a job that has the place open is
+    /// fenced, as by any other start: stop it first.
+    pub fn delete_checkpoint(&self, checkpoint: CheckpointId) -> Result<(), StoreError> {
+        self.open_store()?.forget(checkpoint)
+    }
+
+    /// The directory, if it is one of a local disk.
+    ///
+    /// ```
+    /// # use cofferdam_storage::FileSystem;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// assert_eq!(FileSystem::uri("file:///state")?.path(), Some(std::path::Path::new("/state")));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn path(&self) -> Option<&std::path::Path> {
+        match &self.target {
+            Target::Directory(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    fn open_store(&self) -> Result<Store, StoreError> {
+        let in_process = match &self.target {
+            // Its lock says more.
+            Target::Directory(_) => InProcess::none(),
+            _ => InProcess::acquire(&self.name, &self.is_open)?,
+        };
+        let (place, ownership) = self.target.reach(self.name.clone(), &self.options, in_process)?;
+        start::open(place, ownership)
+    }
+
     fn of(name: String, target: Target) -> Self {
         Self { name, target, options: Vec::new(), is_open: Arc::default() }
     }
@@ -153,13 +204,7 @@ impl fmt::Debug for FileSystem {
 
 impl StateBackend for FileSystem {
     fn open(&self) -> Result<Box<dyn CheckpointStore>, StoreError> {
-        let in_process = match &self.target {
-            // Its lock says more.
-            Target::Directory(_) => InProcess::none(),
-            _ => InProcess::acquire(&self.name, &self.is_open)?,
-        };
-        let (place, ownership) = self.target.reach(self.name.clone(), &self.options, in_process)?;
-        Ok(Box::new(start::open(place, ownership)?))
+        Ok(Box::new(self.open_store()?))
     }
 
     fn place(&self) -> String {

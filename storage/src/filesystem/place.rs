@@ -1,6 +1,6 @@
 //! Where objects are: puts, reads, lists and deletes them for a caller that waits.
 
-use std::{fmt::Display, future::Future, ops::Range, sync::Arc};
+use std::{fmt::Display, future::Future, ops::Range, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use cofferdam_engine::checkpoint::store::StoreError;
@@ -44,6 +44,10 @@ pub(super) struct Listing {
     pub(super) objects: Vec<Name>,
     /// Names as they were listed, beside each of `objects`.
     pub(super) names: Vec<String>,
+    /// Of all of them together.
+    pub(super) bytes: u64,
+    /// When the newest entry of the log was put.
+    pub(super) last_entry: Option<SystemTime>,
 }
 
 impl Listing {
@@ -91,6 +95,10 @@ impl Place {
             for object in listed.map_err(|cause| self.failed(format!("list {folder}/"), cause))? {
                 let name = self.name_of(&object.location);
                 if let Some(parsed) = name::parse(&name) {
+                    listing.bytes += object.size;
+                    if matches!(parsed, Name::Log(_)) {
+                        listing.last_entry = listing.last_entry.max(Some(object.last_modified.into()));
+                    }
                     listing.objects.push(parsed);
                     listing.names.push(name);
                 }

@@ -2,7 +2,7 @@
 //!
 //! Pieces of several groups are fetched at once, and found whole before any of them is visited.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use cofferdam_engine::{
@@ -50,7 +50,7 @@ impl StateReader for Reader {
         let Some((_, catalog)) = &self.newest else { return Ok(()) };
         let Some(groups) = catalog.states.get(state) else { return Ok(()) };
         // What a later commit deleted is not damage.
-        scan(&self.place, state, groups, range, visit).map_err(|error| self.check_newest().err().unwrap_or(error))
+        scan(&*self.place, state, groups, range, visit).map_err(|error| self.check_newest().err().unwrap_or(error))
     }
 }
 
@@ -79,13 +79,31 @@ pub(super) struct PinnedReader {
 impl StateReader for PinnedReader {
     fn read(&self, state: &StateAddress, range: KeyGroupRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         let Some(groups) = self.catalog.states.get(state) else { return Ok(()) };
-        scan(&self.place, state, groups, range, visit)
+        scan(&*self.place, state, groups, range, visit)
+    }
+}
+
+/// What has the bytes of data objects.
+pub(super) trait Objects {
+    /// For messages.
+    fn place(&self) -> &str;
+    /// Ranges of objects that must be there, in the order given.
+    fn get_ranges(&self, wanted: Vec<(String, Vec<Range<u64>>)>) -> Result<Vec<Vec<Bytes>>, StoreError>;
+}
+
+impl Objects for Place {
+    fn place(&self) -> &str {
+        &self.name
+    }
+
+    fn get_ranges(&self, wanted: Vec<(String, Vec<Range<u64>>)>) -> Result<Vec<Vec<Bytes>>, StoreError> {
+        self.get_ranges(wanted)
     }
 }
 
 /// Calls `visit` with each block of `range`, or says what is damaged.
 pub(super) fn scan(
-    place: &Place,
+    objects: &impl Objects,
     state: &StateAddress,
     groups: &Groups,
     range: KeyGroupRange,
@@ -99,45 +117,45 @@ pub(super) fn scan(
     for (group, pieces) in groups.range(KeyGroup(range.start)..KeyGroup(range.end)) {
         let more: u64 = pieces.iter().map(|piece| piece.length).sum();
         if bytes + more > BATCH {
-            visit_batch(place, state, &std::mem::take(&mut batch), visit)?;
+            visit_batch(objects, state, &std::mem::take(&mut batch), visit)?;
             bytes = 0;
         }
         bytes += more;
         batch.extend(pieces.iter().map(|piece| (*group, piece)));
     }
-    visit_batch(place, state, &batch, visit)
+    visit_batch(objects, state, &batch, visit)
 }
 
 fn visit_batch(
-    place: &Place,
+    objects: &impl Objects,
     state: &StateAddress,
     batch: &[(KeyGroup, &Piece)],
     visit: &mut Visit<'_>,
 ) -> Result<(), StoreError> {
-    let pieces = fetch(place, batch.iter().map(|(_, piece)| **piece).collect())?;
+    let pieces = fetch(objects, batch.iter().map(|(_, piece)| **piece).collect())?;
     for ((group, _), bytes) in batch.iter().zip(pieces) {
         piece::decode(&bytes, |kind, entries, bytes| visit(*group, kind, entries, bytes)).map_err(|cause| {
             let what = format!("state {state}, key group {group}: a block cannot be restored");
-            fault::damaged_by(&place.name, what, Some(cause))
+            fault::damaged_by(objects.place(), what, Some(cause))
         })?;
     }
     Ok(())
 }
 
 /// The bytes of `pieces`, in their order, each found whole.
-pub(super) fn fetch(place: &Place, pieces: Vec<Piece>) -> Result<Vec<Bytes>, StoreError> {
+pub(super) fn fetch(objects: &impl Objects, pieces: Vec<Piece>) -> Result<Vec<Bytes>, StoreError> {
     let mut wanted: BTreeMap<DataId, Vec<usize>> = BTreeMap::new();
     for (at, piece) in pieces.iter().enumerate() {
         wanted.entry(piece.object).or_default().push(at);
     }
     let range = |at: &usize| pieces[*at].offset..pieces[*at].offset.saturating_add(pieces[*at].length);
     let ranges = wanted.iter().map(|(object, places)| (object.to_string(), places.iter().map(range).collect()));
-    let found = place.get_ranges(ranges.collect())?;
+    let found = objects.get_ranges(ranges.collect())?;
     let mut fetched = vec![Bytes::new(); pieces.len()];
     for (at, bytes) in wanted.values().flatten().zip(found.into_iter().flatten()) {
         if !pieces[*at].is(&bytes) {
             let (object, offset) = (pieces[*at].object, pieces[*at].offset);
-            return Err(fault::damaged(&place.name, format!("{object} was altered, at byte {offset}")));
+            return Err(fault::damaged(objects.place(), format!("{object} was altered, at byte {offset}")));
         }
         fetched[*at] = bytes;
     }

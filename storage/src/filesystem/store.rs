@@ -134,7 +134,7 @@ impl Store {
         let (metadata, catalog) = manifest::read(&self.place, kept)?;
         let range = KeyGroupRange { start: 0, end: metadata.max_parallelism };
         for (state, groups) in &catalog.states {
-            reader::scan(&self.place, state, groups, range, &mut |_, _, _, _| Ok(()))?;
+            reader::scan(&*self.place, state, groups, range, &mut |_, _, _, _| Ok(()))?;
         }
         Ok(metadata)
     }
@@ -149,6 +149,23 @@ impl Store {
             highest: Some(metadata.checkpoint),
             retained: retained.iter().map(|retained| retained.kept.clone()).collect(),
         }
+    }
+
+    /// Deletes a checkpoint that is kept beside the newest.
+    pub(super) fn forget(&mut self, checkpoint: CheckpointId) -> Result<(), StoreError> {
+        self.check_poison()?;
+        let (mut kept, mut root) = (self.owned.retained.clone(), self.owned.root.clone());
+        kept.retain(|retained| retained.kept.checkpoint != checkpoint);
+        root.retained.retain(|kept| kept.checkpoint != checkpoint);
+        if kept.len() == self.owned.retained.len() {
+            let numbers = kept.iter().map(|retained| retained.kept.checkpoint);
+            return Err(plan::not_retained(&self.place.name, checkpoint, numbers));
+        }
+        if self.owned.standing.newest.is_some_and(|(_, newest)| newest == checkpoint) {
+            return Err(plan::is_newest(&self.place.name, checkpoint));
+        }
+        root.claim = self.owned.log.claim;
+        self.writing(|store| store.put_root(root, kept))
     }
 
     /// Puts the root that makes what was written a checkpoint.

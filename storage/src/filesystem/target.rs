@@ -54,28 +54,59 @@ impl Target {
         options: &[(String, String)],
         in_process: InProcess,
     ) -> Result<(Place, Ownership), StoreError> {
-        let driver = Driver::start().map_err(|cause| {
-            StoreError::new(StoreErrorKind::Io, format!("no thread for the store of {name}"), Some(cause.into()))
-        })?;
+        let driver = Driver::start().map_err(|cause| no_thread(&name, cause))?;
         if let Self::Directory(path) = self {
             check_no_options(&name, options)?;
             return directory(path, driver, in_process);
         }
-        #[cfg(any(feature = "s3", feature = "hdfs"))]
-        let failed = |cause: object_store::Error| fault::foreign_by(&name, "it cannot be set up", Some(cause.into()));
-        let (store, prefix) = match self {
-            Self::Directory(_) => return Err(fault::foreign(&name, "it is a directory")),
-            Self::Store(store, prefix) => {
-                check_no_options(&name, options)?;
-                (store.clone(), prefix.clone())
-            }
-            #[cfg(feature = "s3")]
-            Self::S3(url) => (build_s3(url, options).map_err(failed)?, prefix_of(url).map_err(failed)?),
-            #[cfg(feature = "hdfs")]
-            Self::Hdfs(url) => (build_hdfs(url, options, &driver).map_err(failed)?, prefix_of(url).map_err(failed)?),
-        };
+        let (store, prefix) = self.store(&name, options, &driver)?;
         Ok((Place::new(name, store, prefix, false, driver), Ownership { local: None, _in_process: in_process }))
     }
+
+    /// Reaches the place to read it, and keeps nobody out; with a local one's directory, without links. Makes nothing.
+    pub(super) fn look(
+        &self,
+        name: String,
+        options: &[(String, String)],
+    ) -> Result<(Place, Option<PathBuf>), StoreError> {
+        let driver = Driver::start().map_err(|cause| no_thread(&name, cause))?;
+        let Self::Directory(path) = self else {
+            let (store, prefix) = self.store(&name, options, &driver)?;
+            return Ok((Place::new(name, store, prefix, false, driver), None));
+        };
+        check_no_options(&name, options)?;
+        let directory = local::find(path)?;
+        let name = directory.display().to_string();
+        let store =
+            LocalFileSystem::new_with_prefix(&directory).map_err(|cause| fault::failed(&name, "look", cause))?;
+        Ok((Place::new(name, Arc::new(store), Path::default(), true, driver), Some(directory)))
+    }
+
+    /// The store, and where in it the place is.
+    fn store(
+        &self,
+        name: &str,
+        options: &[(String, String)],
+        #[cfg_attr(not(feature = "hdfs"), expect(unused_variables, reason = "only HDFS runs on it"))] driver: &Driver,
+    ) -> Result<(Arc<dyn ObjectStore>, Path), StoreError> {
+        #[cfg(any(feature = "s3", feature = "hdfs"))]
+        let failed = |cause: object_store::Error| fault::foreign_by(name, "it cannot be set up", Some(cause.into()));
+        match self {
+            Self::Directory(_) => Err(fault::foreign(name, "it is a directory")),
+            Self::Store(store, prefix) => {
+                check_no_options(name, options)?;
+                Ok((store.clone(), prefix.clone()))
+            }
+            #[cfg(feature = "s3")]
+            Self::S3(url) => Ok((build_s3(url, options).map_err(failed)?, prefix_of(url).map_err(failed)?)),
+            #[cfg(feature = "hdfs")]
+            Self::Hdfs(url) => Ok((build_hdfs(url, options, driver).map_err(failed)?, prefix_of(url).map_err(failed)?)),
+        }
+    }
+}
+
+fn no_thread(name: &str, cause: std::io::Error) -> StoreError {
+    StoreError::new(StoreErrorKind::Io, format!("no thread for the store of {name}"), Some(cause.into()))
 }
 
 fn check_no_options(name: &str, options: &[(String, String)]) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@
 //!                                         | yes
 //! pages that lead to others checked (`tree`), NOTE believed (`start`)
 //! ```
-//! Nothing is written but a slot in `lock.mdb`, and neither `LOCK` nor LMDB's writer lock is taken. The transaction lives as long as the [`Inspection`]; the job writes to other pages meanwhile. A slot that a
+//! Nothing is written but a slot in `lock.mdb`, and neither `LOCK` nor LMDB's writer lock is taken. The transaction lives as long as the [`Inspection`] and the checkpoints that it gave; the job writes to other pages meanwhile. A slot that a
 //! killed process has left is cleared by the job's next commit (`environment`).
 
 use std::{
@@ -18,7 +18,7 @@ use std::{
 };
 
 use cofferdam_engine::{
-    Attempt, BoxError, CheckpointId, JobId, KeyGroup, KeyGroupRange,
+    BoxError, CheckpointId, JobId, KeyGroup, KeyGroupRange,
     checkpoint::{
         snapshot::{BlockKind, CheckpointMetadata, StateAddress},
         store::{StateReader, StoreError},
@@ -40,15 +40,16 @@ use super::{
     record::Job,
     start::{self, Reading},
 };
-use crate::plan::{self, Standing};
+use crate::{
+    inspection::{Found, Inspection, Look},
+    plan::{self, Standing},
+};
 
 /// How long a job may commit in between, each time.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Checkpoints in a directory, as they were when [`Lmdb::inspect`](crate::Lmdb::inspect) looked.
-///
-/// A job may have the directory open, in another process. As long as this lives the job writes to new pages, and its file grows: it is to be dropped soon.
-pub struct Inspection {
+/// What was found in a directory.
+pub(super) struct Inspected {
     view: Arc<View>,
     job: Job,
     standing: Standing,
@@ -65,7 +66,7 @@ struct View {
     transaction: Mutex<RoTxn<'static, WithoutTls>>,
 }
 
-impl Inspection {
+impl Inspected {
     pub(super) fn open(path: &Path, map_size: u64) -> Result<Self, StoreError> {
         let directory = path.canonicalize().map_err(|cause| fault::io(path, "look", cause))?;
         let failed = |cause| fault::io(&directory, "open data.mdb", cause);
@@ -92,73 +93,18 @@ impl Inspection {
         Ok(Self { view, job, standing, noted, metas, page_size: note.page_size })
     }
 
-    /// The directory, without links.
-    pub fn directory(&self) -> &Path {
-        &self.view.directory
+    /// The same, for those who ask.
+    pub(super) fn into_inspection(self) -> Result<Inspection, StoreError> {
+        let Self { view, job, standing, noted: last_commit, .. } = self;
+        let length = view.data.metadata().map_err(|cause| fault::io(&view.directory, "look at data.mdb", cause))?.len();
+        let (place, checkpoints) = (view.directory.display().to_string(), job.retained().collect());
+        let look = Box::new(LookAt { view, owner: standing.newest.map(|(job, _)| job) });
+        Ok(Inspection { found: Found { place, standing, last_commit, length, checkpoints }, look })
     }
 
-    /// Whose it is; `None` before checkpoint 0.
-    pub fn job(&self) -> Option<JobId> {
-        self.standing.newest.map(|(job, _)| job)
-    }
-
-    /// The newest attempt.
-    pub fn attempt(&self) -> Attempt {
-        self.standing.attempt
-    }
-
-    /// The highest number that a checkpoint ever had.
-    pub fn highest(&self) -> Option<CheckpointId> {
-        self.standing.highest
-    }
-
-    /// When something was last committed: the newest checkpoint, or an attempt begun since.
-    pub fn last_commit(&self) -> SystemTime {
-        self.noted
-    }
-
-    /// The length of `data.mdb`, in bytes.
-    pub fn file_length(&self) -> Result<u64, StoreError> {
-        let metadata = self.view.data.metadata();
-        metadata.map(|file| file.len()).map_err(|cause| fault::io(self.directory(), "look at data.mdb", cause))
-    }
-
-    /// The checkpoints that are kept, the oldest first.
-    pub fn checkpoints(&self) -> Vec<CheckpointId> {
-        self.job.retained().collect()
-    }
-
-    /// One of them. An error if it is not kept, or its record or an index is damaged; whether its state is whole shows when that is read.
-    pub fn checkpoint(&self, checkpoint: CheckpointId) -> Result<StoredCheckpoint, StoreError> {
-        let (metadata, catalog) = self.catalog(checkpoint)?;
-        let reader = ViewReader { view: self.view.clone(), checkpoint, catalog };
-        let place = self.directory().display().to_string();
-        Ok(StoredCheckpoint::new(place, metadata, Arc::new(reader)))
-    }
-
-    /// How many bytes a checkpoint has stored, those that it shares with others included. Looks at no value.
-    pub fn stored_bytes(&self, checkpoint: CheckpointId) -> Result<u64, StoreError> {
-        let (_, catalog) = self.catalog(checkpoint)?;
-        self.view.reading(|reading| {
-            let mut bytes = 0;
-            for index in catalog.states.values() {
-                for (group, found) in &index.groups {
-                    let first = BlockKey::first_of(index.number, *group, found.since).encode();
-                    let last = BlockKey { checkpoint, ..BlockKey::last(index.number, *group) }.encode();
-                    let bounds = (Bound::Included(&first[..]), Bound::Included(&last[..]));
-                    let values = reading.databases.block.range(reading.transaction, &bounds);
-                    for value in values.map_err(|cause| reading.failed(cause))? {
-                        bytes += value.map_err(|cause| reading.failed(cause))?.1.len() as u64;
-                    }
-                }
-            }
-            Ok(bytes)
-        })
-    }
-
-    /// Copies the environment to `directory`, an empty one, as of this look; it can be inspected there. Read as a file, not through LMDB.
-    pub fn copy_to(&self, directory: &Path) -> Result<(), StoreError> {
-        let failed = |cause| fault::io(directory, format!("copy {}", self.directory().display()), cause);
+    /// Copies the environment to `directory`, an empty one, as of this look. Read as a file, not through LMDB.
+    pub(super) fn copy_to(&self, directory: &Path) -> Result<(), StoreError> {
+        let failed = |cause| fault::io(directory, format!("copy {}", self.view.directory.display()), cause);
         let copy = File::options().read(true).write(true).create_new(true).open(directory.join(directory::DATA));
         let copy = copy.map_err(failed)?;
         self.copy_pages(&copy).map_err(failed)?;
@@ -178,12 +124,46 @@ impl Inspection {
         io::copy(&mut data.take(length.saturating_sub(start)), &mut copy)?;
         Ok(())
     }
+}
 
+/// Reads what is asked for.
+struct LookAt {
+    view: Arc<View>,
+    owner: Option<JobId>,
+}
+
+impl LookAt {
     fn catalog(&self, checkpoint: CheckpointId) -> Result<(CheckpointMetadata, Catalog), StoreError> {
-        let owner = self.job().filter(|_| self.job.retained().any(|kept| kept == checkpoint));
-        let place = || self.directory().display().to_string();
-        let owner = owner.ok_or_else(|| plan::not_retained(&place(), checkpoint, self.job.retained()))?;
+        let none = || plan::not_retained(&self.view.directory.display().to_string(), checkpoint, [].into_iter());
+        let owner = self.owner.ok_or_else(none)?;
         self.view.reading(|reading| reading.catalog(owner, checkpoint))
+    }
+}
+
+impl Look for LookAt {
+    fn checkpoint(&self, checkpoint: CheckpointId) -> Result<StoredCheckpoint, StoreError> {
+        let (metadata, catalog) = self.catalog(checkpoint)?;
+        let reader = ViewReader { view: self.view.clone(), checkpoint, catalog };
+        Ok(StoredCheckpoint::new(self.view.directory.display().to_string(), metadata, Arc::new(reader)))
+    }
+
+    fn stored_bytes(&self, checkpoint: CheckpointId) -> Result<u64, StoreError> {
+        let (_, catalog) = self.catalog(checkpoint)?;
+        self.view.reading(|reading| {
+            let mut bytes = 0;
+            for index in catalog.states.values() {
+                for (group, found) in &index.groups {
+                    let first = BlockKey::first_of(index.number, *group, found.since).encode();
+                    let last = BlockKey { checkpoint, ..BlockKey::last(index.number, *group) }.encode();
+                    let bounds = (Bound::Included(&first[..]), Bound::Included(&last[..]));
+                    let values = reading.databases.block.range(reading.transaction, &bounds);
+                    for value in values.map_err(|cause| reading.failed(cause))? {
+                        bytes += value.map_err(|cause| reading.failed(cause))?.1.len() as u64;
+                    }
+                }
+            }
+            Ok(bytes)
+        })
     }
 }
 

@@ -53,7 +53,8 @@ use cofferdam_engine::{
     checkpoint::store::{CheckpointStore, StateBackend, StoreError},
 };
 
-pub use inspect::Inspection;
+use self::inspect::Inspected;
+use crate::Inspection;
 
 /// Address space that costs nothing until it is used; on 32 bits there is little of it.
 const MAP_SIZE: u64 = if usize::BITS == 64 { 1 << 40 } else { 1 << 28 };
@@ -129,10 +130,15 @@ impl Lmdb {
     /// assert!(Lmdb::at("no/such/state").inspect().is_err());
     /// ```
     pub fn inspect(&self) -> Result<Inspection, StoreError> {
-        Inspection::open(&self.path, self.map_size)
+        Inspected::open(&self.path, self.map_size)?.into_inspection()
     }
 
-    /// Deletes a checkpoint that is kept beside the newest. An error if the directory is open already, or `checkpoint` is not kept or the newest; then nothing has changed.
+    /// Copies the state to `directory`, an empty one, as of one commit, and disturbs nobody, as [`inspect`](Self::inspect) does; it can be inspected there. Reads `data.mdb` as a file, not through LMDB.
+    pub fn copy_to(&self, directory: impl AsRef<Path>) -> Result<(), StoreError> {
+        Inspected::open(&self.path, self.map_size)?.copy_to(directory.as_ref())
+    }
+
+    /// Deletes a checkpoint that is kept beside the newest, and counts the attempt up. An error if the directory is open already, or `checkpoint` is not kept or the newest; then nothing has changed.
     pub fn delete_checkpoint(&self, checkpoint: CheckpointId) -> Result<(), StoreError> {
         start::open(&self.path, self.map_size)?.forget(checkpoint)
     }

@@ -117,3 +117,21 @@ fn survives_a_crash_between_the_commit_and_its_note() {
     commit_up_to(&mut *lmdb.open().unwrap(), 11..=11);
     assert_kept(&lmdb, &[6, 7, 9, 10, 11]);
 }
+
+/// The newest stays when an older one goes, so that a note from before could not tell; when the newest goes it can.
+#[test]
+fn counts_the_attempt_up_and_going_back_does_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let lmdb = Lmdb::at(directory.path());
+    commit_up_to(&mut *lmdb.open().unwrap(), 0..=10);
+    let standing = || {
+        let inspection = lmdb.inspect().unwrap();
+        (inspection.attempt().0, inspection.highest().unwrap().0)
+    };
+    assert_eq!(standing(), (1, 10));
+    lmdb.delete_checkpoint(CheckpointId(8)).unwrap();
+    assert_eq!(standing(), (2, 10));
+    lmdb.open().unwrap().go_back(CheckpointId(9)).unwrap();
+    assert_eq!(standing(), (2, 10));
+    assert_eq!(lmdb.open().unwrap().begin_attempt().unwrap().0, 3);
+}

@@ -146,9 +146,10 @@ fn and_what_is_looked_at_stays_as_it_is() {
     assert!(inspection.stored_bytes(CheckpointId(3)).unwrap() >= 70);
     assert_eq!(refusal(inspection.checkpoint(CheckpointId(2))).0, StoreErrorKind::NotRetained);
     fs::create_dir(&copy).unwrap();
-    inspection.copy_to(&copy).unwrap();
-    assert_eq!(seen_by(&Lmdb::at(&copy).inspect().unwrap(), 3), seen_by(&inspection, 3));
+    let seen = seen_by(&inspection, 3);
     drop(inspection);
+    Lmdb::at(&path).copy_to(&copy).unwrap();
+    assert_eq!(seen_by(&Lmdb::at(&copy).inspect().unwrap(), 3), seen);
     let after = (names(&path), fs::read(path.join("NOTE")).unwrap(), fs::read(path.join("data.mdb")).unwrap());
     assert_eq!(before, after);
 }

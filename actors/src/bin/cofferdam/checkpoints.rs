@@ -6,47 +6,52 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use cofferdam::{Inspection, prelude::*};
-use cofferdam_engine::checkpoint::store::{StateBackend as _, StoreErrorKind};
+use cofferdam::{Inspection, prelude::CheckpointId};
+use cofferdam_engine::checkpoint::store::StoreErrorKind;
 use serde_json::json;
 
 use crate::{
-    Failure,
-    output::{self, Output, grouped},
-    place, record,
+    failure::{Failure, Kind},
+    output::{self, Listed, Output, grouped},
+    place::{self, Place},
+    record,
     state::temporary,
-    verifying::{self, CHECKED, LMDB_ALONE, NOT_DETECTED, Report, StateReport},
+    verifying::{self, Knows, Report, StateReport},
 };
 
 #[derive(Subcommand)]
 pub enum Command {
     /// Lists the checkpoints that are kept, the oldest first. Reads their records, not their state
     List {
-        /// A job's state directory
+        /// A job's state directory, or its URI: file://, s3://, hdfs://
+        #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
     /// Shows a checkpoint's record: operators, subtasks, positions, prepared transactions
     Show {
-        /// A job's state directory
+        /// A job's state directory, or its URI: file://, s3://, hdfs://
+        #[arg(value_name = "DIR")]
         directory: PathBuf,
         /// The checkpoint; without it, the newest
         number: Option<u64>,
     },
-    /// Reads all that is stored against its checksums, on a copy, in a process of its own
+    /// Reads all that is stored against its checksums: an LMDB directory on a copy, in a process of its own
     Verify {
-        /// A job's state directory
+        /// A job's state directory, or its URI: file://, s3://, hdfs://
+        #[arg(value_name = "DIR")]
         directory: PathBuf,
-        /// Where the copy is put; it goes afterwards
+        /// Where LMDB's copy is put; it goes afterwards
         #[arg(long, value_name = "DIRECTORY")]
         temp_dir: Option<PathBuf>,
     },
-    /// Deletes a checkpoint, or all. Refused while a job has the directory open
+    /// Deletes a checkpoint, or all. Refused while a job has the directory open, and in S3 and HDFS unless --job-is-stopped
     Delete(Delete),
 }
 
 #[derive(Args)]
 pub struct Delete {
-    /// A job's state directory
+    /// A job's state directory, or its URI: file://, s3://, hdfs://
+    #[arg(value_name = "DIR")]
     directory: PathBuf,
     /// The checkpoint
     #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -57,13 +62,21 @@ pub struct Delete {
     /// The newest may go as well: the job goes on from the one before, or starts over. What sinks have published since is published again
     #[arg(long)]
     give_up_newest: bool,
+    /// For S3 and HDFS, where nobody can see whether a job runs: this deletes as a start of the job would, and a job that still runs is fenced at its next checkpoint and fails. A local directory that a job has open is
+    /// refused all the same
+    #[arg(long)]
+    job_is_stopped: bool,
 }
 
 pub fn run(command: Command, output: &mut Output) -> Result<ExitCode, Failure> {
     match command {
-        Command::List { directory } => list(&place::inspect(&directory)?, output),
+        Command::List { directory } => {
+            let place = Place::named(&directory)?;
+            place::again(None, || list(place.backend(), &place.inspect()?))?.say(output)
+        }
         Command::Show { directory, number } => {
-            let checkpoint = place::kept(&place::inspect(&directory)?, number)?;
+            let place = Place::named(&directory)?;
+            let checkpoint = place::again(number, || place::kept(&place.inspect()?, number))?;
             let metadata = checkpoint.metadata();
             output.document(&record::json(metadata), || record::text(metadata))?;
             Ok(ExitCode::SUCCESS)
@@ -73,7 +86,7 @@ pub fn run(command: Command, output: &mut Output) -> Result<ExitCode, Failure> {
     }
 }
 
-fn list(inspection: &Inspection, output: &mut Output) -> Result<ExitCode, Failure> {
+fn list(backend: &str, inspection: &Inspection) -> Result<Listed, Failure> {
     let (mut checkpoints, mut rows, mut damages, mut job_name) = (Vec::new(), Vec::new(), Vec::new(), None);
     let numbers = inspection.checkpoints();
     for number in &numbers {
@@ -97,61 +110,68 @@ fn list(inspection: &Inspection, output: &mut Output) -> Result<ExitCode, Failur
                 damages.push(damage);
                 ["".to_string(), "".to_string(), "".to_string(), "damaged".to_string()]
             }
+            Err(error) if error.kind == StoreErrorKind::NotRetained && !is_newest => continue,
             Err(error) => return Err(error.into()),
         };
         rows.push([number.to_string()].into_iter().chain(cells).chain([newest.to_string()]).collect());
         checkpoints.push(one);
     }
-    let (directory, length) = (inspection.directory().display().to_string(), inspection.file_length()?);
+    let (place, length) = (inspection.place(), inspection.length());
     let last_commit = output::time(inspection.last_commit());
     let document = json!({
-        "directory": directory,
+        "directory": place,
+        "backend": backend,
         "job": inspection.job().map(|job| job.to_string()),
         "job_name": job_name,
         "attempt": inspection.attempt(),
         "highest": inspection.highest(),
         "last_commit": last_commit,
-        "file_bytes": length,
+        "bytes": length,
         "checkpoints": checkpoints,
     });
-    output.document(&document, || {
-        let name = job_name.as_deref().unwrap_or("?");
-        let header = ["checkpoint", "attempt", "bytes", "operators", "record", ""];
-        let damages: String = damages.iter().map(|damage| format!("{damage}\n")).collect();
-        format!(
-            "{directory}: job '{name}', attempt {}, last commit {last_commit}, data.mdb {} bytes\n{}{damages}",
-            inspection.attempt(),
-            grouped(length),
-            output::table(&header, &rows)
-        )
-    })?;
-    Ok(if damages.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let name = job_name.as_deref().unwrap_or("?");
+    let damages: String = damages.iter().map(|damage| format!("{damage}\n")).collect();
+    let text = format!(
+        "{place}: job '{name}', attempt {}, last commit {last_commit}, {backend}, {} bytes\n{}{damages}",
+        inspection.attempt(),
+        grouped(length),
+        output::table(&["checkpoint", "attempt", "bytes", "operators", "record", ""], &rows)
+    );
+    Ok(Listed { document, text, is_whole: damages.is_empty() })
 }
 
 fn verify(directory: &Path, temp_dir: Option<&Path>, output: &mut Output) -> Result<ExitCode, Failure> {
-    let copy = temporary(temp_dir)?;
-    let report = verifying::in_child(directory, copy.path())?;
+    let place = Place::named(directory)?;
+    let (report, knows) = match &place {
+        Place::Lmdb(path) => {
+            let copy = temporary(temp_dir)?;
+            (verifying::in_child(path, copy.path())?, verifying::LMDB)
+        }
+        #[cfg(feature = "filesystem")]
+        Place::Files(_) => (place::again(None, || verifying::in_place(&place))?, verifying::FILES),
+    };
     let whole = report.is_whole();
     let document = json!({
         "directory": directory.display().to_string(),
+        "backend": place.backend(),
         "whole": whole,
         "damage": report.damage,
         "checkpoints": report.checkpoints,
-        "checked": CHECKED,
-        "lmdb_alone_misses": LMDB_ALONE,
-        "not_detected": NOT_DETECTED,
+        "checked": knows.checked,
+        "backend_alone_misses": knows.alone_misses,
+        "not_detected": knows.not_detected,
     });
-    output.document(&document, || told(directory, &report))?;
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    output.document(&document, || told(directory, &report, &knows))?;
+    Ok(ExitCode::from(if whole { 0 } else { Kind::Damaged.code() }))
 }
 
-fn told(directory: &Path, report: &Report) -> String {
+fn told(directory: &Path, report: &Report, knows: &Knows) -> String {
     let mut text = String::new();
     for one in &report.checkpoints {
         let rows: Vec<_> = one.states.iter().map(StateReport::row).collect();
         text += &match &one.damage {
             Some(damage) => format!("checkpoint {} is damaged: {damage}\n", one.checkpoint),
-            None if rows.is_empty() => format!("checkpoint {} is whole; it keeps no state by key\n", one.checkpoint),
+            None if rows.is_empty() => format!("checkpoint {} is whole; it keeps no state\n", one.checkpoint),
             None => format!("checkpoint {} is whole\n{}", one.checkpoint, output::table(&StateReport::HEADER, &rows)),
         };
     }
@@ -164,33 +184,39 @@ fn told(directory: &Path, report: &Report) -> String {
         let items: String = items.iter().map(|item| format!("- {item}\n")).collect();
         format!("\n{title}\n{items}")
     };
-    text + &list("Checked, on a copy:", &CHECKED)
-        + &list("What LMDB alone would not notice, and the checks above do:", &LMDB_ALONE)
-        + &list("What this cannot tell:", &NOT_DETECTED)
+    text + &list(knows.checked_title, knows.checked)
+        + &list(knows.alone_title, knows.alone_misses)
+        + &list("What this cannot tell:", knows.not_detected)
 }
 
 impl Delete {
     fn run(self, output: &mut Output) -> Result<ExitCode, Failure> {
         // So that no directory is made, and what is not ours is not touched.
-        let kept = place::inspect(&self.directory)?.checkpoints();
-        let lmdb = Lmdb::at(&self.directory);
+        let place = Place::named(&self.directory)?;
+        let inspection = place.inspect()?;
+        let kept = inspection.checkpoints();
         let newest = kept.last().copied();
         let number = self.number.map(CheckpointId);
         if (self.all || number == newest) && !self.give_up_newest {
-            return Err(self.needs_word(newest).into());
+            return Err(Failure::refused(needs_word(newest)));
         }
+        if !place.is_local() && !self.job_is_stopped {
+            return Err(Failure::refused(may_run(&inspection)));
+        }
+        drop(inspection);
         let (deleted, left) = match number {
             None => {
-                lmdb.open()?.delete()?;
+                place.open()?.delete()?;
                 (kept, Vec::new())
             }
             Some(number) if Some(number) == newest => {
-                let before = kept.iter().rev().nth(1).ok_or("it is the only one: to start over, delete --all")?;
-                lmdb.open()?.go_back(*before)?;
+                let only = || Failure::refused("it is the only one: to start over, delete --all");
+                let before = kept.iter().rev().nth(1).ok_or_else(only)?;
+                place.open()?.go_back(*before)?;
                 (vec![number], kept[..kept.len() - 1].to_vec())
             }
             Some(number) => {
-                lmdb.delete_checkpoint(number)?;
+                place.delete_checkpoint(number)?;
                 (vec![number], kept.into_iter().filter(|kept| *kept != number).collect())
             }
         };
@@ -205,13 +231,22 @@ impl Delete {
         })?;
         Ok(ExitCode::SUCCESS)
     }
+}
 
-    fn needs_word(&self, newest: Option<CheckpointId>) -> String {
-        let newest =
-            newest.map_or_else(|| "what is there".to_string(), |newest| format!("checkpoint {newest}, the newest,"));
-        format!(
-            "{newest} is what the job goes on from: without it what sinks have published since would be published again. To delete it all the same, say --give-up-newest as well; \
-             to go back with the sinks asked, start the job with `restore_from`"
-        )
-    }
+fn needs_word(newest: Option<CheckpointId>) -> String {
+    let newest =
+        newest.map_or_else(|| "what is there".to_string(), |newest| format!("checkpoint {newest}, the newest,"));
+    format!(
+        "{newest} is what the job goes on from: without it what sinks have published since would be published again. To delete it all the same, say --give-up-newest as well; \
+         to go back with the sinks asked, start the job with `restore_from`"
+    )
+}
+
+fn may_run(inspection: &Inspection) -> String {
+    format!(
+        "whether a job runs on {} cannot be seen from here (attempt {}, last commit {}). Stop it, and say --job-is-stopped: this deletes as a start does, and a job that runs all the same is fenced at its next checkpoint",
+        inspection.place(),
+        inspection.attempt(),
+        output::time(inspection.last_commit())
+    )
 }

@@ -5,10 +5,12 @@
 //! checkpoints  list, show, verify, delete                      \
 //! state        list, dump                                       > output: tables, or JSON
 //! savepoint    show, verify                                    /
-//! verifying    a child process, on a copy
+//! verifying    LMDB: a child process, on a copy; files and objects where they are
+//! failure      what sort of failure it is     -> exit code; with --json an object on standard error
 //! ```
 
 mod checkpoints;
+mod failure;
 mod output;
 mod place;
 mod record;
@@ -16,15 +18,18 @@ mod savepoint;
 mod state;
 mod verifying;
 
-use std::{error::Error, io, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::output::Output;
+use crate::{
+    failure::{Failure, Kind},
+    output::Output,
+};
 
-/// Looks at the state of Cofferdam jobs: checkpoints, keyed state, savepoints. What it shows it only reads, and a running job is not disturbed.
+/// Looks at the state of Cofferdam jobs: checkpoints, state, savepoints. What it shows it only reads, and a running job is not disturbed.
 #[derive(Parser)]
-#[command(name = "cofferdam", version, max_term_width = 100)]
+#[command(name = "cofferdam", version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Options {
     /// JSON instead of tables: one document, or one a line for `state dump`
     #[arg(long, global = true)]
@@ -33,12 +38,15 @@ struct Options {
     command: Command,
 }
 
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, by the disk, the network or rights; 2 wrong usage; 3 damage found; 4 refused, as by a job that has the place open; 5 not there.
+With --json a failure is one object on standard error: {\"error\": {\"kind\": ..., \"code\": ..., \"message\": ...}}.";
+
 #[derive(Subcommand)]
 enum Command {
     /// The checkpoints that a state directory keeps
     #[command(subcommand)]
     Checkpoints(checkpoints::Command),
-    /// The keyed state in a checkpoint
+    /// The state in a checkpoint
     #[command(subcommand)]
     State(state::Command),
     /// A savepoint's file
@@ -49,11 +57,14 @@ enum Command {
     VerifyCopy { directory: PathBuf, copy: PathBuf },
 }
 
-/// Why the command fails: told on standard error, with exit code 1.
-type Failure = Box<dyn Error + Send + Sync>;
-
 fn main() -> ExitCode {
-    let Options { json, command } = Options::parse();
+    let Options { json, command } = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") => {
+            return Failure::new(Kind::Usage, error.to_string().trim_end()).tell(true);
+        }
+        Err(error) => error.exit(),
+    };
     let mut output = Output::new(json);
     let done = match command {
         Command::Checkpoints(command) => checkpoints::run(command, &mut output),
@@ -61,17 +72,10 @@ fn main() -> ExitCode {
         Command::Savepoint(command) => savepoint::run(command, &mut output),
         Command::VerifyCopy { directory, copy } => verifying::verify_copy(&directory, &copy, &mut output),
     };
-    match done.and_then(|code| Ok(output.finish().map(|()| code)?)) {
+    // What was said before it failed comes first.
+    let flushed = output.finish().map_err(Failure::from);
+    match done.and_then(|code| flushed.map(|()| code)) {
         Ok(code) => code,
-        // Whoever read has read enough.
-        Err(failure) if is_closed_pipe(&*failure) => ExitCode::SUCCESS,
-        Err(failure) => {
-            output::complain(&*failure);
-            ExitCode::FAILURE
-        }
+        Err(failure) => failure.tell(json),
     }
-}
-
-fn is_closed_pipe(failure: &(dyn Error + 'static)) -> bool {
-    failure.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

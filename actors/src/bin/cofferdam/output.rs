@@ -3,10 +3,13 @@
 use std::{
     error::Error,
     io::{self, BufWriter, StdoutLock, Write},
+    process::ExitCode,
     time::SystemTime,
 };
 
 use serde_json::Value;
+
+use crate::failure::{Failure, Kind};
 
 /// Standard output.
 pub struct Output {
@@ -37,9 +40,24 @@ impl Output {
     }
 }
 
-/// Tells an error with all that led to it. If standard error is gone there is nobody to tell.
-pub fn complain(failure: &(dyn Error + 'static)) {
-    let _ = writeln!(io::stderr(), "cofferdam: {}", chain(failure));
+/// What a list says, in either form.
+pub struct Listed {
+    pub document: Value,
+    pub text: String,
+    /// Nothing of it is damaged.
+    pub is_whole: bool,
+}
+
+impl Listed {
+    pub fn say(self, output: &mut Output) -> Result<ExitCode, Failure> {
+        output.document(&self.document, || self.text)?;
+        Ok(ExitCode::from(if self.is_whole { 0 } else { Kind::Damaged.code() }))
+    }
+}
+
+/// Says a line on standard error. If that is gone there is nobody to tell.
+pub fn complain(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// An error and its causes, each told once.

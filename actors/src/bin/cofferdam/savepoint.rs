@@ -7,10 +7,11 @@ use std::{
 
 use clap::Subcommand;
 use cofferdam::{Savepoint, StoredCheckpoint};
+use cofferdam_engine::checkpoint::store::StoreErrorKind;
 use serde_json::json;
 
 use crate::{
-    Failure,
+    failure::{Failure, Kind},
     output::{self, Output, grouped},
     record,
     verifying::{self, StateReport},
@@ -37,7 +38,13 @@ pub fn run(command: Command, output: &mut Output) -> Result<ExitCode, Failure> {
     }
 }
 
+fn refuse_directory(file: &Path) -> Result<(), Failure> {
+    let what = "is a directory, and no savepoint: see `checkpoints`";
+    if file.is_dir() { Err(Failure::not_found(format!("{} {what}", file.display()))) } else { Ok(()) }
+}
+
 fn show(file: &Path, output: &mut Output) -> Result<ExitCode, Failure> {
+    refuse_directory(file)?;
     let savepoint = Savepoint::open(file)?;
     let states: Vec<_> = savepoint.states().map(|(address, bytes)| (address.to_string(), bytes)).collect();
     let mut document = json!({
@@ -66,16 +73,25 @@ fn show(file: &Path, output: &mut Output) -> Result<ExitCode, Failure> {
 }
 
 fn verify(file: &Path, output: &mut Output) -> Result<ExitCode, Failure> {
-    let savepoint = StoredCheckpoint::from(Savepoint::open(file)?);
-    let states = verifying::verify_states(&savepoint)?;
+    refuse_directory(file)?;
+    let verified = Savepoint::open(file).map(StoredCheckpoint::from);
+    let (states, damage) = match verified.and_then(|savepoint| verifying::verify_states(&savepoint)) {
+        Ok(states) => (states, None),
+        Err(error) if error.kind == StoreErrorKind::Damaged => (Vec::new(), Some(output::chain(&error))),
+        Err(error) => return Err(error.into()),
+    };
     let document = json!({
         "file": file.display().to_string(),
-        "whole": true,
+        "whole": damage.is_none(),
+        "damage": damage,
         "states": states.iter().map(StateReport::json).collect::<Vec<_>>(),
     });
-    output.document(&document, || {
-        let rows: Vec<_> = states.iter().map(StateReport::row).collect();
-        format!("{} is whole\n{}", file.display(), output::table(&StateReport::HEADER, &rows))
+    output.document(&document, || match &damage {
+        Some(damage) => format!("damaged: {damage}\n"),
+        None => {
+            let rows: Vec<_> = states.iter().map(StateReport::row).collect();
+            format!("{} is whole\n{}", file.display(), output::table(&StateReport::HEADER, &rows))
+        }
     })?;
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(if damage.is_none() { 0 } else { Kind::Damaged.code() }))
 }
