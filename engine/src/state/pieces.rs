@@ -89,7 +89,9 @@ mod tests {
         fn it_is_like_a_vector(events in prop::collection::vec((0u8..10, 0usize..2000), 0..2000), many in 0usize..1000) {
             let mut pieces = Pieces::default();
             let mut vector: Vec<usize> = (0..many).collect();
-            vector.iter().for_each(|item| drop(pieces.push(*item)));
+            for item in &vector {
+                pieces.push(*item);
+            }
             for (kind, number) in events {
                 if kind < 5 {
                     prop_assert_eq!(pieces.push(number), vector.len());
