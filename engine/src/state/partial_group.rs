@@ -69,7 +69,8 @@ impl Marks {
     /// The entry at `place` went, and the one at `last` is there now.
     fn swap_remove(&mut self, place: usize, last: usize) {
         self.marked -= usize::from(self.are_at(place));
-        [&mut self.changed, &mut self.younger, &mut self.older].into_iter().for_each(|bits| bits.shift(last, place));
+        let all = [&mut self.changed, &mut self.younger, &mut self.older];
+        all.into_iter().for_each(|bits| bits.swap_remove(place, last));
     }
 
     /// Takes over what `other` has at `from`.
