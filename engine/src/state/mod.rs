@@ -8,6 +8,7 @@
 //! | [`reducing()`], [`aggregating()`] | one value, made of many | | |
 
 mod aggregating_state;
+mod bits;
 pub(crate) mod block;
 pub(crate) mod descriptor;
 mod entry_index;
@@ -20,6 +21,7 @@ mod list_state;
 mod map_state;
 pub(crate) mod operator_states;
 mod partial_group;
+mod pieces;
 mod read;
 mod reducing_state;
 mod sought;

@@ -8,7 +8,7 @@
 //! # Invariants
 //! - An entry without a mark is in the newest checkpoint as it is here.
 //! - A key that was removed is in `gone` until a completed checkpoint has its tombstone: so long it must not be loaded.
-//! - Every entry with a mark has its hash among those of that mark.
+//! - The index has the place of every entry under its key's hash.
 
 use hashbrown::HashTable;
 use serde::Serialize;
@@ -19,140 +19,154 @@ use crate::{
     key::Key,
     key_group::KeyGroup,
     state::{
+        bits::Bits,
         block::{self, Values},
+        pieces::Pieces,
         sought::Sought,
     },
 };
 
-/// Why an entry must stay.
-type Marks = u8;
-const CHANGED: Marks = 1;
-const YOUNGER: Marks = 2;
-const OLDER: Marks = 4;
-
-/// See the module.
+/// See the module. A table of entries would be twice as large as they are once it has grown; so entries lie one behind the other, with no more between them than they need, and the table that doubles
+/// has four bytes for each. Their places are the buckets that others know.
 pub(super) struct PartialGroup<K, S> {
-    table: HashTable<Entry<K, S>>,
+    index: HashTable<u32>,
+    entries: Pieces<Entry<K, S>>,
+    marks: Marks,
     gone: HashTable<Gone<K>>,
-    /// Entries with a mark.
-    marked: usize,
-    changed: Hashes,
-    younger: Hashes,
-    older: Hashes,
-}
-
-/// Hashes of the keys that have a mark, as long as they are few: with many it is as well to look at every entry.
-#[derive(Default)]
-struct Hashes {
-    list: Vec<u64>,
-    are_many: bool,
-}
-
-impl Hashes {
-    /// Adds one of a group that has so many `entries`.
-    #[inline]
-    fn push(&mut self, hash: u64, entries: usize) {
-        if self.are_many {
-            return;
-        }
-        self.list.push(hash);
-        if self.list.len() > entries / 8 + 16 {
-            *self = Self { list: Vec::new(), are_many: true };
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.list.is_empty() && !self.are_many
-    }
-
-    fn append(&mut self, other: Self) {
-        self.are_many |= other.are_many;
-        self.list.extend(other.list);
-        if self.are_many {
-            self.list = Vec::new();
-        }
-    }
-
-    /// Calls `visit` with every item that has a mark, and some others; once or more often.
-    fn each<T>(&self, table: &mut HashTable<T>, visit: impl FnMut(&mut T)) {
-        if self.are_many {
-            table.iter_mut().for_each(visit);
-        } else {
-            let mut visit = visit;
-            self.list.iter().for_each(|hash| table.iter_hash_mut(*hash).for_each(&mut visit));
-        }
-    }
+    /// What an entry took in the last block.
+    encoded: usize,
 }
 
 struct Entry<K, S> {
     key: K,
     value: S,
-    marks: Marks,
 }
 
+/// Why entries must stay, by their places.
+#[derive(Default)]
+struct Marks {
+    changed: Bits,
+    younger: Bits,
+    older: Bits,
+    /// Places with one or more.
+    marked: usize,
+}
+
+impl Marks {
+    #[inline]
+    fn are_at(&self, place: usize) -> bool {
+        self.changed.get(place) || self.younger.get(place) || self.older.get(place)
+    }
+
+    #[inline]
+    fn change(&mut self, place: usize) {
+        if !self.changed.get(place) {
+            self.marked += usize::from(!self.are_at(place));
+            self.changed.set(place);
+        }
+    }
+
+    /// The entry at `place` went, and the one at `last` is there now.
+    fn swap_remove(&mut self, place: usize, last: usize) {
+        self.marked -= usize::from(self.are_at(place));
+        let all = [&mut self.changed, &mut self.younger, &mut self.older];
+        all.into_iter().for_each(|bits| bits.swap_remove(place, last));
+    }
+
+    /// Takes over what `other` has at `from`.
+    fn copy(&mut self, other: &Self, from: usize, place: usize) {
+        let pairs =
+            [(&mut self.changed, &other.changed), (&mut self.younger, &other.younger), (&mut self.older, &other.older)];
+        pairs.into_iter().filter(|(_, other)| other.get(from)).for_each(|(bits, _)| bits.set(place));
+        self.marked += 1;
+    }
+
+    fn freeze(&mut self) {
+        self.younger.take_in(&mut self.changed);
+    }
+
+    fn older_is_stored(&mut self) {
+        std::mem::swap(&mut self.older, &mut self.younger);
+        self.younger.clear_all();
+        self.marked = self.changed.count_either(&self.older);
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.changed.heap_bytes() + self.younger.heap_bytes() + self.older.heap_bytes()
+    }
+}
+
+/// A key that was removed, and why that must be known. Like the marks of an entry.
 struct Gone<K> {
     key: K,
-    marks: Marks,
+    changed: bool,
+    younger: bool,
+    older: bool,
 }
 
 impl<K: Key, S> PartialGroup<K, S> {
     pub(super) fn new() -> Self {
         Self {
-            table: HashTable::new(),
+            index: HashTable::new(),
+            entries: Pieces::default(),
+            marks: Marks::default(),
             gone: HashTable::new(),
-            marked: 0,
-            changed: Hashes::default(),
-            younger: Hashes::default(),
-            older: Hashes::default(),
+            encoded: 0,
         }
     }
 
     #[inline]
     pub(super) fn find(&self, hash: u64, sought: &impl Sought<K>) -> Option<usize> {
-        self.table.find_bucket_index(hash, |entry| sought.is(&entry.key))
+        let is_sought = |place: &u32| self.entries.get(*place as usize).is_some_and(|entry| sought.is(&entry.key));
+        self.index.find(hash, is_sought).map(|place| *place as usize)
     }
 
     #[inline]
-    pub(super) fn value(&self, bucket: usize) -> Option<&S> {
-        self.table.get_bucket(bucket).map(|entry| &entry.value)
+    pub(super) fn value(&self, place: usize) -> Option<&S> {
+        self.entries.get(place).map(|entry| &entry.value)
     }
 
     #[inline]
-    pub(super) fn value_mut(&mut self, bucket: usize) -> Option<&mut S> {
-        self.table.get_bucket_mut(bucket).map(|entry| &mut entry.value)
+    pub(super) fn value_mut(&mut self, place: usize) -> Option<&mut S> {
+        self.entries.get_mut(place).map(|entry| &mut entry.value)
     }
 
     #[inline]
-    pub(super) fn mark_changed(&mut self, bucket: usize) {
-        let entries = self.table.len();
-        let Some(entry) = self.table.get_bucket_mut(bucket) else { return };
-        if entry.marks & CHANGED == 0 {
-            self.marked += usize::from(entry.marks == 0);
-            entry.marks |= CHANGED;
-            self.changed.push(entry.key.hash64(), entries);
-        }
+    pub(super) fn mark_changed(&mut self, place: usize) {
+        self.marks.change(place);
     }
 
-    /// Adds an entry for a key that has none; gives back its bucket.
+    /// Adds an entry for a key that has none; gives back its place.
     pub(super) fn insert(&mut self, hash: u64, key: K, value: S) -> usize {
-        self.changed.push(hash, self.table.len());
-        self.marked += 1;
-        let entry = Entry { key, value, marks: CHANGED };
-        self.table.insert_unique(hash, entry, |entry| entry.key.hash64()).bucket_index()
+        let place = self.add(hash, key, value);
+        self.marks.change(place);
+        place
+    }
+
+    fn add(&mut self, hash: u64, key: K, value: S) -> usize {
+        let place = self.entries.push(Entry { key, value });
+        self.index.insert_unique(hash, place as u32, |place| hash_at(&self.entries, *place));
+        place
     }
 
     pub(super) fn remove(&mut self, hash: u64, sought: &impl Sought<K>) -> Option<S> {
-        let (entry, _) = self.table.find_entry(hash, |entry| sought.is(&entry.key)).ok()?.remove();
-        self.marked -= usize::from(entry.marks != 0);
+        let place = self.find(hash, sought)?;
+        let last = self.entries.len() - 1;
+        self.index.find_entry(hash, |other| *other as usize == place).ok()?.remove();
+        if place != last {
+            let moved = self.index.find_mut(hash_at(&self.entries, last as u32), |other| *other as usize == last);
+            moved.into_iter().for_each(|other| *other = place as u32);
+        }
+        self.marks.swap_remove(place, last);
+        let entry = self.entries.swap_remove(place)?;
         // The older marks go with the value: a tombstone that is stored later stands above it.
         match self.gone.find_mut(hash, |gone| gone.key == entry.key) {
-            Some(gone) => gone.marks |= CHANGED,
+            Some(gone) => gone.changed = true,
             None => {
-                let gone = Gone { key: entry.key, marks: CHANGED };
+                let gone = Gone { key: entry.key, changed: true, younger: false, older: false };
                 self.gone.insert_unique(hash, gone, |gone| gone.key.hash64());
             }
         }
-        self.changed.push(hash, self.table.len());
         Some(entry.value)
     }
 
@@ -165,96 +179,78 @@ impl<K: Key, S> PartialGroup<K, S> {
 
     /// Takes in what the store has for a key that was unknown.
     pub(super) fn load(&mut self, hash: u64, key: K, value: S) {
-        self.table.insert_unique(hash, Entry { key, value, marks: 0 }, |entry| entry.key.hash64());
+        self.add(hash, key, value);
     }
 
-    /// A checkpoint holds all of the older generation.
+    /// A checkpoint holds all of the older generation; what was in the younger one is now in that.
     pub(super) fn older_is_stored(&mut self) {
-        self.unmark_older();
-        (self.older, self.younger) = (std::mem::take(&mut self.younger), std::mem::take(&mut self.older));
-        self.remark();
-    }
-
-    fn unmark_older(&mut self) {
-        let (older, marked) = (std::mem::take(&mut self.older), &mut self.marked);
-        older.each(&mut self.table, |entry| {
-            if entry.marks & OLDER != 0 {
-                entry.marks &= !OLDER;
-                *marked -= usize::from(entry.marks == 0);
-            }
-        });
+        self.marks.older_is_stored();
         self.gone.retain(|gone| {
-            gone.marks &= !OLDER;
-            gone.marks != 0
+            gone.older = std::mem::take(&mut gone.younger);
+            gone.changed || gone.older
         });
         if self.gone.is_empty() {
             self.gone = HashTable::new();
         }
     }
 
-    /// What was in the younger generation is now in the older one.
-    fn remark(&mut self) {
-        let moved = |marks: &mut Marks| {
-            if *marks & YOUNGER != 0 {
-                *marks = *marks & !YOUNGER | OLDER;
-            }
-        };
-        self.older.each(&mut self.table, |entry| moved(&mut entry.marks));
-        self.gone.iter_mut().for_each(|gone| moved(&mut gone.marks));
-    }
-
     /// What the tables take, without what keys and values own.
     pub(super) fn heap_bytes(&self) -> usize {
-        let hashes = self.changed.list.capacity() + self.younger.list.capacity() + self.older.list.capacity();
-        self.table.allocation_size() + self.gone.allocation_size() + hashes * size_of::<u64>()
+        let tables = self.index.allocation_size() + self.gone.allocation_size();
+        tables + self.entries.heap_bytes() + self.marks.heap_bytes()
     }
 
     pub(super) fn entries(&self) -> usize {
-        self.table.len()
+        self.entries.len()
     }
 
     /// Entries without a mark.
     fn evictable(&self) -> usize {
-        self.table.len() - self.marked
+        self.entries.len() - self.marks.marked
     }
 
     /// Whether it takes much more of the heap than its entries need, or has many that may go.
     pub(super) fn is_worth_evicting(&self) -> bool {
-        self.evictable() > self.table.len() / 8 || self.table.capacity() > 4 * self.table.len() + 16
+        self.evictable() > self.entries.len() / 8 || self.index.capacity() > 4 * self.entries.len() + 16
     }
 
     /// Drops all entries without a mark.
     pub(super) fn evict(&mut self) {
-        self.table.retain(|entry| entry.marks != 0);
-        self.table.shrink_to_fit(|entry| entry.key.hash64());
+        let marks = std::mem::take(&mut self.marks);
+        self.index = HashTable::new();
+        self.index = HashTable::with_capacity(marks.marked);
+        for (place, entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            if marks.are_at(place) {
+                let kept = self.add(entry.key.hash64(), entry.key, entry.value);
+                self.marks.copy(&marks, place, kept);
+            }
+        }
         self.gone.shrink_to_fit(|gone| gone.key.hash64());
     }
+}
+
+fn hash_at<K: Key, S>(entries: &Pieces<Entry<K, S>>, place: u32) -> u64 {
+    entries.get(place as usize).map_or(0, |entry| entry.key.hash64())
 }
 
 impl<K: Key, S: Serialize> PartialGroup<K, S> {
     /// What changed since the last call, and the keys that went; `None` if nothing.
     pub(super) fn freeze(&mut self, group: KeyGroup, values: Values) -> Result<Option<StateBlock>, BoxError> {
-        if self.changed.is_empty() {
+        let removed: Vec<_> = self.gone.iter().filter(|gone| gone.changed).map(|gone| gone.key.clone()).collect();
+        let entries = removed.len() + self.marks.changed.count();
+        if entries == 0 {
             return Ok(None);
         }
-        let removed = self.gone.iter().filter(|gone| gone.marks & CHANGED != 0).map(|gone| gone.key.clone());
-        let removed: Vec<_> = removed.collect();
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(entries * self.encoded);
         block::begin(&mut bytes, values, &removed);
-        let (mut entries, mut result) = (removed.len(), Ok(()));
-        let changed = std::mem::take(&mut self.changed);
-        changed.each(&mut self.table, |entry| {
-            if entry.marks & CHANGED != 0 && result.is_ok() {
-                result = block::push(&mut bytes, &entry.key, &entry.value);
-                entry.marks = entry.marks & !CHANGED | YOUNGER;
-                entries += 1;
-            }
-        });
-        result?;
-        self.gone.iter_mut().filter(|gone| gone.marks & CHANGED != 0).for_each(|gone| {
-            gone.marks = gone.marks & !CHANGED | YOUNGER;
-        });
-        self.younger.append(changed);
+        for entry in self.marks.changed.places().filter_map(|place| self.entries.get(place)) {
+            block::push(&mut bytes, &entry.key, &entry.value)?;
+        }
+        // It is kept until it is stored.
+        bytes.shrink_to_fit();
+        self.encoded = bytes.len().div_ceil(entries);
+        self.marks.freeze();
+        self.gone.iter_mut().for_each(|gone| gone.younger |= std::mem::take(&mut gone.changed));
         Ok(Some(StateBlock { group, kind: BlockKind::Changes, entries: entries as u32, bytes }))
     }
 }

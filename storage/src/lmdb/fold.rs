@@ -5,7 +5,8 @@
 
 use cofferdam_engine::{KeyGroup, checkpoint::snapshot::StateAddress};
 
-use super::run::{Runs, Sorted};
+use super::{run::Runs, sorting::sorted_bytes};
+use crate::plan::GroupChange;
 
 /// What look-ups and folding go by.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +53,7 @@ pub(super) struct Candidate<'a> {
     pub(super) address: &'a StateAddress,
     pub(super) group: KeyGroup,
     /// What comes for it now.
-    pub(super) incoming: Option<&'a Sorted>,
+    pub(super) incoming: Option<&'a GroupChange<'a>>,
     blocks: usize,
     /// What folding it writes at most.
     bytes: u64,
@@ -72,7 +73,7 @@ impl<'a> Candidates<'a> {
     pub(super) fn of(
         runs: &'a Runs,
         limits: Limits,
-        incoming: impl Fn(&StateAddress, KeyGroup) -> Option<&'a Sorted>,
+        incoming: impl Fn(&StateAddress, KeyGroup) -> Option<&'a GroupChange<'a>>,
     ) -> Self {
         let mut candidates = Vec::new();
         let mut groups = 0usize;
@@ -80,11 +81,11 @@ impl<'a> Candidates<'a> {
             groups += state.groups.len();
             for (group, stored) in &state.groups {
                 let incoming = incoming(address, *group);
-                if incoming.is_some_and(Sorted::is_full) {
+                if incoming.is_some_and(|change| change.replaces) {
                     continue;
                 }
                 let bytes = stored.iter().map(|run| run.bytes).sum::<u64>();
-                let bytes = bytes + incoming.map_or(0, |sorted| sorted.block.bytes.len() as u64);
+                let bytes = bytes + incoming.map_or(0, sorted_bytes);
                 let blocks = stored.len() + usize::from(incoming.is_some());
                 candidates.push(Candidate { address, group: *group, incoming, blocks, bytes });
             }

@@ -221,8 +221,10 @@ pub(super) struct StateRuns {
 }
 
 impl Runs {
-    /// Puts `run` before the others of its group, or in their place.
-    pub(super) fn add(&mut self, address: &StateAddress, number: u32, group: KeyGroup, kind: BlockKind, run: Run) {
+    /// Puts `run`, which is complete, before the others of its group, or in their place.
+    pub(super) fn add(&mut self, address: &StateAddress, number: u32, group: KeyGroup, kind: BlockKind, mut run: Run) {
+        run.marks.shrink_to_fit();
+        run.keys.shrink_to_fit();
         if !self.states.contains_key(address) {
             self.states.insert(address.clone(), Arc::new(StateRuns { number, groups: BTreeMap::new() }));
         }

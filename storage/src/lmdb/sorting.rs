@@ -24,42 +24,39 @@ use super::{
     retained::Retained,
     run::{self, Run, Runs, Sorted},
 };
-use crate::plan::Plan;
+use crate::plan::{GroupChange, Plan};
 
-/// What a commit brings, sorted.
+/// What a commit brings. Each group is sorted when it is its turn, so that no more than one is in memory twice.
 pub(super) struct Sorting<'a> {
     /// What is stored.
     pub(super) runs: Arc<Runs>,
     pub(super) limits: Limits,
     /// With what this commit earns.
     pub(super) credit: Credit,
-    states: BTreeMap<&'a StateAddress, BTreeMap<KeyGroup, Sorted>>,
+    plan: Plan<'a>,
 }
 
 impl<'a> Sorting<'a> {
-    /// Sorts `plan`. An error if what it brings is no block.
-    pub(super) fn of(plan: &Plan<'a>, runs: Arc<Runs>, limits: Limits, mut credit: Credit) -> Result<Self, StoreError> {
-        let mut states = BTreeMap::new();
-        let mut bytes = 0;
-        for (address, groups) in plan {
-            let mut sorted = BTreeMap::new();
-            for (group, change) in groups {
-                let kind = if change.replaces { BlockKind::Full } else { BlockKind::Changes };
-                let blocks = change.blocks.iter().map(|(_, block)| *block);
-                let block =
-                    merge::sort(*group, kind, limits.part, blocks).map_err(|cause| misuse(address, *group, cause))?;
-                bytes += block.block.bytes.len() as u64;
-                sorted.insert(*group, block);
-            }
-            states.insert(*address, sorted);
-        }
-        credit.earn(bytes, limits);
-        Ok(Self { runs, limits, credit, states })
+    pub(super) fn of(plan: Plan<'a>, runs: Arc<Runs>, limits: Limits, mut credit: Credit) -> Self {
+        credit.earn(plan.values().flat_map(BTreeMap::values).map(sorted_bytes).sum(), limits);
+        Self { runs, limits, credit, plan }
     }
 
-    fn get(&self, address: &StateAddress, group: KeyGroup) -> Option<&Sorted> {
-        self.states.get(address)?.get(&group)
+    fn get(&self, address: &StateAddress, group: KeyGroup) -> Option<&GroupChange<'a>> {
+        self.plan.get(address)?.get(&group)
     }
+
+    /// An error if what comes is no block.
+    fn sort(&self, address: &StateAddress, group: KeyGroup, change: &GroupChange<'_>) -> Result<Sorted, StoreError> {
+        let kind = if change.replaces { BlockKind::Full } else { BlockKind::Changes };
+        let blocks = change.blocks.iter().map(|(_, block)| *block);
+        merge::sort(group, kind, self.limits.part, blocks).map_err(|cause| misuse(address, group, cause))
+    }
+}
+
+/// How long a change is when it is sorted, if no key comes more than once: each entry has a byte that names its version.
+pub(super) fn sorted_bytes(change: &GroupChange<'_>) -> u64 {
+    change.blocks.iter().map(|(_, block)| block.bytes.len() as u64 + u64::from(block.entries)).sum()
 }
 
 fn misuse(address: &StateAddress, group: KeyGroup, cause: BoxError) -> StoreError {
@@ -89,15 +86,17 @@ impl Writer<'_, '_> {
             Candidates::of(&sorting.runs, sorting.limits, |address, group| sorting.get(address, group));
         while let Some(Candidate { address, group, incoming, .. }) = candidates.next(&mut credit) {
             let Some(stored) = stored else { break };
-            let folded = self.fold(stored, address, group, incoming, sorting.limits)?;
+            let sorted = incoming.map(|change| sorting.sort(address, group, change)).transpose()?;
+            let folded = self.fold(stored, address, group, sorted.as_ref(), sorting.limits)?;
             credit.pay(folded.block.bytes.len() as u64);
             self.put_run(next, &mut runs, address, &folded)?;
         }
-        for (address, groups) in &sorting.states {
+        for (address, groups) in &sorting.plan {
             next.touch(address);
-            for (group, sorted) in groups {
+            for (group, change) in groups {
                 if !next.is_full(address, *group) {
-                    self.put_run(next, &mut runs, address, sorted)?;
+                    let sorted = sorting.sort(address, *group, change)?;
+                    self.put_run(next, &mut runs, address, &sorted)?;
                 }
             }
         }

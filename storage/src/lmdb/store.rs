@@ -135,10 +135,10 @@ impl Store {
     }
 
     /// What a commit of `plan` does.
-    fn incoming<'a>(&self, plan: Plan<'a>) -> Result<Incoming<'a>, StoreError> {
-        let Some(Lookups { lookup, limits, credit }) = &self.lookups else { return Ok(Incoming::Frozen(plan)) };
+    fn incoming<'a>(&self, plan: Plan<'a>) -> Incoming<'a> {
+        let Some(Lookups { lookup, limits, credit }) = &self.lookups else { return Incoming::Frozen(plan) };
         let runs = lookup.runs().unwrap_or_default();
-        Ok(Incoming::Sorted(Sorting::of(&plan, runs, *limits, *credit)?))
+        Incoming::Sorted(Sorting::of(plan, runs, *limits, *credit))
     }
 
     /// Sorts groups of the newest checkpoint, in as many transactions as it takes.
@@ -274,7 +274,7 @@ impl CheckpointStore for Store {
         self.prepare()?;
         let checkpoint = commit.metadata.checkpoint;
         let plan = plan::plan(self.standing.newest.map(|(_, checkpoint)| checkpoint), commit)?;
-        let incoming = self.incoming(plan)?;
+        let incoming = self.incoming(plan);
         let newest = self.newest_catalog()?.map(|(_, catalog)| catalog).unwrap_or_default();
         let outdated = plan::outdated(self.retained.len(), commit.num_retained);
         let pinned = self.pins.pinned();
