@@ -78,6 +78,7 @@ impl Environment {
     ) -> Result<Self, StoreError> {
         let (env, map_size) = open_env(&directory, &place.lock, round(map_size))?;
         env.clear_stale_readers().map_err(|cause| fault::lmdb(&directory, "clear stale readers", cause))?;
+        settle(&env).map_err(|cause| fault::lmdb(&directory, "begin to write", cause))?;
         initialize(&env, &place.data)?;
         let open = Open::of(&directory, env, place, map_size)?;
         Ok(Self { directory, slot: RwLock::new(Some(open)) })
@@ -186,6 +187,12 @@ impl Open {
         let databases = databases.ok_or_else(|| fault::ruined(directory, "data.mdb lacks a database"))?;
         Ok(Self { databases, env, place, map_size })
     }
+}
+
+/// Has LMDB agree with itself: an owner that was killed between its meta page and the number in `lock.mdb` leaves the two apart, if somebody who looks keeps `lock.mdb` alive. Then reads
+/// would begin a transaction behind the writes. A write transaction that begins puts the number right.
+fn settle(env: &Env) -> heed::Result<()> {
+    env.write_txn().map(RwTxn::abort)
 }
 
 /// Opens the environment with the largest map up to `map_size` that the process may have.

@@ -216,11 +216,13 @@ impl Agreed {
             let transaction = env.clone().static_read_txn();
             let transaction = transaction.map_err(|cause| fault::lmdb(directory, "begin to read", cause))?;
             let fits = start::check_meta_pages(directory, &note, &metas);
-            if fits.is_ok() && transaction.id() as u64 == metas.newest() {
-                return Ok(Self { note, metas, transaction });
-            }
             let now = (note, metas.hashes());
             let is_settled = before == Some(now);
+            // An owner killed between its meta page and the number in `lock.mdb`, which somebody else who looks keeps alive: until the next start all transactions are of the commit before.
+            let is_behind = is_settled && transaction.id() as u64 + 1 == metas.newest();
+            if fits.is_ok() && (transaction.id() as u64 == metas.newest() || is_behind) {
+                return Ok(Self { note, metas, transaction });
+            }
             match fits {
                 Err(damage) if is_settled => return Err(damage),
                 _ if Instant::now() > deadline => return Err(fault::restless(directory)),

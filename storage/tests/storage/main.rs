@@ -11,6 +11,7 @@ mod a_directory_is_open_once;
 mod a_failed_store_says_so;
 mod a_killed_process_loses_no_commit;
 mod a_pinned_checkpoint_stays;
+mod an_owner_killed_beside_a_looker;
 mod checkpoints_are_retained;
 mod contract;
 mod delete_takes_only_what_is_ours;
