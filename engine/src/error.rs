@@ -36,7 +36,7 @@ pub enum ErrorKind {
     Panic,
     /// The checkpoint store failed.
     Store,
-    /// A checkpoint could not be stored, as there was no room, and nothing has changed. The job goes on without it.
+    /// A checkpoint could not be stored, for want of room as a rule, and nothing has changed. The job goes on without it.
     NotStored,
     /// A savepoint could not be taken. The job is none the worse.
     Savepoint,

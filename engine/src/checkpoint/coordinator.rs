@@ -72,7 +72,7 @@ pub enum CoordinatorInput {
     Report(SubtaskId, SubtaskReport),
     /// The store has made a checkpoint durable.
     Committed(CheckpointId, CommitStats),
-    /// The store had no room for a checkpoint, and has not changed.
+    /// The store could not take a checkpoint, for want of room as a rule, and has not changed.
     NotStored(CheckpointId, String),
     /// The host wants a last checkpoint, and no record behind it.
     Stop,

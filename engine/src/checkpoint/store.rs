@@ -157,7 +157,7 @@ pub enum StoreErrorKind {
     Fenced,
     /// The disk, or what lies below, failed. What was being written may or may not be there.
     Io,
-    /// There was no room for a commit, and it is sure that nothing has changed. The store goes on.
+    /// A commit could not be stored, for want of room as a rule, and it is sure that nothing has changed. The store goes on.
     NotStored,
 }
 
