@@ -90,6 +90,10 @@ impl StateLookup for Lookup {
             keys.iter().enumerate().map(|(place, (group, key))| Pending::of(place, *group, key)).collect();
         for _ in 0..TRIES {
             let runs = self.ready_runs()?;
+            if let Some(damage) = runs.damaged.get(state) {
+                let cause = damage.cause.as_ref().map(|cause| cause.to_string().into());
+                return Err(StoreError::new(damage.kind, &*damage.message, cause));
+            }
             let Some(state_runs) = runs.states.get(state) else { return Ok(()) };
             let directory = &self.environment.directory;
             let found = self.environment.look_up(|transaction, databases| {
