@@ -8,7 +8,7 @@
 //! All of it is resolved by types. A tuple of descriptors has tuples of everything.
 
 use crate::{
-    checkpoint::snapshot::{StateAddress, StateRecord},
+    checkpoint::snapshot::StateAddress,
     error::{BoxError, Error, ErrorKind},
     id::CheckpointId,
     key::Key,
@@ -16,7 +16,10 @@ use crate::{
     operator::{OpenContext, SnapshotBuilder},
     record::Record,
     slice::Slice,
-    state::keyed_table::{KeyedTable, Slot},
+    state::{
+        declared::DeclaredState,
+        keyed_table::{KeyedTable, Slot},
+    },
 };
 
 /// What [`process_with`](crate::topology::KeyedStream::process_with) takes: a descriptor of [`state`](crate::state), or a tuple of up to six. Nobody else
@@ -32,7 +35,7 @@ pub trait KeyedStates<K: Key>: Send + 'static {
     type Use;
 
     #[doc(hidden)]
-    fn records(&self) -> Vec<StateRecord>;
+    fn declared(&self) -> Vec<DeclaredState>;
     #[doc(hidden)]
     fn tables(&self, place: &TablePlace<'_>) -> Self::Tables;
     #[doc(hidden)]
@@ -231,8 +234,8 @@ macro_rules! tuple {
             type Tables = ($($d::Tables,)*);
             type Use = ($($d::Use,)*);
 
-            fn records(&self) -> Vec<StateRecord> {
-                [$(self.$i.records()),*].concat()
+            fn declared(&self) -> Vec<DeclaredState> {
+                [$(self.$i.declared()),*].concat()
             }
 
             fn tables(&self, place: &TablePlace<'_>) -> Self::Tables {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
-    checkpoint::snapshot::{StateKind, StateRecord},
+    checkpoint::snapshot::StateKind,
     codec,
     error::{BoxError, Error, ErrorKind},
     key::Key,
@@ -21,6 +21,7 @@ use crate::{
     record::Record,
     state::{
         block::{self, Block},
+        declared::DeclaredState,
         descriptor::{Broadcast, Elements, StateDescriptor, Union},
         value_format::ValueFormat,
     },
@@ -33,7 +34,7 @@ pub trait OperatorStates: Clone + Send + 'static {
     type Live: Default + Send + 'static;
 
     #[doc(hidden)]
-    fn records(&self) -> Vec<StateRecord>;
+    fn declared(&self) -> Vec<DeclaredState>;
     #[doc(hidden)]
     fn restore(&self, stored: &StoredStates<'_>) -> Result<Self::Live, Error>;
     #[doc(hidden)]
@@ -124,8 +125,8 @@ fn save<'a, K: Key, V: Record>(
 impl<V: Record> OperatorStates for StateDescriptor<Elements, V> {
     type Live = Vec<V>;
 
-    fn records(&self) -> Vec<StateRecord> {
-        vec![self.record(StateKind::OperatorList, <()>::format())]
+    fn declared(&self) -> Vec<DeclaredState> {
+        vec![self.declare(StateKind::OperatorList, <()>::format())]
     }
 
     fn restore(&self, stored: &StoredStates<'_>) -> Result<Vec<V>, Error> {
@@ -146,8 +147,8 @@ impl<V: Record> OperatorStates for StateDescriptor<Elements, V> {
 impl<V: Record> OperatorStates for StateDescriptor<Union<V>, V> {
     type Live = Vec<V>;
 
-    fn records(&self) -> Vec<StateRecord> {
-        vec![self.record(StateKind::Union, <()>::format())]
+    fn declared(&self) -> Vec<DeclaredState> {
+        vec![self.declare(StateKind::Union, <()>::format())]
     }
 
     fn restore(&self, stored: &StoredStates<'_>) -> Result<Vec<V>, Error> {
@@ -164,8 +165,8 @@ impl<V: Record> OperatorStates for StateDescriptor<Union<V>, V> {
 impl<U: Key + Ord, V: Record> OperatorStates for StateDescriptor<Broadcast<U>, V> {
     type Live = BTreeMap<U, V>;
 
-    fn records(&self) -> Vec<StateRecord> {
-        vec![self.record(StateKind::Broadcast, U::format())]
+    fn declared(&self) -> Vec<DeclaredState> {
+        vec![self.declare(StateKind::Broadcast, U::format())]
     }
 
     fn restore(&self, stored: &StoredStates<'_>) -> Result<BTreeMap<U, V>, Error> {
@@ -184,8 +185,8 @@ macro_rules! tuple {
         impl<$($d: OperatorStates),*> OperatorStates for ($($d,)*) {
             type Live = ($($d::Live,)*);
 
-            fn records(&self) -> Vec<StateRecord> {
-                [$(self.$i.records()),*].concat()
+            fn declared(&self) -> Vec<DeclaredState> {
+                [$(self.$i.declared()),*].concat()
             }
 
             fn restore(&self, stored: &StoredStates<'_>) -> Result<Self::Live, Error> {

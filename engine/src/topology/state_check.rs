@@ -1,16 +1,16 @@
 //! Whether an operator's stored states can be read as those it has now.
 
-use crate::checkpoint::snapshot::StateRecord;
+use crate::{checkpoint::snapshot::StateRecord, state::DeclaredState};
 
 /// What is in the way, if anything. A state that is new begins empty.
 pub(super) fn mismatch(
     operator: &str,
     stored: &[StateRecord],
-    now: &[StateRecord],
+    now: &[DeclaredState],
     may_be_gone: bool,
 ) -> Option<String> {
     stored.iter().find_map(|stored| {
-        let Some(now) = now.iter().find(|now| now.name == stored.name) else {
+        let Some(now) = now.iter().map(|now| &now.record).find(|now| now.name == stored.name) else {
             let message = format!(
                 "'{operator}' had a state '{}', and has none of that name now (if it is to go, say `Engine::builder().allow_non_restored_state(true)`)",
                 stored.name
@@ -45,7 +45,9 @@ mod tests {
     #[test]
     fn states_that_cannot_be_read_are_named() {
         let u64 = || KeyFormat::Unsigned(8);
-        let now = [state("a", u64(), 1), state("new", u64(), 0)];
+        let declared =
+            |record, readable: &[u32]| DeclaredState { record, readable: readable.to_vec(), shares_heap: true };
+        let now = [declared(state("a", u64(), 1), &[0, 1]), declared(state("new", u64(), 0), &[0])];
         let check = |stored| mismatch("step", &[stored], &now, false);
         assert_eq!(check(state("a", u64(), 1)), None);
         assert_eq!(check(state("a", u64(), 0)), None);
