@@ -77,13 +77,20 @@ impl JobHandle {
 
     /// Takes a last checkpoint without ending the input, publishes it, and ends: the next start goes on as if never stopped. While the job waits for a restart,
     /// ends with the failure's cause instead.
+    ///
+    /// A last checkpoint that fails, as on a full disk, is tried again after 0.2 s. With [`tolerable_failures`] that is done so often, and then the job ends with the cause: what came after the
+    /// last checkpoint that completed is done again by the next start. Without, it is done until it succeeds; meanwhile [`JobStatus::last_failed_checkpoint`] and the log say why
+    /// it does not, and [`cancel`](Self::cancel) ends the job at once.
+    ///
+    /// [`tolerable_failures`]: cofferdam_engine::checkpoint::config::CheckpointConfig::tolerable_failures
     pub async fn stop(&self) -> Result<JobEnd, Error> {
         self.supervisor.do_send(HostRequest::Stop);
         self.wait().await
     }
 
     /// Ends the input of every source here, lets the records that are under way come out, takes the last checkpoint, and ends. The job is finished: the next start does
-    /// nothing.
+    /// nothing. A last checkpoint that fails is tried again as in [`stop`](Self::stop); after more failures than are tolerable the attempt fails, and what follows is
+    /// the restart strategy's.
     pub async fn drain(&self) -> Result<JobEnd, Error> {
         self.supervisor.do_send(HostRequest::Drain);
         self.wait().await
@@ -113,7 +120,8 @@ impl JobHandle {
 
     /// [`stop`](Self::stop)s the job and writes its last checkpoint to `path`, when its sinks have published everything: so the file holds no prepared transactions. Ready when the file is
     /// durable and the job is over. If the path cannot be written to in the first place, the job goes on. If the file cannot be written after that, the job is stopped
-    /// all the same, and the error says so: its last checkpoint is in the backend, and the next start goes on from there.
+    /// all the same, and the error says so: its last checkpoint is in the backend, and the next start goes on from there. A last checkpoint that fails is tried again, or
+    /// not, as in [`stop`](Self::stop).
     pub async fn stop_with_savepoint(&self, path: impl AsRef<Path>) -> Result<SavepointInfo, Error> {
         let info = self.take_savepoint(path.as_ref().to_owned(), true).await?;
         self.wait().await?;

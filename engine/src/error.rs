@@ -36,7 +36,7 @@ pub enum ErrorKind {
     Panic,
     /// The checkpoint store failed.
     Store,
-    /// A checkpoint could not be stored, as there was no room, and nothing has changed. The job goes on without it.
+    /// A checkpoint could not be stored, for want of room as a rule, and nothing has changed. The job goes on without it.
     NotStored,
     /// A savepoint could not be taken. The job is none the worse.
     Savepoint,
@@ -72,9 +72,11 @@ impl Error {
         Self::new(ErrorKind::Refused, message, None)
     }
 
-    /// A step, source or sink of the user's failed at `location`.
+    /// A step, source or sink of the user's failed at `location`; or it is its state that must not be continued from.
     pub fn operator(location: &Location, cause: BoxError) -> Self {
-        Self::at(ErrorKind::Operator, location, format!("{location} failed"), Some(cause))
+        let is_refusal = cause.downcast_ref::<StoreError>().is_some_and(StoreError::is_refusal);
+        let kind = if is_refusal { ErrorKind::Refused } else { ErrorKind::Operator };
+        Self::at(kind, location, format!("{location} failed"), Some(cause))
     }
 
     /// User code panicked with `message` at `location`.

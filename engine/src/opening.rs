@@ -14,7 +14,7 @@ use crate::{
     id::{Attempt, CheckpointId, JobId},
     mutation::{self, Mutation},
     panic_site,
-    restore_point::{self, Watched},
+    restore_point::{self, ExplainedLookup, Watched},
     savepoint::{self, Choices, Found, Pinned},
     topology::plan::{Deployed, Plan},
 };
@@ -232,7 +232,7 @@ fn try_open_attempt(
         // Before anything of it is published: what is owed would close the way back to an older one.
         let reader = slot.with(|store| store.reader())?;
         let verified = restore_point::verify(reader.as_ref(), &restored);
-        verified.map_err(|error| restore_point::offer_older(slot, plan, error.into()))?;
+        verified.map_err(|error| restore_point::offer_older(slot, plan.name(), error.into()))?;
     }
     plan.abort_orphans(&restored, &orphans);
     plan.recover_sinks(&restored, attempt, &place, is_first)?;
@@ -243,10 +243,11 @@ fn try_open_attempt(
     let mut subtasks = Vec::new();
     if !finished {
         let reader = Arc::new(Watched::new(slot.with(|store| store.reader())?));
-        let lookup = slot.with(|store| store.lookup())?;
+        let explained = |lookup| ExplainedLookup { lookup, slot: slot.clone(), job: plan.name().clone() };
+        let lookup = slot.with(|store| store.lookup())?.map(|lookup| Arc::new(explained(lookup)) as _);
         subtasks = plan.deploy(attempt, Arc::new(restored), reader.clone(), lookup, &place);
         open(&mut subtasks).map_err(|error| match reader.has_met_damage() {
-            true => restore_point::offer_older(slot, plan, error),
+            true => restore_point::offer_older(slot, plan.name(), error),
             false => error,
         })?;
     }

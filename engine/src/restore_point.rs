@@ -15,19 +15,20 @@ use std::sync::{
 use crate::{
     checkpoint::{
         snapshot::{BlockKind, CheckpointMetadata, StateAddress},
-        store::{RetainedCheckpoint, StateReader, StoreError, StoreErrorKind},
+        store::{RetainedCheckpoint, StateLookup, StateReader, StoreError, StoreErrorKind},
     },
     error::{BoxError, Error, ErrorKind},
     id::CheckpointId,
     key_group::{KeyGroup, KeyGroupRange},
     opening::StoreSlot,
+    state::Values,
     topology::plan::Plan,
 };
 
 /// The record of the newest checkpoint, `None` if there is none yet.
 pub(crate) fn newest(slot: &StoreSlot, plan: &Plan) -> Result<Option<CheckpointMetadata>, Error> {
     slot.with(|store| store.newest()).map_err(|error| match error.kind {
-        StoreErrorKind::Damaged => offer_older(slot, plan, error.into()),
+        StoreErrorKind::Damaged => offer_older(slot, plan.name(), error.into()),
         _ => error.into(),
     })
 }
@@ -73,7 +74,7 @@ pub(crate) fn verify(reader: &dyn StateReader, checkpoint: &CheckpointMetadata) 
 }
 
 /// What is to be said of a newest checkpoint that is not whole: `damage`, and which older ones are whole. Reads all of them.
-pub(crate) fn offer_older(slot: &StoreSlot, plan: &Plan, damage: Error) -> Error {
+pub(crate) fn offer_older(slot: &StoreSlot, job: &str, damage: Error) -> Error {
     // Where not even this can be read, nothing can be gone back to.
     let Ok(mut older) = slot.with(|store| store.retained()) else { return damage };
     let Some(newest) = older.pop().filter(|newest| newest.metadata.is_err() && !older.is_empty()) else {
@@ -88,8 +89,7 @@ pub(crate) fn offer_older(slot: &StoreSlot, plan: &Plan, damage: Error) -> Error
         ),
         None => "no older one that is kept is whole either".to_string(),
     };
-    let message =
-        format!("job '{}': checkpoint {} in {} is damaged; {offer}", plan.name(), newest.checkpoint, slot.place());
+    let message = format!("job '{job}': checkpoint {} in {} is damaged; {offer}", newest.checkpoint, slot.place());
     Error::new(damage.kind(), message, Some(damage.into()))
 }
 
@@ -133,6 +133,31 @@ impl StateReader for Watched {
             if error.kind == StoreErrorKind::Damaged {
                 self.has_met_damage.store(true, Ordering::Release);
             }
+        })
+    }
+}
+
+/// A look-up that says of damage what a start says of it.
+pub(crate) struct ExplainedLookup {
+    pub(crate) lookup: Arc<dyn StateLookup>,
+    pub(crate) slot: StoreSlot,
+    pub(crate) job: Arc<str>,
+}
+
+impl StateLookup for ExplainedLookup {
+    /// Reads all that is kept if it meets damage, which ends the job.
+    fn get_many(
+        &self,
+        state: &StateAddress,
+        keys: &[(KeyGroup, &[u8])],
+        visit: &mut dyn FnMut(usize, Values, &[u8]) -> Result<(), BoxError>,
+    ) -> Result<(), StoreError> {
+        self.lookup.get_many(state, keys, visit).map_err(|error| match error.kind {
+            StoreErrorKind::Damaged => {
+                let told = offer_older(&self.slot, &self.job, error.into());
+                StoreError::new(StoreErrorKind::Damaged, told.to_string(), None)
+            }
+            _ => error,
         })
     }
 }

@@ -8,7 +8,7 @@ use cofferdam_engine::{
     checkpoint::{
         coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput, SavepointTicket, SubtaskReport},
         snapshot::{CheckpointCommit, SubtaskId},
-        stats::CheckpointStats,
+        stats::{CheckpointKind, CheckpointStats},
     },
     opening::StoreSlot,
     subtask::Control,
@@ -114,7 +114,12 @@ impl CoordinatorActor {
         match &stats.aborted {
             Some(reason) if reason.is_failure() => {
                 let job = self.coordinator.job_name();
-                log::warn!("job '{job}': checkpoint {checkpoint} aborted: {reason}; the next one carries its changes");
+                let then = match stats.kind {
+                    CheckpointKind::Stop => "the job is to stop, and this is tried again",
+                    CheckpointKind::EndOfInput => "the input has ended, and this is tried again",
+                    CheckpointKind::Periodic | CheckpointKind::Savepoint => "the next one carries its changes",
+                };
+                log::warn!("job '{job}': checkpoint {checkpoint} aborted: {reason}; {then}");
             }
             Some(reason) => log::debug!("checkpoint {checkpoint} aborted: {reason}"),
             None => log::debug!(

@@ -80,6 +80,9 @@ pub struct JobStatus {
     pub checkpoints_failed: u64,
     /// The newest completed checkpoint of this process.
     pub last_checkpoint: Option<CheckpointStats>,
+    /// The newest one that failed and counts, with the reason: if it is newer than `last_checkpoint`, that is why state is not stored, and why a job that is to
+    /// stop does not.
+    pub last_failed_checkpoint: Option<CheckpointStats>,
 }
 
 /// One subtask's counts in this attempt.
@@ -258,6 +261,7 @@ impl Board {
             checkpoints_aborted: history.aborted(),
             checkpoints_failed: history.failed(),
             last_checkpoint: history.last_completed().cloned(),
+            last_failed_checkpoint: history.last_failed().cloned(),
         }
     }
 }

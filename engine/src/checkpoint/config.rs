@@ -60,7 +60,7 @@ pub struct CheckpointConfig {
     pub timeout: Duration,
     /// How many checkpoints may be under way at once. They complete in order.
     pub max_concurrent: NonZeroU32,
-    /// How many checkpoints in a row may fail before the attempt does; `None`, the default, for any number. (In Flink it is 0.)
+    /// How many checkpoints in a row may fail before the attempt does; `None`, the default, for any number. (In Flink it is 0.) If the host stops the job meanwhile, the job ends.
     pub tolerable_failures: Option<u32>,
     /// What becomes of the checkpoints when the job is cancelled.
     pub retention: Retention,

@@ -26,7 +26,7 @@ use crate::{
         store::CommitStats,
     },
     element::CheckpointBarrier,
-    error::{BoxError, Error, ErrorKind},
+    error::{BoxError, Error, ErrorKind, NotRetryable},
     fail_point::Point,
     id::{Attempt, CheckpointId, ProcessingTime},
     mutation::{self, Mutation},
@@ -72,7 +72,7 @@ pub enum CoordinatorInput {
     Report(SubtaskId, SubtaskReport),
     /// The store has made a checkpoint durable.
     Committed(CheckpointId, CommitStats),
-    /// The store had no room for a checkpoint, and has not changed.
+    /// The store could not take a checkpoint, for want of room as a rule, and has not changed.
     NotStored(CheckpointId, String),
     /// The host wants a last checkpoint, and no record behind it.
     Stop,
@@ -589,9 +589,8 @@ impl Coordinator {
         effects: &mut Vec<CoordinatorEffect>,
     ) -> Result<(), BoxError> {
         let checkpoint = stats.checkpoint;
-        // A stop is tried again, whatever is tolerated, and who wanted a savepoint is told.
-        let is_of_host = matches!(stats.kind, CheckpointKind::Stop | CheckpointKind::Savepoint);
-        let is_counted = reason.is_failure() && !is_of_host;
+        // Who wanted a savepoint is told.
+        let is_counted = reason.is_failure() && stats.kind != CheckpointKind::Savepoint;
         self.failures_in_a_row += u32::from(is_counted);
         let tolerable = self.config.tolerable_failures.filter(|_| is_counted);
         let too_many = tolerable.filter(|tolerable| self.failures_in_a_row > *tolerable);
@@ -608,7 +607,8 @@ impl Coordinator {
         stats.aborted = Some(reason);
         if let Some(cause) = cause {
             self.fatal = Some(stats);
-            return Err(cause.into());
+            // What is stopped would only be stopped again: the last one that completed has to do.
+            return Err(if self.is_stopping { NotRetryable::new(cause).into() } else { cause.into() });
         }
         effects.push(CoordinatorEffect::Record(Box::new(stats)));
         self.layout.fail_points.reach(Point::Abort, None, checkpoint)?;

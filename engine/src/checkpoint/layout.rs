@@ -7,10 +7,11 @@ use std::{
 
 use crate::{
     checkpoint::snapshot::{
-        InFlightRecord, OperatorKind, OperatorRecord, OperatorSnapshot, StateRecord, SubtaskId, SubtaskSnapshot,
+        InFlightRecord, OperatorKind, OperatorRecord, OperatorSnapshot, SubtaskId, SubtaskSnapshot,
     },
     fail_point::FailPoints,
     id::{ChannelIndex, JobId, ProcessingTime},
+    state::DeclaredState,
 };
 
 /// Who has acknowledged a checkpoint, when, and with what.
@@ -24,7 +25,7 @@ pub struct OperatorLayout {
     /// What it is.
     pub kind: OperatorKind,
     /// Its states.
-    pub states: Vec<StateRecord>,
+    pub states: Vec<DeclaredState>,
     /// The chain it is part of.
     pub chain: u32,
 }
@@ -53,7 +54,7 @@ impl OperatorLayout {
         OperatorRecord {
             uid: self.uid.clone(),
             kind: self.kind,
-            states: self.states.clone(),
+            states: self.states.iter().map(|state| state.record.clone()).collect(),
             subtasks: subtasks.collect(),
         }
     }

@@ -86,7 +86,7 @@ pub enum CheckpointFailureReason {
     /// A newer one was acknowledged by every subtask first. Not counted as a failure.
     #[error("subsumed by checkpoint {0}")]
     Subsumed(CheckpointId),
-    /// There was no room to store it.
+    /// It could not be stored, for want of room as a rule, and this is why.
     #[error("not stored: {0}")]
     NotStored(String),
     /// The attempt ended with it under way. Not counted as a failure.

@@ -95,6 +95,7 @@ pub trait StateReader: Send + Sync {
 /// new as it.
 pub trait StateLookup: Send + Sync {
     /// Calls `visit` with each of `keys` that has a value: with its place among them, and the bytes of the value with what they are. `keys` grow, by group and then by the key's encoding.
+    /// An error of `visit`'s is of kind [`Unreadable`](StoreErrorKind::Unreadable).
     fn get_many(
         &self,
         state: &StateAddress,
@@ -145,6 +146,8 @@ pub enum StoreErrorKind {
     InUse,
     /// What is stored is not whole.
     Damaged,
+    /// What is stored is whole, and cannot be read as the type that it is to have.
+    Unreadable,
     /// Written by a newer version.
     Newer,
     /// Written by an older version, in a format that is not read any more.
@@ -157,7 +160,7 @@ pub enum StoreErrorKind {
     Fenced,
     /// The disk, or what lies below, failed. What was being written may or may not be there.
     Io,
-    /// There was no room for a commit, and it is sure that nothing has changed. The store goes on.
+    /// A commit could not be stored, for want of room as a rule, and it is sure that nothing has changed. The store goes on.
     NotStored,
 }
 

@@ -123,7 +123,8 @@ impl SavepointWriter {
         let mut saved = Vec::new();
         states.save(live, &mut saved).map_err(no)?;
         let record = self.operator(operator, OperatorKind::Operator)?;
-        operator_state::put(record, states.records(), saved).map_err(no)?;
+        operator_state::put(record, states.declared().into_iter().map(|state| state.record).collect(), saved)
+            .map_err(no)?;
         Ok(self)
     }
 

@@ -1,11 +1,12 @@
 //! One accumulator per key, and what comes of it.
 
 use crate::{
-    checkpoint::snapshot::{StateKind, StateRecord},
+    checkpoint::snapshot::StateKind,
     key::Key,
     record::Record,
     slice::Slice,
     state::{
+        declared::DeclaredState,
         descriptor::{Aggregated, StateDescriptor},
         keyed_states::{KeyedStates, TablePlace},
         keyed_table::Slot,
@@ -62,8 +63,8 @@ impl<K: Key, A: Aggregate, L: Lifetime> KeyedStates<K> for StateDescriptor<Aggre
     type Tables = WithFunction<ValueTable<K, A::Accumulator, L>, A>;
     type Use = ValueUse<A::Accumulator>;
 
-    fn records(&self) -> Vec<StateRecord> {
-        vec![self.record(StateKind::Aggregating, K::format())]
+    fn declared(&self) -> Vec<DeclaredState> {
+        vec![self.declare(StateKind::Aggregating, K::format())]
     }
 
     fn tables(&self, place: &TablePlace<'_>) -> Self::Tables {

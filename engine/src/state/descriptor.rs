@@ -12,7 +12,8 @@ use crate::{
     record::Record,
     state::{
         aggregating_state::Aggregate,
-        ttl::{Forever, Ttl},
+        declared::DeclaredState,
+        ttl::{Forever, Lifetime, Ttl},
         value_format::ValueFormat,
     },
 };
@@ -246,9 +247,14 @@ impl<Kind, V, L> StateDescriptor<Kind, V, L> {
     ) -> Self {
         Self { format: self.format.migrate_from(version, migrate), ..self }
     }
+}
 
-    pub(crate) fn record(&self, kind: StateKind, key: KeyFormat) -> StateRecord {
-        StateRecord { name: self.name.clone(), kind, key, version: self.format.written() }
+impl<Kind, V, L: Lifetime> StateDescriptor<Kind, V, L> {
+    pub(crate) fn declare(&self, kind: StateKind, key: KeyFormat) -> DeclaredState {
+        let record = StateRecord { name: self.name.clone(), kind, key, version: self.format.written() };
+        let is_one_value = matches!(kind, StateKind::Value | StateKind::Reducing | StateKind::Aggregating);
+        // What has an end is swept, and so has to be at hand.
+        DeclaredState { record, readable: self.format.readable(), shares_heap: is_one_value && !L::ENDS }
     }
 }
 

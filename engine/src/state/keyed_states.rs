@@ -8,7 +8,7 @@
 //! All of it is resolved by types. A tuple of descriptors has tuples of everything.
 
 use crate::{
-    checkpoint::snapshot::{StateAddress, StateRecord},
+    checkpoint::{snapshot::StateAddress, store::StoreError},
     error::{BoxError, Error, ErrorKind},
     id::CheckpointId,
     key::Key,
@@ -16,7 +16,10 @@ use crate::{
     operator::{OpenContext, SnapshotBuilder},
     record::Record,
     slice::Slice,
-    state::keyed_table::{KeyedTable, Slot},
+    state::{
+        declared::DeclaredState,
+        keyed_table::{KeyedTable, Slot},
+    },
 };
 
 /// What [`process_with`](crate::topology::KeyedStream::process_with) takes: a descriptor of [`state`](crate::state), or a tuple of up to six. Nobody else
@@ -32,7 +35,7 @@ pub trait KeyedStates<K: Key>: Send + 'static {
     type Use;
 
     #[doc(hidden)]
-    fn records(&self) -> Vec<StateRecord>;
+    fn declared(&self) -> Vec<DeclaredState>;
     #[doc(hidden)]
     fn tables(&self, place: &TablePlace<'_>) -> Self::Tables;
     #[doc(hidden)]
@@ -113,14 +116,15 @@ pub(super) fn restore_whole<K: Key, S: Record>(
     table: &mut KeyedTable<K, S>,
     context: &OpenContext,
 ) -> Result<(), Error> {
-    table.restore(context.reader.as_ref()).map_err(|error| {
-        let (state, job) = (table.address(), &context.job_name);
-        let message = format!(
-            "state '{state}' of job '{job}', subtask {}, checkpoint {}: {error}",
-            context.subtask, context.restored.checkpoint
-        );
-        Error::new(if error.is_refusal() { ErrorKind::Refused } else { ErrorKind::Store }, message, error.cause)
-    })
+    let restored = table.restore(context.reader.as_ref());
+    restored.map_err(|error| not_restored(table.address(), context, error))
+}
+
+fn not_restored(state: &StateAddress, context: &OpenContext, error: StoreError) -> Error {
+    let OpenContext { job_name, subtask, restored, .. } = context;
+    let checkpoint = restored.checkpoint;
+    let message = format!("state '{state}' of job '{job_name}', subtask {subtask}, checkpoint {checkpoint}: {error}");
+    Error::new(if error.is_refusal() { ErrorKind::Refused } else { ErrorKind::Store }, message, error.cause)
 }
 
 impl<K: Key, S: Record> KeyedTables<K> for KeyedTable<K, S> {
@@ -156,10 +160,13 @@ impl<K: Key, S: Record> KeyedTables<K> for KeyedTable<K, S> {
 
     fn restore(&mut self, context: &OpenContext) -> Result<(), Error> {
         match &context.heap_share {
-            Some(share) => self.share_heap(share.clone()),
-            None => restore_whole(self, context)?,
+            Some(share) => {
+                self.share_heap(share.clone());
+                let probed = self.probe(context.reader.as_ref());
+                probed.map_err(|error| not_restored(self.address(), context, error))
+            }
+            None => restore_whole(self, context),
         }
-        Ok(())
     }
 
     fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError> {
@@ -231,8 +238,8 @@ macro_rules! tuple {
             type Tables = ($($d::Tables,)*);
             type Use = ($($d::Use,)*);
 
-            fn records(&self) -> Vec<StateRecord> {
-                [$(self.$i.records()),*].concat()
+            fn declared(&self) -> Vec<DeclaredState> {
+                [$(self.$i.declared()),*].concat()
             }
 
             fn tables(&self, place: &TablePlace<'_>) -> Self::Tables {

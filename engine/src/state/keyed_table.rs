@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     checkpoint::{
         snapshot::{BlockKind, StateAddress, StateBlock, StateDelta},
-        store::{StateReader, StoreError},
+        store::{StateReader, StoreError, StoreErrorKind},
     },
     error::BoxError,
     id::CheckpointId,
@@ -334,11 +334,40 @@ impl<K: Key, S: DeserializeOwned> KeyedTable<K, S> {
         }
     }
 
+    /// Reads a little of what a checkpoint holds for this table's groups: of the first one that has anything, the first value. An error if that cannot be read as
+    /// the state's type, before any record has to find out.
+    pub fn probe(&self, reader: &dyn StateReader) -> Result<(), StoreError> {
+        let mut values = self.format.reader();
+        for number in self.range.iter() {
+            // Only what the newest block has is sure to be there still.
+            let mut first = None;
+            reader.read(
+                &self.address,
+                KeyGroupRange { start: number.0, end: number.0 + 1 },
+                &mut |_, _, _, bytes| {
+                    for entry in Block::parse(bytes)? {
+                        let entry = entry?;
+                        let Some((form, value)) = entry.value else { continue };
+                        let key: K = block::key(entry.key)?;
+                        first = Some(values.read(form, value).map(drop).map_err(|cause| unreadable(&key, &cause)));
+                        break;
+                    }
+                    Ok(())
+                },
+            )?;
+            if let Some(first) = first {
+                return first.map_err(|cause| of_another_type(&self.address, cause));
+            }
+        }
+        Ok(())
+    }
+
     /// Puts back what a checkpoint holds for this table's groups. Refuses a key that does not belong to the group it was stored in.
     pub fn restore(&mut self, reader: &dyn StateReader) -> Result<(), StoreError> {
         let address = self.address.clone();
         let format = self.format.clone();
-        reader.read(&address, self.range, &mut |number, kind, entries, bytes| {
+        let mut unread = None;
+        let read = reader.read(&address, self.range, &mut |number, kind, entries, bytes| {
             let index = number.0.checked_sub(self.range.start).filter(|_| number.0 < self.range.end);
             let group =
                 &mut self.groups[usize::from(index.ok_or("the store gave a key group that was not asked for")?)];
@@ -349,11 +378,12 @@ impl<K: Key, S: DeserializeOwned> KeyedTable<K, S> {
                 let key: K = block::key(entry.key)?;
                 check_group(&key, number, self.max_parallelism)?;
                 let value = entry.value.map(|(form, value)| values.read(form, value));
-                let value = value.transpose().map_err(|cause| unreadable(&key, &cause))?;
+                let value = value.transpose().map_err(|cause| unread.insert(unreadable(&key, &cause)).to_string())?;
                 group.restore(key.hash64(), key, value);
             }
             Ok(())
-        })?;
+        });
+        read.map_err(|error| unread.map_or(error, |cause| of_another_type(&address, cause)))?;
         self.groups.iter_mut().for_each(Group::end_restore);
         Ok(())
     }
@@ -367,6 +397,15 @@ pub(super) fn check_group<K: Key>(key: &K, stored: KeyGroup, max_parallelism: u1
         return Err(format!("a key of group {group} was stored in group {stored}").into());
     }
     Ok(())
+}
+
+/// What is said of a state of which something is whole and cannot be read.
+pub(super) fn of_another_type(address: &StateAddress, cause: BoxError) -> StoreError {
+    let message = format!(
+        "state {address} is stored as another type than it has now: start the program that wrote it, give the state a version and say with `migrate_from` what becomes of older values, \
+         or delete the state to start over"
+    );
+    StoreError::new(StoreErrorKind::Unreadable, message, Some(cause))
 }
 
 pub(super) fn unreadable<K: Key>(key: &K, cause: &BoxError) -> BoxError {

@@ -1,11 +1,12 @@
 //! Any number of elements per key, in the order in which they came.
 
 use crate::{
-    checkpoint::snapshot::{StateKind, StateRecord},
+    checkpoint::snapshot::StateKind,
     key::Key,
     record::Record,
     slice::Slice,
     state::{
+        declared::DeclaredState,
         descriptor::{Elements, StateDescriptor},
         entry_key::EntryKey,
         entry_table::{EntriesOf, EntryTable},
@@ -79,8 +80,8 @@ impl<K: Key, V: Record, L: Lifetime> KeyedStates<K> for StateDescriptor<Elements
     type Tables = EntryTable<K, u64, V, L>;
     type Use = ();
 
-    fn records(&self) -> Vec<StateRecord> {
-        vec![self.record(StateKind::List, EntryKey::<K, u64>::format())]
+    fn declared(&self) -> Vec<DeclaredState> {
+        vec![self.declare(StateKind::List, EntryKey::<K, u64>::format())]
     }
 
     fn tables(&self, place: &TablePlace<'_>) -> Self::Tables {

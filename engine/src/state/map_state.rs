@@ -1,11 +1,12 @@
 //! Any number of entries per key, by a key of the user's.
 
 use crate::{
-    checkpoint::snapshot::{StateKind, StateRecord},
+    checkpoint::snapshot::StateKind,
     key::Key,
     record::Record,
     slice::Slice,
     state::{
+        declared::DeclaredState,
         descriptor::{Entries, StateDescriptor},
         entry_key::EntryKey,
         entry_table::{EntriesOf, EntryTable},
@@ -98,8 +99,8 @@ impl<K: Key, U: Key + Ord, V: Record, L: Lifetime> KeyedStates<K> for StateDescr
     type Tables = EntryTable<K, U, V, L>;
     type Use = ();
 
-    fn records(&self) -> Vec<StateRecord> {
-        vec![self.record(StateKind::Map, EntryKey::<K, U>::format())]
+    fn declared(&self) -> Vec<DeclaredState> {
+        vec![self.declare(StateKind::Map, EntryKey::<K, U>::format())]
     }
 
     fn tables(&self, place: &TablePlace<'_>) -> Self::Tables {

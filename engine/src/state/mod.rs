@@ -10,6 +10,7 @@
 mod aggregating_state;
 mod bits;
 pub(crate) mod block;
+mod declared;
 pub(crate) mod descriptor;
 mod entry_index;
 mod entry_key;
@@ -38,6 +39,7 @@ mod value_table;
 
 pub use aggregating_state::{Aggregate, AggregatingState};
 pub use block::{Block, BlockEntry, Values, begin_sorted, push_sorted, sorted_length};
+pub use declared::DeclaredState;
 pub use descriptor::{
     Aggregated, Broadcast, Elements, Entries, OneValue, Reduced, StateDescriptor, Union, aggregating, broadcast, list,
     map, reducing, union, value,

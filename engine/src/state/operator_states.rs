@@ -16,7 +16,7 @@ use serde::{
 };
 
 use crate::{
-    checkpoint::snapshot::{OperatorSnapshot, StateKind, StateRecord},
+    checkpoint::snapshot::{OperatorSnapshot, StateKind},
     codec,
     error::{BoxError, Error, ErrorKind},
     key::Key,
@@ -24,6 +24,7 @@ use crate::{
     record::Record,
     state::{
         block::{self, Block},
+        declared::DeclaredState,
         descriptor::{Broadcast, Elements, StateDescriptor, Union},
         value_format::ValueFormat,
     },
@@ -36,7 +37,7 @@ pub trait OperatorStates: Clone + Send + 'static {
     type Live: Default + Send + 'static;
 
     #[doc(hidden)]
-    fn records(&self) -> Vec<StateRecord>;
+    fn declared(&self) -> Vec<DeclaredState>;
     #[doc(hidden)]
     fn restore(&self, stored: &StoredStates<'_>) -> Result<Self::Live, Error>;
     #[doc(hidden)]
@@ -150,8 +151,8 @@ fn save<'a, K: Key, V: Record>(
 impl<V: Record> OperatorStates for StateDescriptor<Elements, V> {
     type Live = Vec<V>;
 
-    fn records(&self) -> Vec<StateRecord> {
-        vec![self.record(StateKind::OperatorList, <()>::format())]
+    fn declared(&self) -> Vec<DeclaredState> {
+        vec![self.declare(StateKind::OperatorList, <()>::format())]
     }
 
     fn restore(&self, stored: &StoredStates<'_>) -> Result<Vec<V>, Error> {
@@ -172,8 +173,8 @@ impl<V: Record> OperatorStates for StateDescriptor<Elements, V> {
 impl<V: Record> OperatorStates for StateDescriptor<Union<V>, V> {
     type Live = Vec<V>;
 
-    fn records(&self) -> Vec<StateRecord> {
-        vec![self.record(StateKind::Union, <()>::format())]
+    fn declared(&self) -> Vec<DeclaredState> {
+        vec![self.declare(StateKind::Union, <()>::format())]
     }
 
     fn restore(&self, stored: &StoredStates<'_>) -> Result<Vec<V>, Error> {
@@ -190,8 +191,8 @@ impl<V: Record> OperatorStates for StateDescriptor<Union<V>, V> {
 impl<U: Key + Ord, V: Record> OperatorStates for StateDescriptor<Broadcast<U>, V> {
     type Live = BTreeMap<U, V>;
 
-    fn records(&self) -> Vec<StateRecord> {
-        vec![self.record(StateKind::Broadcast, U::format())]
+    fn declared(&self) -> Vec<DeclaredState> {
+        vec![self.declare(StateKind::Broadcast, U::format())]
     }
 
     fn restore(&self, stored: &StoredStates<'_>) -> Result<BTreeMap<U, V>, Error> {
@@ -210,8 +211,8 @@ macro_rules! tuple {
         impl<$($d: OperatorStates),*> OperatorStates for ($($d,)*) {
             type Live = ($($d::Live,)*);
 
-            fn records(&self) -> Vec<StateRecord> {
-                [$(self.$i.records()),*].concat()
+            fn declared(&self) -> Vec<DeclaredState> {
+                [$(self.$i.declared()),*].concat()
             }
 
             fn restore(&self, stored: &StoredStates<'_>) -> Result<Self::Live, Error> {

@@ -1,7 +1,7 @@
 //! One value per key, into which others are put.
 
 use crate::{
-    checkpoint::snapshot::{StateKind, StateRecord},
+    checkpoint::snapshot::StateKind,
     error::{BoxError, Error},
     id::CheckpointId,
     key::Key,
@@ -9,6 +9,7 @@ use crate::{
     record::Record,
     slice::Slice,
     state::{
+        declared::DeclaredState,
         descriptor::{Reduced, StateDescriptor},
         keyed_states::{KeyedStates, KeyedTables, TablePlace},
         keyed_table::Slot,
@@ -105,8 +106,8 @@ where
     type Tables = WithFunction<ValueTable<K, V, L>, F>;
     type Use = ValueUse<V>;
 
-    fn records(&self) -> Vec<StateRecord> {
-        vec![self.record(StateKind::Reducing, K::format())]
+    fn declared(&self) -> Vec<DeclaredState> {
+        vec![self.declare(StateKind::Reducing, K::format())]
     }
 
     fn tables(&self, place: &TablePlace<'_>) -> Self::Tables {

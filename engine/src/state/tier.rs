@@ -18,7 +18,7 @@ use crate::{
     id::CheckpointId,
     key::Key,
     key_group::{KeyGroup, KeyGroupRange},
-    state::{block::Values, partial_group::PartialGroup, value_format::ValueFormat},
+    state::{block::Values, keyed_table, partial_group::PartialGroup, value_format::ValueFormat},
 };
 
 /// A share of the heap, and where to look up what does not fit.
@@ -155,12 +155,17 @@ impl<K: Key, S: DeserializeOwned> Tier<K, S> {
         let keys: Vec<_> = wanted.iter().map(|(group, key, _)| (*group, &bytes[key.clone()])).collect();
         let mut values = format.reader();
         if !keys.is_empty() {
-            self.share.lookup.get_many(address, &keys, &mut |place, form, value| {
+            let mut unread = None;
+            let found = self.share.lookup.get_many(address, &keys, &mut |place, form, value| {
                 let (group, _, key) = &wanted[place];
-                let value = values.read(form, value).map_err(|cause| super::keyed_table::unreadable(*key, &cause))?;
+                let value = values.read(form, value).map_err(|cause| {
+                    let cause = keyed_table::unreadable(*key, &cause);
+                    unread.insert(format!("key group {group}: {cause}")).clone()
+                })?;
                 self.groups[usize::from(group.0 - self.range.start)].load(key.hash64(), K::clone(key), value);
                 Ok(())
-            })?;
+            });
+            found.map_err(|error| unread.map_or(error, |cause| keyed_table::of_another_type(address, cause.into())))?;
         }
         self.is_loaded = true;
         Ok(())

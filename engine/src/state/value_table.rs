@@ -1,7 +1,7 @@
 //! A table of one value per key, declared by a descriptor.
 
 use crate::{
-    checkpoint::snapshot::{StateKind, StateRecord},
+    checkpoint::snapshot::StateKind,
     error::{BoxError, Error},
     id::CheckpointId,
     key::Key,
@@ -9,6 +9,7 @@ use crate::{
     record::Record,
     slice::Slice,
     state::{
+        declared::DeclaredState,
         descriptor::{OneValue, StateDescriptor},
         keyed_states::{KeyedStates, KeyedTables, TablePlace, restore_whole},
         keyed_table::{KeyedTable, Slot},
@@ -97,8 +98,8 @@ impl<K: Key, V: Record, L: Lifetime> KeyedStates<K> for StateDescriptor<OneValue
     type Tables = ValueTable<K, V, L>;
     type Use = ValueUse<V>;
 
-    fn records(&self) -> Vec<StateRecord> {
-        vec![self.record(StateKind::Value, K::format())]
+    fn declared(&self) -> Vec<DeclaredState> {
+        vec![self.declare(StateKind::Value, K::format())]
     }
 
     fn tables(&self, place: &TablePlace<'_>) -> Self::Tables {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    checkpoint::snapshot::{OperatorKind, StateRecord},
+    checkpoint::snapshot::OperatorKind,
+    state::DeclaredState,
     topology::{
         fault::TopologyFault,
         graph::{EdgeKind, Graph, StepIndex},
@@ -72,11 +73,11 @@ fn state_faults(graph: &Graph) -> Vec<TopologyFault> {
     for (index, step) in graph.numbered_steps() {
         let name = || step.display_name(index);
         for (place, state) in step.states.iter().enumerate() {
-            let is_same = |other: &&StateRecord| other.name == state.name;
-            if state.name.is_empty() {
+            let is_same = |other: &&DeclaredState| other.record.name == state.record.name;
+            if state.record.name.is_empty() {
                 faults.push(TopologyFault::UnnamedState { step: name() });
             } else if step.states[..place].iter().filter(is_same).count() == 1 {
-                faults.push(TopologyFault::DuplicateState { step: name(), state: state.name.clone() });
+                faults.push(TopologyFault::DuplicateState { step: name(), state: state.record.name.clone() });
             }
         }
     }

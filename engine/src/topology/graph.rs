@@ -3,12 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
-    chain::Chain,
-    checkpoint::snapshot::{OperatorKind, StateRecord},
-    error::BoxError,
-    id::SubtaskIndex,
-    key_group::KeyGroupRange,
-    output::sink::SinkRecovery,
+    chain::Chain, checkpoint::snapshot::OperatorKind, error::BoxError, id::SubtaskIndex, key_group::KeyGroupRange,
+    output::sink::SinkRecovery, state::DeclaredState,
 };
 
 /// Which step of a topology, in the order of the calls.
@@ -26,7 +22,7 @@ pub(crate) struct StepInfo {
     /// What it has to restore, if anything.
     pub(crate) operator: Option<OperatorKind>,
     /// Its states.
-    pub(crate) states: Vec<StateRecord>,
+    pub(crate) states: Vec<DeclaredState>,
     pub(crate) name: Option<String>,
     pub(crate) uid: Option<String>,
     /// Something follows it, or nothing needs to.

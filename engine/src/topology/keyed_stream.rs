@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::{
-    checkpoint::snapshot::{OperatorKind, StateRecord},
+    checkpoint::snapshot::OperatorKind,
     key::Key,
     operator::{
         fold::Fold,
@@ -14,6 +14,7 @@ use crate::{
     },
     record::Record,
     state::{
+        DeclaredState,
         descriptor::{OneValue, StateDescriptor},
         keyed_states::KeyedStates,
         value_state::ValueState,
@@ -46,7 +47,7 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         self
     }
 
-    fn add(&self, kind: &'static str, name: String, states: Vec<StateRecord>) -> StepIndex {
+    fn add(&self, kind: &'static str, name: String, states: Vec<DeclaredState>) -> StepIndex {
         let mut graph = self.stream.graph.lock();
         let step = graph.add_step(kind, Some(OperatorKind::Keyed), Some(name));
         graph.step(step).states = states;
@@ -59,7 +60,7 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         S: Record + Clone,
         F: FnMut(&mut S, T) + Clone + Send + 'static,
     {
-        let step = self.add("fold", name.into(), KeyedStates::<K>::records(&only_state::<S>()));
+        let step = self.add("fold", name.into(), KeyedStates::<K>::declared(&only_state::<S>()));
         // A clone per build: the initial value need not be shared between threads.
         self.stream.then(step, move |upstream, context| Fold {
             step,
@@ -75,7 +76,7 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         T: Clone,
         F: FnMut(&mut T, T) + Clone + Send + 'static,
     {
-        let step = self.add("reduce", name.into(), KeyedStates::<K>::records(&only_state::<T>()));
+        let step = self.add("reduce", name.into(), KeyedStates::<K>::declared(&only_state::<T>()));
         self.stream.then(step, move |upstream, context| Reduce {
             step,
             upstream: KeyedInput::new(upstream, only_table(&context.address(step), context)),
@@ -143,7 +144,7 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         R: Send + 'static,
         F: FnMut(&K, T, &mut D::View<'_>, &mut Collector<'_, R>) + Clone + Send + 'static,
     {
-        let step = self.add("process", name.into(), states.records());
+        let step = self.add("process", name.into(), states.declared());
         self.stream.then(step, move |upstream, context| Process {
             step,
             upstream: KeyedInput::new(upstream, states.tables(&table_place(&context.address(step), context))),

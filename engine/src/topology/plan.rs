@@ -272,10 +272,12 @@ impl Plan {
         deployed.collect()
     }
 
-    /// The same for every table of every subtask.
+    /// The same for every table of every subtask that is not on the heap whole.
     fn heap_share(&self, lookup: Option<Arc<dyn StateLookup>>) -> Option<HeapShare> {
-        let tables =
-            self.operators().map(|(chain, operator)| operator.states.len() as u64 * u64::from(self.parallelism[chain]));
+        let tables = self.operators().map(|(chain, operator)| {
+            let sharing = operator.states.iter().filter(|state| state.shares_heap).count();
+            sharing as u64 * u64::from(self.parallelism[chain])
+        });
         let bytes = self.settings.heap_limit? / tables.sum::<u64>().max(1);
         Some(HeapShare { lookup: lookup?, bytes })
     }

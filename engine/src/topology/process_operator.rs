@@ -62,7 +62,7 @@ impl<O: Operator> Stream<O> {
         let step = {
             let mut graph = self.graph.lock();
             let step = graph.add_step("process_operator", Some(OperatorKind::Operator), Some(name.into()));
-            graph.step(step).states = states.records();
+            graph.step(step).states = states.declared();
             step
         };
         self.then(step, move |upstream, context| {

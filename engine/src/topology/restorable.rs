@@ -124,14 +124,14 @@ impl Plan {
         metadata.operators = kept;
         for stored in &mut metadata.operators {
             let now = &layouts[&stored.uid].1.states;
-            for state in now.iter().filter(|now| !stored.states.iter().any(|state| now.name == state.name)) {
+            for state in now.iter().filter(|now| !stored.states.iter().any(|state| now.record.name == state.name)) {
                 log::info!(
                     "job '{job}': the state '{}' of '{}' is new since checkpoint {checkpoint}, and starts empty",
-                    state.name,
+                    state.record.name,
                     stored.uid
                 );
             }
-            for state in stored.states.extract_if(.., |state| !now.iter().any(|now| now.name == state.name)) {
+            for state in stored.states.extract_if(.., |state| !now.iter().any(|now| now.record.name == state.name)) {
                 log::warn!(
                     "job '{job}': '{}' has no state '{}' any more; what checkpoint {checkpoint} has of it is dropped",
                     stored.uid,
@@ -204,6 +204,7 @@ fn obstacle_without(stored: &OperatorRecord, choices: &Choices) -> Option<String
 impl OperatorLayout {
     /// The record of an operator of which nothing is known yet.
     pub(super) fn empty_record(self) -> OperatorRecord {
-        OperatorRecord { uid: self.uid, kind: self.kind, states: self.states, subtasks: Vec::new() }
+        let states = self.states.into_iter().map(|state| state.record).collect();
+        OperatorRecord { uid: self.uid, kind: self.kind, states, subtasks: Vec::new() }
     }
 }

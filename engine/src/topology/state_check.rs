@@ -1,16 +1,17 @@
 //! Whether an operator's stored states can be read as those it has now.
 
-use crate::checkpoint::snapshot::StateRecord;
+use crate::{checkpoint::snapshot::StateRecord, state::DeclaredState};
 
 /// What is in the way, if anything. A state that is new begins empty.
 pub(super) fn mismatch(
     operator: &str,
     stored: &[StateRecord],
-    now: &[StateRecord],
+    now: &[DeclaredState],
     may_be_gone: bool,
 ) -> Option<String> {
     stored.iter().find_map(|stored| {
-        let Some(now) = now.iter().find(|now| now.name == stored.name) else {
+        let Some(DeclaredState { record: now, readable, .. }) = now.iter().find(|now| now.record.name == stored.name)
+        else {
             let message = format!(
                 "'{operator}' had a state '{}', and has none of that name now (if it is to go, say `Engine::builder().allow_non_restored_state(true)`)",
                 stored.name
@@ -24,11 +25,18 @@ pub(super) fn mismatch(
         if now.key != stored.key {
             return Some(format!("{name} has keys of type {}, and the topology's are {}", stored.key, now.key));
         }
-        (now.version < stored.version).then(|| {
+        if readable.contains(&stored.version) {
+            return None;
+        }
+        Some(if now.version < stored.version {
             format!(
                 "{name} is of version {}, and the topology's is {}: start the program that wrote it, or a newer one",
                 stored.version, now.version
             )
+        } else {
+            let versions: Vec<_> = readable.iter().map(ToString::to_string).collect();
+            let (version, versions) = (stored.version, versions.join(", "));
+            format!("{name} is of version {version}, and those that can be read are {versions}: give it a `migrate_from({version}, ...)`")
         })
     })
 }
@@ -45,10 +53,16 @@ mod tests {
     #[test]
     fn states_that_cannot_be_read_are_named() {
         let u64 = || KeyFormat::Unsigned(8);
-        let now = [state("a", u64(), 1), state("new", u64(), 0)];
+        let declared =
+            |record, readable: &[u32]| DeclaredState { record, readable: readable.to_vec(), shares_heap: true };
+        let now = [declared(state("a", u64(), 1), &[0, 1]), declared(state("new", u64(), 0), &[0])];
         let check = |stored| mismatch("step", &[stored], &now, false);
         assert_eq!(check(state("a", u64(), 1)), None);
         assert_eq!(check(state("a", u64(), 0)), None);
+        assert_eq!(
+            mismatch("step", &[state("a", u64(), 1)], &[declared(state("a", u64(), 3), &[2, 3])], true).unwrap(),
+            "state 'a' of 'step' is of version 1, and those that can be read are 2, 3: give it a `migrate_from(1, ...)`"
+        );
         assert_eq!(
             check(state("b", u64(), 0)).unwrap(),
             "'step' had a state 'b', and has none of that name now (if it is to go, say `Engine::builder().allow_non_restored_state(true)`)"

@@ -502,12 +502,29 @@ fn what_ends_the_job_does_not_wait_for_the_pause() {
 }
 
 #[test]
-fn a_stop_that_fails_counts_for_nothing() {
-    let config = CheckpointConfig::default().timeout(ms(50)).tolerable_failures(0);
+fn a_stop_that_fails_is_tried_again_as_often_as_is_tolerable_and_then_ends_the_job_with_its_cause() {
+    let config = CheckpointConfig::default().timeout(ms(50)).tolerable_failures(1);
     let mut coordinator = coordinator(config);
     assert_eq!(short(&coordinator.does(CoordinatorInput::Stop, at(0))), ["trigger 7 and halt"]);
     assert_eq!(coordinator.ticks(at(50)), ["aborted 7"]);
     assert_eq!(coordinator.ticks(at(250)), ["trigger 8 and halt"]);
+    let error = coordinator.step(CoordinatorInput::Tick, at(300)).unwrap_err();
+    assert!(!error.is_retryable(), "another attempt would only stop again");
+    let error = error.to_string();
+    assert!(error.contains("checkpoint 8 was not complete within 50ms"), "{error}");
+    assert!(error.contains("1 failed checkpoints in a row are tolerable"), "{error}");
+    assert_eq!(coordinator.abandon(at(301)).len(), 1, "it is told of all the same");
+}
+
+#[test]
+fn a_stop_that_fails_is_tried_again_for_as_long_as_nothing_else_was_said() {
+    let mut coordinator = coordinator(CheckpointConfig::default().timeout(ms(50)));
+    assert_eq!(short(&coordinator.does(CoordinatorInput::Stop, at(0))), ["trigger 7 and halt"]);
+    for number in 7..50 {
+        let began = (number - 7) * 250;
+        assert_eq!(coordinator.ticks(at(began + 50)), [format!("aborted {number}")]);
+        assert_eq!(coordinator.ticks(at(began + 250)), [format!("trigger {} and halt", number + 1)]);
+    }
 }
 
 #[test]

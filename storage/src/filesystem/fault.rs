@@ -80,6 +80,12 @@ pub(super) fn failed(place: &str, doing: impl Display, cause: object_store::Erro
     StoreError::new(StoreErrorKind::Io, format!("cannot {doing} in {place}"), Some(cause.into()))
 }
 
+/// What failed in `error`, and it is sure that nothing has changed.
+pub(super) fn not_stored(error: StoreError) -> StoreError {
+    let kind = if error.kind == StoreErrorKind::Io { StoreErrorKind::NotStored } else { error.kind };
+    StoreError { kind, ..error }
+}
+
 /// The disk failed at `doing`.
 pub(super) fn io(directory: &Path, doing: impl Display, cause: io::Error) -> StoreError {
     let message = format!("cannot {doing} in {}", directory.display());

@@ -143,7 +143,7 @@ impl Log {
         }
     }
 
-    /// Puts the next entry, durably. Refused as fenced if its number is somebody else's; after any other error it may be there or not.
+    /// Puts the next entry, durably. Refused as fenced if its number is somebody else's; with kind `NotStored` it is not there, and after any other error it may be or not.
     pub(super) fn append(&mut self, place: &Place, content: Content) -> Result<Link, StoreError> {
         let sequence = self.last + 1;
         let (bytes, checksum) = Entry::new(self.generation, &self.owner, content).encode(&place.name, sequence)?;
@@ -162,6 +162,10 @@ impl Log {
             (Ok(Some((entry, stored))), _) if entry.owner == self.owner && stored == checksum => Ok(()),
             (Ok(Some((entry, _))), _) => {
                 Err(fault::fenced(&place.name, format!("{name} is of generation {}", entry.generation)))
+            }
+            // A call that has returned is not carried out later, as a request may be.
+            (Ok(None), Put::Unknown(cause)) if place.is_local => {
+                Err(fault::not_stored(place.failed(format!("write {name}"), cause)))
             }
             (_, Put::Unknown(cause)) => Err(place.failed(format!("write {name}"), cause)),
             (Err(error), _) if error.kind == StoreErrorKind::Io => Err(error),

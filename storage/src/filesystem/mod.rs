@@ -49,7 +49,7 @@ use crate::Inspection;
 ///
 /// The place is made if it is missing, belongs to one job, and nothing but this backend may touch what is in it. Commits are incremental, and what no checkpoint
 /// kept needs is deleted; up to four times what the newest needs may be there. State that is damaged, of another job, or of a newer version is refused with an
-/// error that names the way out; it is never read as if it were whole, or as if it were new.
+/// error that names the way out; it is never read as if it were whole, or as if it were new. A full disk, or a store that cannot be reached, fails the checkpoint and not the job.
 ///
 /// | URI | | cargo feature |
 /// |---|---|---|

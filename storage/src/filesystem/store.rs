@@ -1,7 +1,7 @@
 //! The store: data objects, each followed by a root that names it.
 //!
-//! What a failed write left behind is unknown. The store does not guess: it refuses every later call, and whoever opens the place again finds out. A commit
-//! that is refused before anything is written (fenced, foreign) fails nothing.
+//! What a failed write left behind is unknown, if it was a root. The store does not guess: it refuses every later call, and whoever opens the place again finds out. A commit
+//! that is refused before anything is written (fenced, foreign) fails nothing, nor does one that fails before its root can be there.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -87,10 +87,10 @@ impl Store {
         Err(StoreError::new(StoreErrorKind::Io, message, None))
     }
 
-    /// Runs `write`; after an error the store is done with.
+    /// Runs `write`; after an error the store is done with, unless it is sure that nothing has changed.
     fn writing<R>(&mut self, write: impl FnOnce(&mut Self) -> Result<R, StoreError>) -> Result<R, StoreError> {
         let result = write(self);
-        self.poisoned = result.is_err();
+        self.poisoned = result.as_ref().is_err_and(|error| error.kind != StoreErrorKind::NotStored);
         result
     }
 
@@ -211,10 +211,15 @@ impl CheckpointStore for Store {
         let newest = self.newest_catalog()?.map(|(_, catalog)| catalog).unwrap_or_default();
         let object = DataId(self.owned.log.generation, commit.metadata.checkpoint.0);
         self.writing(|store| {
-            let written = commit::write(&store.place, object, &newest, &commit.metadata, &plan)?;
-            let completed = store.complete(commit, written);
-            if matches!(&completed, Err(error) if error.kind == StoreErrorKind::Fenced) {
-                store.place.delete(vec![object.to_string()]);
+            // No root names the object before it is complete.
+            let written = commit::write(&store.place, object, &newest, &commit.metadata, &plan);
+            let written = written.map_err(fault::not_stored);
+            let completed = written.and_then(|written| store.complete(commit, written));
+            if let Err(StoreErrorKind::Fenced | StoreErrorKind::NotStored) =
+                completed.as_ref().map_err(|error| error.kind)
+            {
+                let left = store.place.delete(vec![object.to_string()]);
+                store.owned.garbage.extend(left);
             }
             completed
         })

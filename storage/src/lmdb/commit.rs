@@ -12,10 +12,7 @@ use std::{collections::BTreeSet, ops::Bound, path::Path, sync::Arc};
 
 use cofferdam_engine::{
     CheckpointId, KeyGroup,
-    checkpoint::{
-        snapshot::{CheckpointCommit, CheckpointMetadata, StateAddress},
-        store::StoreError,
-    },
+    checkpoint::snapshot::{CheckpointCommit, CheckpointMetadata, StateAddress},
 };
 use heed::RwTxn;
 
@@ -220,7 +217,7 @@ impl Writer<'_, '_> {
         Ok(())
     }
 
-    /// Also notices when there is not what there must be.
+    /// When there is not what there must be, that is said and no more: what it was is needed by nobody any longer.
     fn delete_superseded(
         &mut self,
         address: &StateAddress,
@@ -236,9 +233,11 @@ impl Writer<'_, '_> {
         if deleted == superseded.tally.values {
             return Ok(());
         }
-        let what =
-            format!("state {address}, key group {group}: {deleted} values instead of {}", superseded.tally.values);
-        Err(StoreError::into(fault::damaged(self.directory, what)))
+        let (directory, expected) = (self.directory.display(), superseded.tally.values);
+        log::warn!(
+            "{directory}: state {address}, key group {group} was damaged: {deleted} values instead of {expected}; it is replaced as a whole"
+        );
+        Ok(())
     }
 
     /// Deletes the group's blocks of checkpoints before `since`, and says how many values that were.

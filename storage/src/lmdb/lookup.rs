@@ -90,6 +90,10 @@ impl StateLookup for Lookup {
             keys.iter().enumerate().map(|(place, (group, key))| Pending::of(place, *group, key)).collect();
         for _ in 0..TRIES {
             let runs = self.ready_runs()?;
+            if let Some(damage) = runs.damaged.get(state) {
+                let cause = damage.cause.as_ref().map(|cause| cause.to_string().into());
+                return Err(StoreError::new(damage.kind, &*damage.message, cause));
+            }
             let Some(state_runs) = runs.states.get(state) else { return Ok(()) };
             let directory = &self.environment.directory;
             let found = self.environment.look_up(|transaction, databases| {
@@ -101,9 +105,14 @@ impl StateLookup for Lookup {
                 Err(Miss::Lmdb(cause)) => {
                     return Err(fault::lmdb(directory, format!("look up keys of state {state}"), cause));
                 }
-                Err(Miss::Unreadable(group, cause)) => {
-                    let what = format!("state {state}, key group {group}: a value cannot be restored");
+                Err(Miss::Broken(group, cause)) => {
+                    let what = format!("state {state}, key group {group}: a block cannot be read");
                     return Err(fault::damaged_by(directory, what, Some(cause)));
+                }
+                Err(Miss::Unread(group, cause)) => {
+                    let place = directory.display();
+                    let message = format!("state {state}, key group {group}: a value in {place} cannot be read");
+                    return Err(StoreError::new(StoreErrorKind::Unreadable, message, Some(cause)));
                 }
             }
         }
@@ -132,7 +141,10 @@ enum Miss {
     /// A part is not there.
     Gone,
     Lmdb(heed::Error),
-    Unreadable(KeyGroup, BoxError),
+    /// A part is not what it must be.
+    Broken(KeyGroup, BoxError),
+    /// The visitor does not know what to make of it.
+    Unread(KeyGroup, BoxError),
 }
 
 /// One transaction's look at one state.
@@ -163,10 +175,10 @@ impl<'t> Search<'_, 't> {
             };
             open = Some((part, entries));
             let entries = entries.get(offset as usize..).unwrap_or_default();
-            let entry = find(key.key, entries).map_err(|cause| Miss::Unreadable(group, cause))?;
+            let entry = find(key.key, entries).map_err(|cause| Miss::Broken(group, cause))?;
             key.found = entry.is_some();
             if let Some(Some((form, value))) = entry {
-                visit(key.place, form, value).map_err(|cause| Miss::Unreadable(group, cause))?;
+                visit(key.place, form, value).map_err(|cause| Miss::Unread(group, cause))?;
             }
         }
         Ok(())
@@ -177,7 +189,7 @@ impl<'t> Search<'_, 't> {
         let key = BlockKey { state: self.state.number, group, checkpoint: run.checkpoint, part };
         let value = self.databases.block.get(self.transaction, &key.encode()).map_err(Miss::Lmdb)?;
         let value = value.ok_or(Miss::Gone)?;
-        let cut_short = || Miss::Unreadable(group, "a block is not whole".into());
+        let cut_short = || Miss::Broken(group, "a block is not whole".into());
         let (mut bytes, _) = value.split_last_chunk::<CHECKSUM>().ok_or_else(cut_short)?;
         if part == 0 {
             (_, bytes) = block::split_head(bytes).ok_or_else(cut_short)?;

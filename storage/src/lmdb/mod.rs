@@ -110,6 +110,11 @@ impl Lmdb {
 
     /// Lets live state take `bytes` of the heap, for all subtasks together; the rest is read from the newest checkpoint when a record needs it.
     ///
+    /// It is divided evenly among what can leave the heap: each subtask's states of one value per key, without a time to live. Maps, lists, states that expire and states of operators
+    /// without a key are on the heap whole, beside it and uncounted; so are keys that changed since the last completed checkpoint.
+    ///
+    /// Of a state whose type cannot read what is stored the start reads one value, and refuses to go on; what else cannot be read, or is damaged, ends the job when a record needs it.
+    ///
     /// A setting of the process, not of the directory: state written without a limit can be read with one, and the other way round. What was written without one is rewritten once, at
     /// the first start with one.
     ///

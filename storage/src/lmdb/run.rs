@@ -11,7 +11,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use cofferdam_engine::{
     BoxError, CheckpointId, KeyGroup,
-    checkpoint::snapshot::{BlockKind, StateAddress, StateBlock},
+    checkpoint::{
+        snapshot::{BlockKind, StateAddress, StateBlock},
+        store::StoreError,
+    },
     state::{Block, BlockEntry, begin_sorted, push_sorted, sorted_length},
 };
 
@@ -209,6 +212,8 @@ impl Run {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Runs {
     pub(super) states: BTreeMap<StateAddress, Arc<StateRuns>>,
+    /// States that were not found whole, which have no runs, and why. Whoever asks for one is told.
+    pub(super) damaged: BTreeMap<StateAddress, Arc<StoreError>>,
 }
 
 /// The runs of one state.

@@ -304,7 +304,7 @@ impl Reading<'_, '_> {
         Ok(metadata)
     }
 
-    /// A checkpoint's metadata, which blocks it must have, and what of it can be looked up. Reads all of its state.
+    /// A checkpoint's metadata, which blocks it must have, and what of it can be looked up. Reads all of its state; one that is damaged is no error yet.
     pub(super) fn survey(
         &self,
         owner: JobId,
@@ -315,8 +315,19 @@ impl Reading<'_, '_> {
         let mut survey = Survey::default();
         for (state, index) in &catalog.states {
             let scan = Scan { directory: self.directory, state, index, checkpoint: number };
-            let add = &mut |group, parts: &[_]| survey.add(&scan, group, parts);
-            scan.each_group(self.transaction, self.databases, range, add)?;
+            let mut found = Survey::default();
+            let add = &mut |group, parts: &[_]| found.add(&scan, group, parts);
+            match scan.each_group(self.transaction, self.databases, range, add) {
+                Ok(()) => {
+                    survey.runs.states.extend(found.runs.states);
+                    survey.unsorted.extend(found.unsorted);
+                }
+                // It may be one that is to be dropped.
+                Err(error) if error.kind == StoreErrorKind::Damaged => {
+                    survey.runs.damaged.insert(state.clone(), Arc::new(error));
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok((metadata, catalog, survey))
     }

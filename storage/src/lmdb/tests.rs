@@ -58,7 +58,7 @@ fn read(store: &mut Store) -> Result<(), StoreError> {
     store.reader()?.read(&address(), all, &mut |_, _, _, _| Ok(()))
 }
 
-/// Reads, and overwrites, what has been tampered with.
+/// Reads what has been tampered with, and overwrites it: nobody needs it then, and all is well again.
 fn notices(tamper: impl Fn(&Databases, &mut RwTxn<'_>) -> heed::Result<()>) {
     let directory = tempfile::tempdir().unwrap();
     let mut store = start::open(directory.path(), 1 << 24).unwrap();
@@ -66,9 +66,12 @@ fn notices(tamper: impl Fn(&Databases, &mut RwTxn<'_>) -> heed::Result<()>) {
     commit(&mut store, 0).unwrap();
     read(&mut store).unwrap();
     store.environment().write(|transaction, databases| Ok(tamper(databases, transaction)?)).unwrap();
-    for error in [read(&mut store).unwrap_err(), commit(&mut store, 1).unwrap_err()] {
-        assert_eq!(error.kind, StoreErrorKind::Damaged, "{error}");
-        assert!(error.message.contains("count/total"), "{error}");
+    let error = read(&mut store).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Damaged, "{error}");
+    assert!(error.message.contains("count/total"), "{error}");
+    for number in 1..=2 {
+        commit(&mut store, number).unwrap();
+        read(&mut store).unwrap();
     }
 }
 

@@ -7,7 +7,7 @@ use cofferdam_engine::{
     CheckpointId,
     checkpoint::{
         snapshot::{BlockKind, StateBlock},
-        store::{CheckpointStore, StateBackend as _, StoreError},
+        store::{CheckpointStore, StateBackend as _, StoreError, StoreErrorKind},
     },
 };
 use cofferdam_storage::FileSystem;
@@ -91,17 +91,21 @@ struct Run {
     acknowledged: Model,
     /// And the step that failed.
     failed: Option<Step>,
+    /// Commits of which it was said that they had changed nothing: the same store went on.
+    not_stored: usize,
 }
 
 fn run(shim: &Arc<Shim>) -> Run {
     let backend = FileSystem::object_store(shim.clone(), "job");
-    let mut acknowledged = Model::new();
+    let (mut acknowledged, mut not_stored) = (Model::new(), 0);
     let open = || -> Result<_, StoreError> {
         let mut store = backend.open()?;
         let attempt = store.begin_attempt()?;
         Ok((store, attempt))
     };
-    let Ok((mut store, mut attempt)) = open() else { return Run { acknowledged, failed: Some(Step::Reopen) } };
+    let Ok((mut store, mut attempt)) = open() else {
+        return Run { acknowledged, failed: Some(Step::Reopen), not_stored };
+    };
     for step in steps() {
         let result = match step {
             Step::Commit(number) => {
@@ -113,24 +117,29 @@ fn run(shim: &Arc<Shim>) -> Run {
                 drop(store);
                 match open() {
                     Ok(opened) => (store, attempt) = opened,
-                    Err(_) => return Run { acknowledged, failed: Some(step) },
+                    Err(_) => return Run { acknowledged, failed: Some(step), not_stored },
                 }
                 Ok(())
             }
         };
-        if result.is_err() {
-            return Run { acknowledged, failed: Some(step) };
+        match result {
+            Ok(()) => acknowledged = after(&acknowledged, step),
+            Err(error) if error.kind == StoreErrorKind::NotStored => {
+                not_stored += 1;
+                let shown = store.newest().ok().flatten().map(|newest| newest.checkpoint.0);
+                assert!(shown.is_none() || shown == acknowledged.keys().next_back().copied(), "{step:?}: {shown:?}");
+            }
+            Err(_) => return Run { acknowledged, failed: Some(step), not_stored },
         }
-        acknowledged = after(&acknowledged, step);
     }
-    Run { acknowledged, failed: None }
+    Run { acknowledged, failed: None, not_stored }
 }
 
-/// Runs all steps under `fault`, and says how many calls there were.
-fn check(fault: Fault) -> usize {
+/// Runs all steps under `fault`, and says how many calls there were, and commits that were not stored.
+fn check(fault: Fault) -> (usize, usize) {
     let inner = Arc::new(InMemory::new());
     let shim = Shim::new(inner.clone(), fault);
-    let Run { acknowledged, failed } = run(&shim);
+    let Run { acknowledged, failed, not_stored } = run(&shim);
     let copy = Arc::new(inner.fork());
     let found = model_of(&mut *FileSystem::object_store(copy, "job").open().unwrap());
     match failed {
@@ -141,7 +150,7 @@ fn check(fault: Fault) -> usize {
         }
     }
     goes_on(&inner, &found, fault);
-    shim.calls()
+    (shim.calls(), not_stored)
 }
 
 fn goes_on(inner: &Arc<InMemory>, found: &Model, fault: Fault) {
@@ -157,13 +166,16 @@ fn goes_on(inner: &Arc<InMemory>, found: &Model, fault: Fault) {
 
 #[test]
 fn whichever_call_fails() {
-    let calls = check(Fault::None);
+    let (calls, _) = check(Fault::None);
     assert!(calls > 60, "{calls}");
+    let mut not_stored = 0;
     for call in 0..calls {
         for fault in [Fault::Before(call), Fault::After(call), Fault::From(call)] {
-            check(fault);
+            not_stored += check(fault).1;
         }
     }
+    // The data object of every commit, at least.
+    assert!(not_stored > 36, "{not_stored}");
 }
 
 /// A request that is repeated below because its answer was lost finds its own object, and that is no other owner's.
@@ -171,7 +183,7 @@ fn whichever_call_fails() {
 fn a_put_that_finds_itself_has_succeeded() {
     let inner = Arc::new(InMemory::new());
     let shim = Shim::new(inner, Fault::Repeated);
-    let Run { acknowledged, failed } = run(&shim);
+    let Run { acknowledged, failed, .. } = run(&shim);
     assert!(failed.is_none(), "{failed:?}");
     assert_eq!(acknowledged.keys().copied().collect::<Vec<_>>(), [16, 17]);
 }
@@ -180,7 +192,7 @@ fn a_put_that_finds_itself_has_succeeded() {
 #[test]
 fn a_commit_whose_answer_is_lost_is_acknowledged_if_it_is_there() {
     let mut survived = 0;
-    for call in 0..check(Fault::None) {
+    for call in 0..check(Fault::None).0 {
         let shim = Shim::new(Arc::new(InMemory::new()), Fault::After(call));
         survived += usize::from(run(&shim).failed.is_none());
     }

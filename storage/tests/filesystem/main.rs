@@ -15,6 +15,8 @@ mod shim;
 mod support;
 
 mod a_fault_leaves_old_or_new;
+#[cfg(unix)]
+mod a_full_disk_fails_the_commit_alone;
 mod a_killed_process_loses_no_commit;
 mod a_start_deletes_orphans_and_nothing_else;
 mod any_thread_may_call;

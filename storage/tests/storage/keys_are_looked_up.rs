@@ -204,7 +204,7 @@ fn prepare_two(path: &Path) {
 }
 
 #[test]
-fn a_flipped_bit_in_any_part_is_found_at_the_start_and_older_checkpoints_can_be_gone_back_to() {
+fn a_flipped_bit_in_any_part_is_found_by_whoever_reads_the_state_and_older_checkpoints_can_be_gone_back_to() {
     let directory = tempfile::tempdir().unwrap();
     let original = directory.path().join("original");
     prepare_two(&original);
@@ -220,7 +220,9 @@ fn a_flipped_bit_in_any_part_is_found_at_the_start_and_older_checkpoints_can_be_
         data[at + VALUE / 2] ^= 4;
         fs::write(copy.join("data.mdb"), data).unwrap();
         let mut store = Lmdb::at(&copy).heap_limit(1 << 20).open().unwrap();
-        for (kind, message) in [refusal(store.newest()), refusal(store.lookup())] {
+        assert_eq!(newest(&mut *store), Some(1));
+        let lookup = store.lookup().unwrap().unwrap();
+        for (kind, message) in [refusal(try_read(&mut *store, "total")), refusal(look_up(&*lookup, 0..1))] {
             assert_eq!(kind, StoreErrorKind::Damaged);
             assert!(message.contains("count/total, key group 0"), "{message}");
         }
@@ -230,6 +232,44 @@ fn a_flipped_bit_in_any_part_is_found_at_the_start_and_older_checkpoints_can_be_
         drop(store);
         fs::remove_dir_all(&copy).unwrap();
     }
+}
+
+/// Checkpoint 0 of two states, and a flipped bit in one of them.
+fn prepare_damaged(path: &Path) {
+    let mut store = Lmdb::at(path).open().unwrap();
+    let attempt = store.begin_attempt().unwrap();
+    let other = StateBlock { bytes: block(1, 0).bytes, ..block(0, 0) };
+    commit(&mut *store, attempt, 0, vec![delta(0, "total", blocks(0)), delta(0, "other", vec![other])]);
+    drop(store);
+    let mut data = fs::read(path.join("data.mdb")).unwrap();
+    let at = data.windows(VALUE).position(|window| *window == [1; VALUE]).unwrap();
+    data[at] ^= 4;
+    fs::write(path.join("data.mdb"), data).unwrap();
+}
+
+#[test]
+fn although_a_state_that_nobody_asks_for_is_damaged_and_it_can_be_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    prepare_damaged(directory.path());
+    let mut store = Lmdb::at(directory.path()).heap_limit(1 << 20).open().unwrap();
+    assert_eq!(newest(&mut *store), Some(0));
+    assert_eq!(refusal(try_read(&mut *store, "other")).0, StoreErrorKind::Damaged);
+    let attempt = store.begin_attempt().unwrap();
+    let lookup = store.lookup().unwrap().unwrap();
+    for number in 1..=9 {
+        let empty = |group| StateBlock { group: KeyGroup(group), kind: BlockKind::Full, entries: 0, bytes: vec![] };
+        let dropped = delta(number, "other", (0..GROUPS).map(empty).collect());
+        let dropped = (number == 1).then_some(dropped);
+        let deltas = dropped.into_iter().chain([delta(number, "total", blocks(number))]);
+        commit(&mut *store, attempt, number, deltas.collect());
+        for (key, found) in look_up(&*lookup, 0..KEYS).unwrap() {
+            assert_eq!(found, value_at(number, key), "{key}");
+        }
+    }
+    drop(store);
+    let mut store = Lmdb::at(directory.path()).heap_limit(1 << 20).open().unwrap();
+    assert_eq!(newest(&mut *store), Some(9));
+    try_read(&mut *store, "other").unwrap();
 }
 
 /// Commits until the file may not grow any more. The state that the store showed before is still there, and the store goes on when there is room.
