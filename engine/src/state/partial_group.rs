@@ -18,6 +18,7 @@ use crate::{
     error::BoxError,
     key::Key,
     key_group::KeyGroup,
+    mutation::{self, Mutation},
     state::{
         block::{self, Values},
         sought::Sought,
@@ -225,6 +226,10 @@ impl<K: Key, S> PartialGroup<K, S> {
 
     /// Drops all entries without a mark.
     pub(super) fn evict(&mut self) {
+        if mutation::is(Mutation::ChangedEvicted) {
+            (self.marked, self.changed, self.younger, self.older) = Default::default();
+            return self.table.clear();
+        }
         self.table.retain(|entry| entry.marks != 0);
         self.table.shrink_to_fit(|entry| entry.key.hash64());
         self.gone.shrink_to_fit(|gone| gone.key.hash64());
