@@ -87,7 +87,7 @@ fn is_passed_by_each_attempt(point: Point) -> bool {
         Point::OpenAfter,
         Point::ReplayBegun,
     ];
-    point.party() == Party::Opening || of_recovery.contains(&point)
+    (point.party() == Party::Opening && point != Point::SavepointImported) || of_recovery.contains(&point)
 }
 
 /// Faults drawn from a seed: one to five, at points that are reached, some of them in a second or third attempt. The seed is also the order of the run.
