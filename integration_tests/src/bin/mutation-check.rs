@@ -31,7 +31,7 @@ mod check {
 
     use cofferdam_engine::mutation::{Mutation, choose};
     use cofferdam_testkit::{
-        Backend, Report, Torture, TortureError,
+        Backend, Report, SavepointUse, Torture, TortureError,
         matrix::{Example, Variant},
         reference,
     };
@@ -109,7 +109,8 @@ state of every type. `0:` is a run without any fault in order 0.
     fn others() -> impl Iterator<Item = Variant> {
         let state_types = Variant { example: Example::StateTypes, ..Variant::reference(Backend::LmdbSmallHeap) };
         let files = Variant { example: Example::StateTypes, ..Variant::reference(Backend::Files) };
-        [state_types, files].into_iter().chain(Variant::with_savepoints())
+        let followed = Variant { savepoints: SavepointUse::Followed, ..Variant::reference(Backend::Memory) };
+        [state_types, files, followed].into_iter().chain(Variant::with_savepoints())
     }
 
     fn first(report: &Report, runs: u32) -> Option<Caught> {

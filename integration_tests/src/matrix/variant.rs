@@ -96,7 +96,7 @@ impl Variant {
         ]
     }
 
-    /// Jobs that take savepoints or go on from one, on other backends and in other steps than in [`pairwise`](Self::pairwise) where it is possible.
+    /// Jobs that take savepoints, or go on from one: one for each use.
     pub fn with_savepoints() -> [Self; 3] {
         let aligned = Self::reference(Backend::Memory);
         let [_, taken, followed, stopped] = SavepointUse::ALL;
