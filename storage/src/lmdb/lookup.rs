@@ -91,10 +91,11 @@ impl StateLookup for Lookup {
             keys.iter().enumerate().map(|(place, (group, key))| Pending::of(place, *group, key)).collect();
         for _ in 0..TRIES {
             let runs = self.ready_runs()?;
-            let Some(state_runs) = runs.states.get(state) else { return Ok(()) };
             let directory = &self.environment.directory;
             let found = self.environment.look_up(|transaction, databases| {
-                Ok(Search { transaction, databases, state: state_runs }.run(&mut pending, visit))
+                // Nothing of the state is stored. That is known of an open environment only.
+                let Some(state) = runs.states.get(state) else { return Ok(Ok(())) };
+                Ok(Search { transaction, databases, state }.run(&mut pending, visit))
             })?;
             match found {
                 Ok(()) => return Ok(()),
