@@ -49,7 +49,6 @@ mutations! {
     SavepointOwesNothing "A savepoint of a running job does not list the transactions that it holds.",
     SavepointGroupMissing "The last key group is not in a savepoint.",
     ChangedEvicted "Entries leave the heap whose checkpoint has not completed.",
-    TombstonesIgnored "A look-up goes on past the newest entry of a key, if that says that it went.",
     NeededObjectDeleted "The oldest file that a checkpoint in files needs is deleted.",
     SweptAlive "What expired entries are looked for takes others too.",
     OnlyOwnTransaction "An acknowledgement carries only its own transaction, not those of aborted checkpoints.",

@@ -14,7 +14,6 @@ use cofferdam_engine::{
         snapshot::StateAddress,
         store::{StateLookup, StoreError, StoreErrorKind},
     },
-    mutation::{self, Mutation},
     state::{Block, Values},
 };
 use heed::{RoTxn, WithoutTls};
@@ -166,7 +165,7 @@ impl<'t> Search<'_, 't> {
             open = Some((part, entries));
             let entries = entries.get(offset as usize..).unwrap_or_default();
             let entry = find(key.key, entries).map_err(|cause| Miss::Unreadable(group, cause))?;
-            key.found = entry.is_some_and(|entry| entry.is_some() || !mutation::is(Mutation::TombstonesIgnored));
+            key.found = entry.is_some();
             if let Some(Some((form, value))) = entry {
                 visit(key.place, form, value).map_err(|cause| Miss::Unreadable(group, cause))?;
             }
