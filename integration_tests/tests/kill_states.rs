@@ -21,12 +21,12 @@ const PLACE: &str = "COFFERDAM_STATES_PLACE";
 const JOB: &str = "COFFERDAM_STATES_JOB";
 const PARALLELISM: &str = "COFFERDAM_STATES_PARALLELISM";
 
-const RECORDS: u64 = 6_000;
-const KEYS: u64 = 150;
-/// Records in a second, until the last start.
-const RATE: f64 = 800.0;
+const RECORDS: u64 = 12_000;
+const KEYS: u64 = 20;
+/// Records in a second, until the last start: few, so that all kills come before the end on a slow disk as well.
+const RATE: f64 = 300.0;
 /// Next to nothing of the state's.
-const SMALL_HEAP: u64 = 2_000;
+const SMALL_HEAP: u64 = 500;
 
 /// What a line says, the key or number that it is about, and the rest.
 type Row = (String, u64, Vec<u64>);
@@ -162,7 +162,7 @@ const CHILDREN: u64 = 2_000;
 /// Each number has many children, which go round once more: a subtask that makes them takes nothing meanwhile, and most of them have to wait.
 fn spilling(place: &Path, rate: f64) -> Topology {
     let topology = Topology::new("spilling");
-    let trees = topology.source("trees", Generator::bounded(TREES, |n| (n, CHILDREN)).rate(rate / 100.0));
+    let trees = topology.source("trees", Generator::bounded(TREES, |n| (n, CHILDREN)).rate(rate / 80.0));
     let leaves = trees.iterate("grow", |looped| {
         let nodes = looped.rebalance().flat_map(|(tree, child): (u64, u64)| {
             let children = if child == CHILDREN { 0..CHILDREN } else { child..child + 1 };
@@ -224,7 +224,8 @@ fn start_child(place: &Path, name: &str, parallelism: u32) -> Child {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", "child", "--nocapture", "--test-threads=1"]);
     command.env(PLACE, place).env(JOB, name).env(PARALLELISM, parallelism.to_string());
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    let said = fs::File::create(place.join("said")).unwrap();
+    command.stdout(Stdio::null()).stderr(said).spawn().unwrap()
 }
 
 fn rows_in(place: &Path) -> Vec<Row> {
@@ -253,7 +254,8 @@ fn survives(name: &str, parallelisms: &[u32], mut expected: Vec<Row>) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !ready.exists() {
             assert!(Instant::now() < deadline, "{name}, kill {kill}: the job does not get on");
-            assert!(child.try_wait().unwrap().is_none(), "{name}, kill {kill}: the job has ended");
+            let said = || fs::read_to_string(place.path().join("said")).unwrap();
+            assert!(child.try_wait().unwrap().is_none(), "{name}, kill {kill}: the job has ended: {}", said());
             thread::sleep(Duration::from_millis(1));
         }
         thread::sleep(Duration::from_millis(chance.u64(0..60)));
