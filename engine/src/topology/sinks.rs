@@ -154,7 +154,7 @@ impl Plan {
             return Ok(());
         }
         Err(Error::refused(format!(
-            "job '{job}' cannot start from {place}: it holds rows that were prepared and not published, and that are not here: {missing}. Start where the output is that belongs to it;              take a savepoint with `stop_with_savepoint`, which leaves none; or give those rows up with `Engine::builder().discard_prepared(true)`"
+            "job '{job}' cannot start from {place}: it holds rows that were prepared and not published, and that are not here: {missing}. Start where the output is that belongs to it; take a savepoint with `stop_with_savepoint`, which leaves none; or give those rows up with `Engine::builder().discard_prepared(true)`"
         )))
     }
 

@@ -164,6 +164,7 @@ fn of_states_that_there_are() {
     commit(&mut *store, attempt, 0, vec![delta(0, "other", blocks(0))]);
     assert_eq!(look_up(&*lookup, 0..1).unwrap(), [(0, None)]);
     drop(store);
+    assert_eq!(refusal(look_up(&*lookup, 0..1)).0, StoreErrorKind::Io, "others may have stored some since");
     assert!(Lmdb::at(directory.path()).open().unwrap().lookup().unwrap().is_none(), "there is no limit");
 }
 
