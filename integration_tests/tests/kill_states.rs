@@ -89,7 +89,12 @@ fn states(place: &Path, rate: f64) -> Topology {
             rest.extend(alive.keys());
             out.emit(row("keyed", *key, rest));
             if n % 31 == 0 {
-                (count.clear(), list.clear(), map.clear(), most.clear(), mean.clear(), alive.clear());
+                count.clear();
+                list.clear();
+                map.clear();
+                most.clear();
+                mean.clear();
+                alive.clear();
             }
         })
         .sink("keyed rows", FileSink::json_lines(place.join("keyed")));

@@ -193,7 +193,12 @@ pub(super) fn state_types(io: &Io) -> Topology {
             let kept = (count.get().copied(), most.get().copied(), mean.get(), alive.keys().sum::<u64>());
             out.emit((*key, (sums, kept)));
             if n % 7 == 6 {
-                (count.clear(), list.clear(), map.clear(), most.clear(), mean.clear(), alive.clear());
+                count.clear();
+                list.clear();
+                map.clear();
+                most.clear();
+                mean.clear();
+                alive.clear();
             }
         })
         .key_by(|(key, _)| *key)
