@@ -33,35 +33,63 @@ pub(crate) struct Restorable {
     dropped: Vec<StateAddress>,
 }
 
+/// Where a checkpoint to be restored is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    InBackend,
+    InSavepoint,
+}
+
+/// Why a checkpoint cannot be restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// With the way out.
+    Told(String),
+    /// It belongs to another program.
+    Foreign(String),
+}
+
 impl Plan {
-    /// Refuses a checkpoint that this topology cannot go on from. `place` is where it is.
+    /// Refuses a checkpoint that this topology cannot go on from. `place` is where it is: a backend.
     pub fn check_restorable(
         &self,
         checkpoint: &CheckpointMetadata,
         place: &str,
         choices: &Choices,
     ) -> Result<(), Error> {
-        let refused = |what: String| {
-            Err(Error::refused(format!(
-                "checkpoint {} in {place} cannot be restored by job '{}': {what}; start the job that the state belongs to, or delete the state to start over",
-                checkpoint.checkpoint, self.name
-            )))
-        };
-        match self.obstacle(checkpoint, choices) {
-            Some(what) => refused(what),
-            None => Ok(()),
-        }
+        self.check_kept(checkpoint, Kept::InBackend, place, choices)
     }
 
-    fn obstacle(&self, checkpoint: &CheckpointMetadata, choices: &Choices) -> Option<String> {
+    pub(crate) fn check_kept(
+        &self,
+        checkpoint: &CheckpointMetadata,
+        kept: Kept,
+        place: &str,
+        choices: &Choices,
+    ) -> Result<(), Error> {
+        let why = match (self.obstacle(checkpoint, choices), kept) {
+            (None, _) => return Ok(()),
+            (Some(Obstacle::Told(what)), _) => what,
+            (Some(Obstacle::Foreign(what)), Kept::InBackend) => {
+                format!("{what}; start the job that the state belongs to, or delete the state to start over")
+            }
+            (Some(Obstacle::Foreign(what)), Kept::InSavepoint) => {
+                format!("{what}; start the job that the savepoint is of, or start from another one")
+            }
+        };
+        let (checkpoint, job) = (checkpoint.checkpoint, &self.name);
+        Err(Error::refused(format!("checkpoint {checkpoint} in {place} cannot be restored by job '{job}': {why}")))
+    }
+
+    fn obstacle(&self, checkpoint: &CheckpointMetadata, choices: &Choices) -> Option<Obstacle> {
         if checkpoint.job_name != *self.name {
-            return Some(format!("it is the state of job '{}'", checkpoint.job_name));
+            return Some(Obstacle::Foreign(format!("it is the state of job '{}'", checkpoint.job_name)));
         }
         if checkpoint.max_parallelism != self.settings.max_parallelism {
-            return Some(format!(
-                "its keys are cut into {} key groups and max_parallelism is {}, which is fixed at the first start",
-                checkpoint.max_parallelism, self.settings.max_parallelism
-            ));
+            let (stored, now) = (checkpoint.max_parallelism, self.settings.max_parallelism);
+            return Some(Obstacle::Told(format!(
+                "its keys are cut into {stored} key groups and max_parallelism is {now}, which is fixed at the first start; say `Engine::builder().max_parallelism({stored})`"
+            )));
         }
         let layouts: Vec<_> = self.operators().map(|(_, layout)| layout).collect();
         let mut stored = checkpoint.operators.iter();
@@ -69,14 +97,15 @@ impl Plan {
             .find_map(|stored| match layouts.iter().find(|layout| layout.uid == stored.uid) {
                 None => obstacle_without(stored, choices),
                 Some(layout) if layout.kind != stored.kind => {
-                    Some(format!("'{}' was a {}, and is a {} now", stored.uid, stored.kind, layout.kind))
+                    let what = format!("'{}' was a {}, and is a {} now", stored.uid, stored.kind, layout.kind);
+                    Some(Obstacle::Foreign(what))
                 }
                 Some(layout) => {
                     let may_be_gone = choices.allow_non_restored_state;
                     state_check::mismatch(&stored.uid, &stored.states, &layout.states, may_be_gone)
                 }
             })
-            .or_else(|| self.in_flight_obstacle(checkpoint))
+            .or_else(|| self.in_flight_obstacle(checkpoint).map(Obstacle::Told))
     }
 
     fn in_flight_obstacle(&self, checkpoint: &CheckpointMetadata) -> Option<String> {
@@ -180,25 +209,26 @@ impl Restorable {
 }
 
 /// Why a checkpoint cannot be restored without one of its steps.
-fn obstacle_without(stored: &OperatorRecord, choices: &Choices) -> Option<String> {
+fn obstacle_without(stored: &OperatorRecord, choices: &Choices) -> Option<Obstacle> {
     let OperatorRecord { uid, kind, states, subtasks } = stored;
     if !choices.allow_non_restored_state {
         let names: Vec<_> = states.iter().map(|state| &*state.name).collect();
         let states = if names.is_empty() { String::new() } else { format!(" with state '{}'", names.join("', '")) };
-        return Some(format!(
+        return Some(Obstacle::Foreign(format!(
             "it has a {kind} '{uid}'{states}, and the topology has no such step (if the step was renamed, give its old name with `uid`; if it is to go with its state, say \
              `Engine::builder().allow_non_restored_state(true)`)"
-        ));
+        )));
     }
     let held = HeldTransactions::by(uid, subtasks);
     if held.is_empty() || choices.discard_prepared {
         return None;
     }
     let held: Vec<_> = held.iter().map(ToString::to_string).collect();
-    Some(format!(
-        "it holds rows that were prepared and not published, and the topology has no such step: {}; to give them up as well, say `Engine::builder().discard_prepared(true)`",
+    Some(Obstacle::Told(format!(
+        "it holds rows that were prepared and not published, and the topology has no such step: {}; start with the step that published them, or, to give them up as well, say \
+         `Engine::builder().discard_prepared(true)`",
         held.join(", ")
-    ))
+    )))
 }
 
 impl OperatorLayout {
