@@ -238,3 +238,132 @@ impl OperatorLayout {
         OperatorRecord { uid: self.uid, kind: self.kind, states, subtasks: Vec::new() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::{
+        Read, RestartStrategy, Sink, Source, SplitReader,
+        checkpoint::config::CheckpointConfig,
+        error::BoxError,
+        fail_point::FailPoints,
+        id::{Attempt, ChannelIndex, JobId, ProcessingTime, SubtaskIndex},
+        topology::{Topology, plan::Settings},
+    };
+
+    /// Gives nothing; as a sink it takes everything.
+    struct Nothing;
+
+    impl Source for Nothing {
+        type Record = u64;
+        type Split = ();
+        type Position = ();
+        type Reader = Self;
+
+        fn is_bounded(&self) -> bool {
+            true
+        }
+
+        fn splits(&self, _: u32) -> Result<Vec<()>, BoxError> {
+            Ok(vec![()])
+        }
+
+        fn open(&self, (): &(), _: Option<&()>) -> Result<Self, BoxError> {
+            Ok(Self)
+        }
+    }
+
+    impl SplitReader for Nothing {
+        type Record = u64;
+        type Position = ();
+
+        fn read(&mut self, _: ProcessingTime) -> Result<Read<u64>, BoxError> {
+            Ok(Read::End)
+        }
+
+        fn position(&mut self) -> Result<(), BoxError> {
+            Ok(())
+        }
+    }
+
+    impl Sink<u64> for Nothing {
+        type Writer = fn(u64) -> Result<(), BoxError>;
+
+        fn open(&self, _: SubtaskIndex) -> Result<Self::Writer, BoxError> {
+            Ok(|_| Ok(()))
+        }
+    }
+
+    /// Two sources that come together: each of their subtasks leads to the one of its number.
+    fn plan(name: &str, parallelism: u32, max_parallelism: u16) -> Plan {
+        let topology = Topology::new(name);
+        let (left, right) = (topology.source("left", Nothing), topology.source("right", Nothing));
+        left.union(right).map(|number| number).sink_at_least_once("rows", Nothing);
+        let settings = Settings {
+            parallelism,
+            max_parallelism,
+            batch_size: 1,
+            checkpoints: CheckpointConfig::default(),
+            restart: RestartStrategy::None,
+            is_durable: true,
+            heap_limit: None,
+            fail_points: FailPoints::default(),
+        };
+        Plan::new(topology, settings).unwrap()
+    }
+
+    fn genesis(plan: &Plan) -> CheckpointMetadata {
+        plan.genesis(JobId(1), Attempt(0)).unwrap().metadata
+    }
+
+    /// What is said of a checkpoint in each place.
+    fn refusals(plan: &Plan, checkpoint: &CheckpointMetadata) -> [String; 2] {
+        [(Kept::InBackend, "state/"), (Kept::InSavepoint, "savepoint 'x'")]
+            .map(|(kept, place)| plan.check_kept(checkpoint, kept, place, &Choices::default()).unwrap_err().to_string())
+    }
+
+    #[test]
+    fn what_goes_on_as_it_was_is_not_refused() {
+        plan("job", 3, 64).check_restorable(&genesis(&plan("job", 2, 64)), "state/", &Choices::default()).unwrap();
+    }
+
+    #[test]
+    fn the_state_of_another_job_is_to_be_deleted_and_a_savepoint_of_one_exchanged() {
+        let [backend, savepoint] = refusals(&plan("job", 2, 64), &genesis(&plan("other", 2, 64)));
+        assert!(backend.ends_with("start the job that the state belongs to, or delete the state to start over"));
+        assert!(
+            savepoint.ends_with("start the job that the savepoint is of, or start from another one"),
+            "{savepoint}"
+        );
+    }
+
+    #[test]
+    fn another_number_of_key_groups_is_refused_with_the_one_to_say() {
+        for refusal in refusals(&plan("job", 2, 128), &genesis(&plan("job", 2, 64))) {
+            assert!(refusal.ends_with("say `Engine::builder().max_parallelism(64)`"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn records_in_flight_that_could_come_out_of_order_are_drained_first_and_nothing_is_deleted() {
+        let before = plan("job", 2, 64);
+        let edge = before.edges().find(|edge| edge.is_forward).unwrap().layout;
+        let record = InFlightRecord {
+            edge: edge.name,
+            subtask: SubtaskIndex(1),
+            parallelism: 2,
+            channels: 1,
+            channel: ChannelIndex(0),
+            batches: vec![vec![0]],
+        };
+        let checkpoint = CheckpointMetadata { in_flight: vec![record], ..genesis(&before) };
+        before.check_restorable(&checkpoint, "state/", &Choices::default()).unwrap();
+        for refusal in refusals(&plan("job", 3, 64), &checkpoint) {
+            assert!(refusal.contains("with 3 subtasks instead of 2 they could come out of order"), "{refusal}");
+            assert!(refusal.contains("start with 2 subtasks and stop the job"), "{refusal}");
+            assert!(!refusal.contains("delete"), "{refusal}");
+        }
+    }
+}
