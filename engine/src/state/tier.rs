@@ -160,8 +160,9 @@ impl<K: Key, S: DeserializeOwned> Tier<K, S> {
             let mut unread = None;
             let found = self.share.lookup.get_many(address, &keys, &mut |place, form, value| {
                 let (group, _, key) = &wanted[place];
-                let value =
-                    values.read(form, value).map_err(|cause| unread.insert(Unread::of(*key, cause)).to_string())?;
+                let value = values
+                    .read(form, value)
+                    .map_err(|cause| unread.insert(Unread::of(*key, cause).in_group(*group)).to_string())?;
                 self.groups[usize::from(group.0 - self.range.start)].load(key.hash64(), K::clone(key), value);
                 Ok(())
             });

@@ -11,6 +11,7 @@ use crate::{
     },
     error::BoxError,
     key::Key,
+    key_group::KeyGroup,
     state::value_format::MigrationFailed,
 };
 
@@ -18,6 +19,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Unread {
     key: Value,
+    /// Where it is, if that is told nowhere else.
+    group: Option<KeyGroup>,
     cause: BoxError,
 }
 
@@ -30,7 +33,12 @@ impl Unread {
 
     /// The key as JSON.
     pub(crate) fn new(key: Value, cause: BoxError) -> Self {
-        Self { key, cause }
+        Self { key, group: None, cause }
+    }
+
+    /// The same, in a group of which nothing else is read.
+    pub(crate) fn in_group(self, group: KeyGroup) -> Self {
+        Self { group: Some(group), ..self }
     }
 
     /// What is said of the state. `otherwise` is the last way out.
@@ -55,7 +63,10 @@ impl Unread {
 
 impl fmt::Display for Unread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, cause } = self;
+        let Self { key, group, cause } = self;
+        if let Some(group) = group {
+            write!(f, "key group {group}: ")?;
+        }
         match self.is_of_migration() {
             true => write!(f, "the value of key {key}: {cause}"),
             false => write!(f, "the value of key {key} cannot be read as the state's type: {cause}"),
