@@ -11,6 +11,7 @@ use crate::{
     element::{CheckpointBarrier, InFlight, StreamElement, has_line, overtake, overtakes_at},
     error::BoxError,
     id::ProcessingTime,
+    mutation::{self, Mutation},
     record::{Batch, Decoder},
     scratch::NewScratch,
     spill::{Run, Spill},
@@ -236,6 +237,7 @@ impl ChannelQueue {
         for copy in copies {
             match (copy, &mut self.feedback) {
                 (Copied::Encoded(bytes), _) => all.push(bytes),
+                (Copied::Spilled(_), _) if mutation::is(Mutation::SpilledNotCopied) => {}
                 (Copied::Spilled(run), Some(feedback)) => feedback.copy(run, &mut all)?,
                 (Copied::Spilled(_), None) => unreachable!("only queues of loops spill"),
             }

@@ -45,6 +45,12 @@ mutations! {
     OvertakenNotCopied "A barrier takes along no copies of what it overtakes.",
     LoopEndedEarly "A loop is taken for empty without looking at what came round.",
     OnlyNewestDelta "An acknowledgement carries only its own changes, not those of aborted checkpoints.",
+    SpilledNotCopied "A barrier that overtakes takes along no copies of what a loop has spilled.",
+    SavepointOwesNothing "A savepoint of a running job does not list the transactions that it holds.",
+    SavepointGroupMissing "The last key group is not in a savepoint.",
+    ChangedEvicted "Entries leave the heap whose checkpoint has not completed.",
+    NeededObjectDeleted "The oldest file that a checkpoint in files needs is deleted.",
+    SweptAlive "What expired entries are looked for takes others too.",
     OnlyOwnTransaction "An acknowledgement carries only its own transaction, not those of aborted checkpoints.",
 }
 

@@ -21,39 +21,58 @@ pub(crate) fn faults(point: Point) -> impl Iterator<Item = Fault> {
     Fault::ALL.into_iter().filter(move |fault| fault.fits(point))
 }
 
-/// All schedules, for a run that reaches points as often as `reached` says if nothing goes wrong.
-pub(crate) fn schedules(order: u64, reached: &BTreeMap<Point, u32>) -> Vec<Schedule> {
-    let mut schedules = Vec::new();
-    for point in Point::ALL {
+/// How often points are reached if nothing goes wrong, in a run of this order.
+#[derive(Clone, Copy)]
+pub(crate) struct Base<'a> {
+    pub(crate) order: u64,
+    pub(crate) reached: &'a BTreeMap<Point, u32>,
+}
+
+impl Base<'_> {
+    /// All schedules.
+    pub(crate) fn every(self) -> Vec<Schedule> {
+        self.pairs().flatten().collect()
+    }
+
+    /// One for each fault at each point: the first of the first pair, the second of the second, and so on.
+    pub(crate) fn once(self) -> Vec<Schedule> {
+        let found = self.pairs().filter(|schedules| !schedules.is_empty()).enumerate();
+        found.map(|(nth, mut schedules)| schedules.swap_remove(nth % schedules.len())).collect()
+    }
+
+    /// Those of each fault at each point.
+    fn pairs(self) -> impl Iterator<Item = Vec<Schedule>> {
+        Point::ALL.into_iter().flat_map(move |point| faults(point).map(move |fault| self.schedules(point, fault)))
+    }
+
+    fn schedules(self, point: Point, fault: Fault) -> Vec<Schedule> {
+        let Self { order, reached } = self;
         let provoked = PROVOKED.iter().find(|(provoked, _)| *provoked == point);
         let times = reached.get(&point).copied().unwrap_or(if provoked.is_some() { 2 } else { 0 });
-        let occurrences: BTreeSet<u32> = [1, 2, times].into_iter().filter(|time| (1..=times).contains(time)).collect();
-        for fault in faults(point) {
-            for occurrence in &occurrences {
-                let mut schedule = Schedule::order(order);
-                schedule.injections.extend(provoked.map(|(_, injection)| *injection));
-                schedules.push(schedule.at(point, *occurrence, fault));
-            }
-            if is_passed_by_each_attempt(point) && times > 0 {
-                schedules.push(Schedule::order(order).at(END, 1, Fault::Error).at(point, times + 1, fault));
-            }
-            if matches!(fault, Fault::Delay | Fault::Lose) && times > 0 {
-                let completions = reached.get(&Point::CompletionAnnounced).copied().unwrap_or(1);
-                let (middle, half) = (times / 2 + 1, completions.div_ceil(2));
-                for (occurrence, completion) in [(1, 1), (1, 2), (middle, half), (middle, half + 1)] {
-                    let mut schedule = Schedule::order(order);
-                    schedule.injections.extend(provoked.map(|(_, injection)| *injection));
-                    let schedule = schedule.at(point, occurrence, fault);
-                    schedules.push(schedule.at(Point::CompletionAnnounced, completion, Fault::Kill));
-                }
-            }
-            if fault == Fault::Kill && times > 0 {
-                // Twice in a row: in the attempt after it, the same again.
-                schedules.push(Schedule::order(order).at(END, 1, Fault::Kill).at(point, times, fault));
+        if times == 0 {
+            return Vec::new();
+        }
+        let mut begun = Schedule::order(order);
+        begun.injections.extend(provoked.map(|(_, injection)| *injection));
+        let at = |occurrence| begun.clone().at(point, occurrence, fault);
+        let occurrences: BTreeSet<u32> = [1, 2, times].into_iter().filter(|time| *time <= times).collect();
+        let mut schedules: Vec<_> = occurrences.into_iter().map(at).collect();
+        if is_passed_by_each_attempt(point) {
+            schedules.push(Schedule::order(order).at(END, 1, Fault::Error).at(point, times + 1, fault));
+        }
+        if matches!(fault, Fault::Delay | Fault::Lose) {
+            let completions = reached.get(&Point::CompletionAnnounced).copied().unwrap_or(1);
+            let (middle, half) = (times / 2 + 1, completions.div_ceil(2));
+            for (occurrence, completion) in [(1, 1), (1, 2), (middle, half), (middle, half + 1)] {
+                schedules.push(at(occurrence).at(Point::CompletionAnnounced, completion, Fault::Kill));
             }
         }
+        if fault == Fault::Kill {
+            // Twice in a row: in the attempt after it, the same again.
+            schedules.push(Schedule::order(order).at(END, 1, Fault::Kill).at(point, times, fault));
+        }
+        schedules
     }
-    schedules
 }
 
 fn is_passed_by_each_attempt(point: Point) -> bool {
@@ -68,7 +87,7 @@ fn is_passed_by_each_attempt(point: Point) -> bool {
         Point::OpenAfter,
         Point::ReplayBegun,
     ];
-    point.party() == Party::Opening || of_recovery.contains(&point)
+    (point.party() == Party::Opening && point != Point::SavepointImported) || of_recovery.contains(&point)
 }
 
 /// Faults drawn from a seed: one to five, at points that are reached, some of them in a second or third attempt. The seed is also the order of the run.

@@ -31,6 +31,7 @@ mod exhaustive;
 mod fault_plan;
 mod faults;
 mod io;
+mod journey;
 mod judge;
 pub mod matrix;
 mod memory_scratch;
@@ -66,6 +67,7 @@ pub use cofferdam_engine::{
 };
 pub use faults::{Faults, every_fault};
 pub use io::{Io, Output, Row};
+pub use journey::SavepointUse;
 pub use operator_harness::{Emitted, OperatorHarness, Shape, Snapshot};
 pub use order::OrderDependence;
 pub use outcome::{Broken, Outcome};

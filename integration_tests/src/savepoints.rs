@@ -39,6 +39,11 @@ impl Savepoints {
         Export { pinned, path: self.directory.join(format!("savepoint-{}", ticket.0)), number: ticket.0 }
     }
 
+    /// That of a job that has published everything and stopped.
+    pub(crate) fn last(&mut self, pinned: Pinned, path: PathBuf) -> Export {
+        Export { pinned: pinned.published(), path, number: self.ticket().0 }
+    }
+
     pub(crate) fn take(&mut self, result: Result<SavepointInfo, Error>) {
         match result {
             Ok(info) => self.written.push(info),

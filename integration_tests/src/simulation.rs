@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -12,6 +12,7 @@ use cofferdam_engine::{
     Attempt, CheckpointId, Clock as _, Error, ErrorKind,
     checkpoint::{coordinator::JobEnd, snapshot::CheckpointMetadata, store::StateBackend},
     fail_point::{FailPoints, Point},
+    opening::StoreSlot,
     savepoint::{Choices, SavepointInfo},
     subtask::RecordCounts,
     topology::{Topology, plan::Plan},
@@ -30,7 +31,7 @@ use crate::{
     setup::Setup,
     store::RecordingBackend,
     trace::Event,
-    world::World,
+    world::{Home, World},
 };
 
 /// Steps without progress after which a run is given up.
@@ -148,6 +149,41 @@ impl Simulation {
     pub fn savepoints_in(mut self, directory: impl Into<PathBuf>) -> Self {
         self.world.savepoints.directory = directory.into();
         self
+    }
+
+    pub(crate) fn write_savepoints_to(&mut self, directory: &Path) {
+        self.world.savepoints.directory = directory.to_owned();
+    }
+
+    /// Whoever starts the job from a savepoint gives up transactions that no sink finds.
+    pub(crate) fn discard_prepared(&mut self) {
+        self.world.choices.discard_prepared = true;
+    }
+
+    /// The process is gone, and the job goes on from a savepoint, in another place; gives back the one before.
+    pub(crate) fn go_on_from(&mut self, savepoint: &Path, backend: Arc<dyn StateBackend>) -> Home {
+        let home = Home { backend: RecordingBackend::new(backend), triggered: BTreeSet::new(), attempts: Vec::new() };
+        let before = self.go_on_in(home);
+        self.from_savepoint(savepoint);
+        before
+    }
+
+    /// The process is gone, and the job goes on in a place where it was before.
+    pub(crate) fn go_on_in(&mut self, home: Home) -> Home {
+        self.process = None;
+        self.world.choices.from_savepoint = None;
+        self.world.setup.settings.heap_limit = home.backend.heap_limit();
+        self.world.move_to(home)
+    }
+
+    /// Writes the savepoint of a job that has stopped; `None` if that fails, or the process dies.
+    pub(crate) fn export_last(&mut self, path: PathBuf) -> Option<SavepointInfo> {
+        let fail_points = self.world.setup.settings.fail_points.clone();
+        let pinned = StoreSlot::new(Arc::new(self.world.backend.clone())).pin();
+        let written = pinned.and_then(|pinned| self.world.savepoints.last(pinned, path).run(&fail_points));
+        self.world.settle();
+        // Named or not: who is dead goes on from nothing.
+        written.ok().filter(|_| !std::mem::take(&mut self.world.died))
     }
 
     /// The savepoints that were written, and how many failed.

@@ -13,8 +13,9 @@ use cofferdam_engine::{Key, Record, checkpoint::config::CheckpointMode, fail_poi
 use parking_lot::Mutex;
 
 use crate::{
-    exhaustive,
+    exhaustive::{self, Base},
     io::Io,
+    journey::SavepointUse,
     judge::{Check, Judge, broken_checks},
     order::{OrderDependence, depends_on_order},
     outcome::{Broken, Outcome},
@@ -58,6 +59,8 @@ const TOGETHER: usize = 64;
 pub struct Torture {
     trial: Trial,
     every_fail_point: bool,
+    /// Of what `every_fail_point` makes, one schedule for each fault at each point.
+    each_fault_once: bool,
     seeds: Range<u64>,
     schedules: Vec<Schedule>,
     orders: u64,
@@ -116,11 +119,13 @@ impl Torture {
             backend: Backend::Memory,
             setup: Arc::new(Setup::eventful),
             states: Vec::new(),
+            savepoints: SavepointUse::None,
             limit: None,
         };
         Self {
             trial,
             every_fail_point: false,
+            each_fault_once: false,
             seeds: 0..0,
             schedules: Vec::new(),
             orders: 4,
@@ -179,6 +184,14 @@ impl Torture {
         self
     }
 
+    /// What is done with savepoints in each run; nothing if nothing is said.
+    #[must_use]
+    pub fn savepoints(mut self, savepoints: SavepointUse) -> Self {
+        self.trial.savepoints = savepoints;
+        self.settings += &format!(".savepoints(SavepointUse::{savepoints:?})");
+        self
+    }
+
     /// Of each source only the first `records`.
     #[must_use]
     pub fn records(mut self, records: usize) -> Self {
@@ -191,6 +204,13 @@ impl Torture {
     #[must_use]
     pub fn every_fail_point(mut self) -> Self {
         self.every_fail_point = true;
+        self
+    }
+
+    /// As [`every_fail_point`](Self::every_fail_point), but each fault at each point just once, at a time that goes from the first on with the points.
+    #[must_use]
+    pub fn each_fault_once(mut self) -> Self {
+        (self.every_fail_point, self.each_fault_once) = (true, true);
         self
     }
 
@@ -218,9 +238,18 @@ impl Torture {
     /// Compares the state of a keyed step in the end as well.
     #[must_use]
     pub fn state<K: Key, S: Record>(mut self, step: &str) -> Self {
-        self.trial.states.push(StateOf::new::<K, S>(step));
+        self.trial.states.push(StateOf::new::<K, S>(step, "value"));
         let [key, value] = [std::any::type_name::<K>(), std::any::type_name::<S>()];
         self.settings += &format!(".state::<{key}, {value}>({step:?})");
+        self
+    }
+
+    /// The same for a step that names its states. Keys of a list are `EntryKey<K, u64>`, with the element's position; those of a map are `EntryKey<K, U>`.
+    #[must_use]
+    pub fn named_state<K: Key, S: Record>(mut self, step: &str, state: &str) -> Self {
+        self.trial.states.push(StateOf::new::<K, S>(step, state));
+        let [key, value] = [std::any::type_name::<K>(), std::any::type_name::<S>()];
+        self.settings += &format!(".named_state::<{key}, {value}>({step:?}, {state:?})");
         self
     }
 
@@ -248,10 +277,11 @@ impl Torture {
         let names: Vec<_> = self.trial.states.iter().map(|state| state.step.clone()).collect();
         let order_dependence = order_dependence(&probes, &names);
         let judge = Judge::new(&self.trial, self.checks.clone(), &probes, order_dependence.as_ref());
-        let (base, reached) = most_eventful(&probes);
+        let (order, reached) = most_eventful(&probes);
         let mut schedules = self.schedules.clone();
         if self.every_fail_point {
-            schedules.extend(exhaustive::schedules(base, reached));
+            let base = Base { order, reached };
+            schedules.extend(if self.each_fault_once { base.once() } else { base.every() });
         }
         schedules.extend(self.seeds.clone().map(|seed| exhaustive::drawn(seed, reached)));
         if schedules.is_empty() {

@@ -15,10 +15,13 @@ use cofferdam_engine::{
     topology::Topology,
 };
 use cofferdam_storage::{FileSystem, Lmdb, Memory};
+use tempfile::TempDir;
 
 use crate::{
     faults::Faults,
     io::Io,
+    journey,
+    journey::SavepointUse,
     order::Edges,
     outcome::Outcome,
     schedule::{Injection, Schedule},
@@ -34,8 +37,43 @@ pub enum Backend {
     Memory,
     /// In an LMDB environment, in a temporary directory for each run.
     Lmdb,
+    /// As [`Lmdb`](Self::Lmdb), with next to no room for state on the heap: what is stored leaves it, and is looked up.
+    LmdbSmallHeap,
     /// In plain files, in a temporary directory for each run.
     Files,
+}
+
+/// Bytes of state on the heap, where there is a limit: a batch's keys, and what has changed, stay in any case.
+const SMALL_HEAP: u64 = 200;
+
+/// Where the checkpoints of one run are.
+pub(crate) struct Place {
+    pub(crate) backend: Arc<dyn StateBackend>,
+    /// Goes with it.
+    _directory: Option<TempDir>,
+}
+
+impl Backend {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Memory, Self::Lmdb, Self::LmdbSmallHeap, Self::Files];
+
+    /// A new place.
+    pub(crate) fn place(self) -> Place {
+        if self == Self::Memory {
+            return Place { backend: Arc::new(Memory::new()), _directory: None };
+        }
+        let directory = match tempfile::tempdir() {
+            Ok(directory) => directory,
+            Err(error) => panic!("no temporary directory for a run's checkpoints: {error}"),
+        };
+        let path = directory.path();
+        let backend: Arc<dyn StateBackend> = match self {
+            Self::Files => Arc::new(FileSystem::at(path)),
+            Self::LmdbSmallHeap => Arc::new(Lmdb::at(path).heap_limit(SMALL_HEAP)),
+            Self::Lmdb | Self::Memory => Arc::new(Lmdb::at(path)),
+        };
+        Place { backend, _directory: Some(directory) }
+    }
 }
 
 pub(crate) type TopologyOf = Arc<dyn Fn(&Io) -> Topology + Send + Sync>;
@@ -48,8 +86,8 @@ pub(crate) struct StateOf {
 }
 
 impl StateOf {
-    pub(crate) fn new<K: Key, S: Record>(step: &str) -> Self {
-        let address = StateAddress { operator: step.to_string(), state: "value".to_string() };
+    pub(crate) fn new<K: Key, S: Record>(step: &str, state: &str) -> Self {
+        let address = StateAddress { operator: step.to_string(), state: state.to_string() };
         let read = move |backend: &dyn StateBackend| {
             let mut store = backend.open().map_err(|error| error.to_string())?;
             let Some(newest) = store.newest().map_err(|error| error.to_string())? else { return Ok(BTreeMap::new()) };
@@ -63,6 +101,11 @@ impl StateOf {
             Ok(entries.iter().map(|(key, value)| encode_entry(key, value)).collect())
         };
         Self { step: step.to_string(), read: Arc::new(read) }
+    }
+
+    /// Every entry of it in the newest checkpoint, encoded.
+    fn read(&self, backend: &dyn StateBackend) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, String> {
+        (self.read)(backend).map_err(|error| format!("the state of '{}' cannot be read: {error}", self.step))
     }
 }
 
@@ -79,6 +122,7 @@ pub(crate) struct Trial {
     pub(crate) backend: Backend,
     pub(crate) setup: Arc<dyn Fn(Setup) -> Setup + Send + Sync>,
     pub(crate) states: Vec<StateOf>,
+    pub(crate) savepoints: SavepointUse,
     /// Records of each source, at most.
     pub(crate) limit: Option<usize>,
 }
@@ -97,48 +141,41 @@ pub(crate) struct Run {
 impl Trial {
     /// Runs the job to its end.
     pub(crate) fn run(&self, schedule: &Schedule) -> Run {
-        let directory;
-        let backend: Arc<dyn StateBackend> = match self.backend {
-            Backend::Memory => Arc::new(Memory::new()),
-            durable => {
-                directory = tempfile::tempdir();
-                match &directory {
-                    Ok(directory) if durable == Backend::Files => Arc::new(FileSystem::at(directory.path())),
-                    Ok(directory) => Arc::new(Lmdb::at(directory.path())),
-                    Err(error) => panic!("no temporary directory for a run's checkpoints: {error}"),
-                }
-            }
-        };
-        self.run_on(backend, schedule)
-    }
-
-    fn run_on(&self, backend: Arc<dyn StateBackend>, schedule: &Schedule) -> Run {
         let io = Arc::new(Io::new(self.limit));
-        let (topology, its_io) = (self.topology.clone(), io.clone());
-        let build = move || {
-            its_io.begin();
-            topology(&its_io)
-        };
-        let setup = (self.setup)(Setup::drawn(schedule.order));
+        let mut place = self.backend.place();
         let edges = Edges::default();
-        let simulation = Simulation::new(schedule.order, setup, Faults::of(schedule), build);
-        let mut simulation = simulation.backend_shared(backend.clone()).watch(edges.clone());
-        let end = catch_unwind(AssertUnwindSafe(|| simulation.run()));
+        let setup = (self.setup)(Setup::drawn(schedule.order));
+        let simulation = self.simulation(schedule, setup, io.clone(), Faults::of(schedule));
+        let mut simulation = simulation.watch(edges.clone()).backend_shared(place.backend.clone());
+        simulation.set_up(|setup| setup.settings.heap_limit = place.backend.heap_limit());
+        let end = catch_unwind(AssertUnwindSafe(|| journey::run(self, &mut simulation, &mut place, schedule)));
         let (error, mechanism) = match end {
-            Ok(end) => (end.err().map(|error| error.to_string()), None),
+            Ok(Ok(end)) => (end.err().map(|error| error.to_string()), None),
+            Ok(Err(message)) => (None, Some(message)),
             Err(payload) => (None, Some(panic_message(payload.as_ref()))),
         };
         let (reached, injected, trace) = (simulation.reached(), simulation.injected(), simulation.trace());
         drop(simulation);
-        let mut states = Vec::new();
-        let mut unreadable = None;
-        for state in &self.states {
-            match (state.read)(backend.as_ref()) {
-                Ok(entries) => states.push(entries),
-                Err(error) => unreadable = Some(format!("the state of '{}' cannot be read: {error}", state.step)),
-            }
-        }
+        let (states, unreadable) = match self.states_in(place.backend.as_ref()) {
+            Ok(states) => (states, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
         let outcome = Outcome { outputs: io.published(), states, error };
         Run { outcome, mechanism: mechanism.or(unreadable), reached, injected, edges, trace }
+    }
+
+    /// The job, with these sources and sinks.
+    pub(crate) fn simulation(&self, schedule: &Schedule, setup: Setup, io: Arc<Io>, faults: Faults) -> Simulation {
+        let topology = self.topology.clone();
+        let build = move || {
+            io.begin();
+            topology(&io)
+        };
+        Simulation::new(schedule.order, setup, faults, build)
+    }
+
+    /// The states asked for, in the newest checkpoint.
+    pub(crate) fn states_in(&self, backend: &dyn StateBackend) -> Result<Vec<BTreeMap<Vec<u8>, Vec<u8>>>, String> {
+        self.states.iter().map(|state| state.read(backend)).collect()
     }
 }

@@ -60,10 +60,28 @@ pub(crate) struct World {
     pub(crate) paused: BTreeSet<String>,
 }
 
+/// Where a job's state is, and what was counted there.
+pub(crate) struct Home {
+    pub(crate) backend: RecordingBackend,
+    pub(crate) triggered: BTreeSet<(Attempt, CheckpointId)>,
+    pub(crate) attempts: Vec<(Attempt, CheckpointId)>,
+}
+
 impl World {
     /// Longer than a checkpoint may take.
     pub(crate) fn too_long(&self) -> Duration {
         self.setup.settings.checkpoints.timeout + self.setup.step_time * 10
+    }
+
+    /// The job's state is elsewhere from now on. What was on its way to where it was never arrives. Gives back what there was.
+    pub(crate) fn move_to(&mut self, home: Home) -> Home {
+        self.late_letters.clear();
+        self.late_commits.clear();
+        Home {
+            backend: std::mem::replace(&mut self.backend, home.backend),
+            triggered: std::mem::replace(&mut self.triggered, home.triggered),
+            attempts: std::mem::replace(&mut self.attempts, home.attempts),
+        }
     }
 
     /// Notes what the step just made reached, and does to the world what its faults want; the rest is for whoever made the step.

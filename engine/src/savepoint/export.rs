@@ -16,6 +16,7 @@ use crate::{
     fail_point::{FailPoints, Point},
     id::{CheckpointId, JobId, SavepointId},
     key_group::{KeyGroup, KeyGroupRange},
+    mutation::{self, Mutation},
     panic_site,
 };
 
@@ -59,7 +60,8 @@ pub struct SavepointInfo {
 
 impl Pinned {
     pub(crate) fn new(metadata: CheckpointMetadata, reader: Arc<dyn StateReader>) -> Self {
-        Self { metadata, reader }
+        let pinned = Self { metadata, reader };
+        if mutation::is(Mutation::SavepointOwesNothing) { pinned.published() } else { pinned }
     }
 
     /// The same, when every sink has published all that the checkpoint names.
@@ -124,7 +126,8 @@ impl Pinned {
     fn write_state(&self, address: &StateAddress, writer: &mut Writer<&mut dyn Write>) -> Result<u64, BoxError> {
         writer.state(address.clone());
         let (mut blocks, mut bytes) = (Vec::new(), 0);
-        for group in 0..self.metadata.max_parallelism {
+        let missing = u16::from(mutation::is(Mutation::SavepointGroupMissing));
+        for group in 0..self.metadata.max_parallelism - missing {
             let one = KeyGroupRange { start: group, end: group + 1 };
             self.reader.read(address, one, &mut |_, kind, entries, block| {
                 blocks.push((kind, entries, block.to_vec()));

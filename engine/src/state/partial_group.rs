@@ -18,6 +18,7 @@ use crate::{
     error::BoxError,
     key::Key,
     key_group::KeyGroup,
+    mutation::{self, Mutation},
     state::{
         bits::Bits,
         block::{self, Values},
@@ -216,7 +217,10 @@ impl<K: Key, S> PartialGroup<K, S> {
 
     /// Drops all entries without a mark.
     pub(super) fn evict(&mut self) {
-        let marks = std::mem::take(&mut self.marks);
+        let mut marks = std::mem::take(&mut self.marks);
+        if mutation::is(Mutation::ChangedEvicted) {
+            marks = Marks::default();
+        }
         self.index = HashTable::new();
         self.index = HashTable::with_capacity(marks.marked);
         for (place, entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {

@@ -14,6 +14,7 @@ use crate::{
     error::BoxError,
     id::{CheckpointId, WallTime},
     key::Key,
+    mutation::{self, Mutation},
     record::Record,
     slice::Slice,
     state::{keyed_table::KeyedTable, value_format::ValueFormat},
@@ -254,7 +255,7 @@ impl Lifetime for Ttl {
             stored.0 = time;
             return Swept::Dated;
         }
-        if self.is_seen(stored, time) { Swept::Kept } else { Swept::Gone }
+        if self.is_seen(stored, time) && !mutation::is(Mutation::SweptAlive) { Swept::Kept } else { Swept::Gone }
     }
 }
 

@@ -4,7 +4,7 @@
 //! ```sh
 //! RUSTFLAGS="--cfg mutation" cargo run --release --target-dir target/mutation -p cofferdam-testkit --bin mutation-check > docs/mutation-check.md
 //! ```
-//! The exit status is 1 if one of them went unnoticed, or if the engine as it is was found to be broken.
+//! Names of mutations behind it have only these tried. The exit status is 1 if one of them went unnoticed, or if the engine as it is was found to be broken.
 
 // The table is what this program is for.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -30,13 +30,18 @@ mod check {
     use std::process::ExitCode;
 
     use cofferdam_engine::mutation::{Mutation, choose};
-    use cofferdam_testkit::{Report, Torture, TortureError, matrix::Variant, reference};
+    use cofferdam_testkit::{
+        Backend, Report, SavepointUse, Torture, TortureError,
+        matrix::{Example, Variant},
+        reference,
+    };
 
     const HEAD: &str = "# Mutation check
 
 Written by `mutation-check`, not by hand (the command is in its [source](../integration_tests/src/bin/mutation-check.rs)). A harness that finds nothing may be one that looks nowhere. So
 the engine is broken on purpose ([mutation.rs](../engine/src/mutation.rs)), in one way after the other, and the reference topology is run until a run breaks a promise: first at every fail
-point, in memory, then under drawn schedules; then jobs with records in flight, whose barriers overtake or whose records go round. `0:` is a run without any fault in order 0.
+point, in memory, then under drawn schedules; then jobs with records in flight, whose barriers overtake or whose records go round; then jobs on the other backends, with savepoints, and with
+state of every type. `0:` is a run without any fault in order 0.
 
 | what is broken | found after runs | what was seen | first schedule that shows it |
 |---|--:|---|---|";
@@ -59,7 +64,10 @@ point, in memory, then under drawn schedules; then jobs with records in flight, 
         std::panic::set_hook(Box::new(|_| {}));
         println!("{HEAD}");
         let mut escaped = 0;
-        for mutation in [None].into_iter().chain(Mutation::ALL.map(Some)) {
+        let wanted: Vec<_> = std::env::args().skip(1).collect();
+        let is_wanted = |mutation: &Mutation| wanted.is_empty() || wanted.contains(&format!("{mutation:?}"));
+        let all = Mutation::ALL.into_iter().filter(is_wanted).map(Some);
+        for mutation in [None].into_iter().filter(|_| wanted.is_empty()).chain(all) {
             choose(mutation);
             let caught = hunt();
             let what = mutation.map_or("nothing", Mutation::what);
@@ -77,8 +85,9 @@ point, in memory, then under drawn schedules; then jobs with records in flight, 
         let exhaustive = Torture::new(reference).state::<u64, u64>("count").every_fail_point().until_failure();
         let drawn = Torture::new(reference).state::<u64, u64>("count").seeds(0..SEEDS).until_failure();
         let in_flight = Variant::in_flight().map(|variant| variant.torture().every_fail_point().until_failure());
+        let others = others().map(|variant| variant.torture().each_fault_once().until_failure());
         let mut runs = 0;
-        for torture in [exhaustive, drawn].into_iter().chain(in_flight) {
+        for torture in [exhaustive, drawn].into_iter().chain(in_flight).chain(others) {
             match torture.run() {
                 Ok(report) => {
                     runs += report.runs();
@@ -94,6 +103,14 @@ point, in memory, then under drawn schedules; then jobs with records in flight, 
             }
         }
         Err(runs)
+    }
+
+    /// Jobs that go where the others do not.
+    fn others() -> impl Iterator<Item = Variant> {
+        let state_types = Variant { example: Example::StateTypes, ..Variant::reference(Backend::LmdbSmallHeap) };
+        let files = Variant { example: Example::StateTypes, ..Variant::reference(Backend::Files) };
+        let followed = Variant { savepoints: SavepointUse::Followed, ..Variant::reference(Backend::Memory) };
+        [state_types, files, followed].into_iter().chain(Variant::with_savepoints())
     }
 
     fn first(report: &Report, runs: u32) -> Option<Caught> {

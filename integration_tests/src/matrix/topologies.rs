@@ -1,6 +1,11 @@
 //! The topologies of the matrix besides the [reference](crate::reference): those of the examples, in short, over a few records.
 
-use cofferdam_engine::topology::Topology;
+use std::time::Duration;
+
+use cofferdam_engine::{
+    state::{self, Aggregate, Ttl},
+    topology::Topology,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::io::Io;
@@ -133,5 +138,115 @@ pub(super) fn flight_delays(io: &Io) -> Topology {
         .key_by(|(carrier, origin, _)| (carrier.clone(), origin.clone()))
         .fold("delays", Delays::default(), |delays, (_, _, delay)| delays.add(delay))
         .sink("rows", io.sink_in_order_of(|(key, _): &Row| key.clone()));
+    topology
+}
+
+/// Counts and adds up.
+#[derive(Clone)]
+struct Mean;
+
+impl Aggregate for Mean {
+    type In = u64;
+    type Accumulator = (u64, u64);
+    type Out = (u64, u64);
+
+    fn create(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
+    fn add(&self, (count, sum): &mut (u64, u64), value: u64) {
+        (*count, *sum) = (*count + 1, *sum + value);
+    }
+
+    fn get(&self, accumulator: &(u64, u64)) -> (u64, u64) {
+        *accumulator
+    }
+}
+
+/// For each number what six states of its key come to. Elements and entries also go, and now and then all that a key has.
+pub(super) fn state_types(io: &Io) -> Topology {
+    let topology = Topology::new("state_types");
+    let states = (
+        state::value::<u64>("count"),
+        state::list::<u64>("list"),
+        state::map::<u64, u64>("map"),
+        state::reducing("most", |most: &mut u64, n: u64| *most = n.max(*most)),
+        state::aggregating("mean", Mean),
+        state::map::<u64, u64>("alive").ttl(Ttl::after(Duration::from_secs(3600)).refreshed_on_read()),
+    );
+    // In one subtask: the order of a list is that of its records.
+    let numbers = topology.source("numbers", io.source((0..90u64).collect())).parallelism(1);
+    numbers
+        .key_by(|n| n / 30 * 3 + n % 3)
+        .process_with("states", states, |key, n, (count, list, map, most, mean, alive), out| {
+            count.update(|| 0, |count| *count += 1);
+            list.push(n);
+            map.update(n % 4, || 0, |sum| *sum += n);
+            most.add(n);
+            mean.add(n);
+            alive.insert(n, n + 1);
+            if list.len() > 3 {
+                let first = list.pop_front().unwrap_or_default();
+                alive.remove(&first);
+            }
+            let sums = [list.iter().fold(0, |sum, n| sum * 100 + n), map.iter().map(|(n, sum)| (n + 1) * sum).sum()];
+            let kept = (count.get().copied(), most.get().copied(), mean.get(), alive.keys().sum::<u64>());
+            out.emit((*key, (sums, kept)));
+            if n % 7 == 6 {
+                (count.clear(), list.clear(), map.clear(), most.clear(), mean.clear(), alive.clear());
+            }
+        })
+        .key_by(|(key, _)| *key)
+        // What is here goes while the job runs, at moments that are the run's.
+        .process_with(
+            "recent",
+            state::list::<u64>("recent").ttl(Ttl::after(Duration::from_millis(1))),
+            |_, row, recent, out| {
+                recent.push(row.0);
+                out.emit(row);
+            },
+        )
+        .sink("rows", io.sink_in_order_of(|(key, _): &(u64, Known)| *key));
+    topology
+}
+
+/// What the states of a key come to.
+type Known = ([u64; 2], (Option<u64>, Option<u64>, Option<(u64, u64)>, u64));
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum Told {
+    Number(u64),
+    Nothing,
+    End,
+}
+
+/// Numbers are held back, wherever they happen to be, until all subtasks are told the end; then each is given once from the list and once from the union.
+pub(super) fn held_back(io: &Io) -> Topology {
+    let topology = Topology::new("held_back");
+    let numbers = topology.source("numbers", io.source((0..60).map(Told::Number).collect()));
+    let ends = (0..12).map(|n| if n == 11 { Told::End } else { Told::Nothing }).collect();
+    let ends = topology.source("ends", io.source(ends)).parallelism(1);
+    let union = state::union::<u64>("union").on_restore(|all, subtask, parallelism| {
+        all.into_iter().filter(|n| n % u64::from(parallelism) == u64::from(subtask.0)).collect()
+    });
+    let states = (state::list::<u64>("list"), union, state::broadcast::<u64, bool>("ended"));
+    numbers
+        .rebalance()
+        .union(ends.broadcast())
+        .process_operator("held", states, |told, (list, union, ended), out| {
+            match told {
+                Told::Number(n) => {
+                    list.push(n);
+                    union.push(n);
+                }
+                Told::End => drop(ended.insert(0, true)),
+                Told::Nothing => {}
+            }
+            if ended.contains_key(&0) {
+                list.drain(..).for_each(|n| out.emit(("list".to_string(), n)));
+                union.drain(..).for_each(|n| out.emit(("union".to_string(), n)));
+            }
+        })
+        .sink("rows", io.sink::<(String, u64)>());
     topology
 }

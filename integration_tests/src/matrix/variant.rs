@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use cofferdam_engine::{checkpoint::config::CheckpointMode, topology::Topology};
+use cofferdam_engine::{checkpoint::config::CheckpointMode, state::EntryKey, topology::Topology};
 
-use super::topologies::{Delays, flight_delays, halvings, word_count};
-use crate::{io::Io, reference, torture::Torture, trial::Backend};
+use super::topologies::{Delays, flight_delays, halvings, held_back, state_types, word_count};
+use crate::{io::Io, journey::SavepointUse, reference, torture::Torture, trial::Backend};
 
 /// A topology of the matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,19 +16,26 @@ pub enum Example {
     WordCount,
     /// Adds up the delays of departures.
     FlightDelays,
+    /// Keeps state of every type for each key.
+    StateTypes,
+    /// Holds numbers back in state of the operator: list, union and broadcast.
+    OperatorState,
     /// Halves numbers in a loop.
     Loop,
 }
 
 impl Example {
     /// Those that are run in every way; the loop has a job of its own.
-    pub const ALL: [Self; 3] = [Self::Reference, Self::WordCount, Self::FlightDelays];
+    pub const ALL: [Self; 5] =
+        [Self::Reference, Self::WordCount, Self::FlightDelays, Self::StateTypes, Self::OperatorState];
 
     fn build(self, io: &Io) -> Topology {
         match self {
             Self::Reference => reference(io),
             Self::WordCount => word_count(io),
             Self::FlightDelays => flight_delays(io),
+            Self::StateTypes => state_types(io),
+            Self::OperatorState => held_back(io),
             Self::Loop => halvings(io),
         }
     }
@@ -40,6 +47,8 @@ impl fmt::Display for Example {
             Self::Reference => "reference",
             Self::WordCount => "word count",
             Self::FlightDelays => "flight delays",
+            Self::StateTypes => "state types",
+            Self::OperatorState => "operator state",
             Self::Loop => "loop",
         })
     }
@@ -58,6 +67,8 @@ pub struct Variant {
     pub backend: Backend,
     /// Whether barriers overtake.
     pub unaligned: bool,
+    /// What it does with savepoints.
+    pub savepoints: SavepointUse,
 }
 
 const PARALLELISMS: [u32; 3] = [1, 2, 3];
@@ -71,6 +82,7 @@ impl Variant {
             parallelism: 2,
             backend,
             unaligned: false,
+            savepoints: SavepointUse::None,
         }
     }
 
@@ -84,18 +96,33 @@ impl Variant {
         ]
     }
 
-    /// Nine jobs in which each two values of two different choices meet.
+    /// Jobs that take savepoints, or go on from one: one for each use.
+    pub fn with_savepoints() -> [Self; 3] {
+        let aligned = Self::reference(Backend::Memory);
+        let [_, taken, followed, stopped] = SavepointUse::ALL;
+        [
+            Self { savepoints: taken, ..aligned },
+            Self { savepoints: followed, example: Example::OperatorState, ..aligned },
+            Self { savepoints: stopped, example: Example::StateTypes, ..aligned },
+        ]
+    }
+
+    /// Twenty-five jobs in which each two values of two different choices meet.
     ///
-    /// Every topology meets every parallelism. What the other two choices are is read off two Latin squares that are orthogonal: each pair of their symbols is in
-    /// just one place, so the two meet in every combination, and each meets every row and column.
+    /// Every topology has a row of five jobs. In each column of the square one value of a choice goes down the rows at a pace of its own, modulo five: of two such choices, as of a choice and
+    /// the row, each two numbers meet in just one place. A choice of fewer values than five has some of them more often.
     pub fn pairwise() -> Vec<Self> {
-        let places = (0..3).flat_map(|row| (0..3).map(move |column| (row, column)));
-        let variant = |(row, column)| Self {
-            example: Example::ALL[row],
-            parallelism: PARALLELISMS[column],
-            mode: if (row + column) % 3 == 0 { CheckpointMode::AtLeastOnce } else { CheckpointMode::ExactlyOnce },
-            backend: if (row + 2 * column) % 3 == 0 { Backend::Lmdb } else { Backend::Memory },
-            unaligned: false,
+        let places = (0..5).flat_map(|row| (0..5).map(move |column| (row, column)));
+        let variant = |(row, column)| {
+            let number = |pace: usize| (column + pace * row) % 5;
+            Self {
+                example: Example::ALL[row],
+                parallelism: PARALLELISMS[number(0) % PARALLELISMS.len()],
+                mode: [CheckpointMode::ExactlyOnce, CheckpointMode::AtLeastOnce][number(1) % 2],
+                backend: Backend::ALL[number(2) % Backend::ALL.len()],
+                unaligned: false,
+                savepoints: SavepointUse::ALL[number(3) % SavepointUse::ALL.len()],
+            }
         };
         places.map(variant).collect()
     }
@@ -104,12 +131,18 @@ impl Variant {
     pub fn torture(self) -> Torture {
         let torture = Torture::new(move |io| self.example.build(io));
         let torture = torture.mode(self.mode).parallelism(self.parallelism).backend(self.backend);
+        let torture = torture.savepoints(self.savepoints);
         let torture = if self.unaligned { torture.unaligned(2) } else { torture };
         match self.example {
             Example::Reference => torture.state::<u64, u64>("count"),
             Example::WordCount => torture.state::<String, u64>("count"),
             Example::FlightDelays => torture.state::<(String, String), Delays>("delays"),
-            Example::Loop => torture,
+            Example::StateTypes => torture
+                .named_state::<u64, u64>("states", "count")
+                .named_state::<EntryKey<u64, u64>, u64>("states", "list")
+                .named_state::<EntryKey<u64, u64>, u64>("states", "map")
+                .named_state::<EntryKey<u64, u64>, u64>("states", "alive"),
+            Example::OperatorState | Example::Loop => torture,
         }
     }
 
@@ -125,7 +158,17 @@ impl Variant {
         match self.backend {
             Backend::Memory => "memory",
             Backend::Lmdb => "LMDB",
+            Backend::LmdbSmallHeap => "LMDB, small heap",
             Backend::Files => "files",
+        }
+    }
+
+    pub(super) fn savepoints_name(self) -> &'static str {
+        match self.savepoints {
+            SavepointUse::None => "",
+            SavepointUse::Taken => "taken",
+            SavepointUse::Followed => "followed",
+            SavepointUse::Stopped => "stopped with one",
         }
     }
 }
@@ -133,7 +176,11 @@ impl Variant {
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (mode, backend) = (self.mode_name(), self.backend_name());
-        write!(f, "{}, {mode}, parallelism {}, {backend}", self.example, self.parallelism)
+        write!(f, "{}, {mode}, parallelism {}, {backend}", self.example, self.parallelism)?;
+        match self.savepoints {
+            SavepointUse::None => Ok(()),
+            _ => write!(f, ", savepoints {}", self.savepoints_name()),
+        }
     }
 }
 
@@ -144,19 +191,20 @@ mod tests {
     use super::*;
 
     /// A job's choices as numbers, and how many there are of each.
-    fn choices(variant: &Variant) -> [usize; 4] {
+    fn choices(variant: &Variant) -> [usize; 5] {
         let place = |found: Option<usize>| found.unwrap();
         [
             place(Example::ALL.iter().position(|example| *example == variant.example)),
             place(PARALLELISMS.iter().position(|parallelism| *parallelism == variant.parallelism)),
             usize::from(variant.mode == CheckpointMode::AtLeastOnce),
-            usize::from(variant.backend == Backend::Lmdb),
+            place(Backend::ALL.iter().position(|backend| *backend == variant.backend)),
+            place(SavepointUse::ALL.iter().position(|savepoints| *savepoints == variant.savepoints)),
         ]
     }
 
     #[test]
     fn each_two_values_of_two_choices_meet_in_some_job() {
-        let sizes = [3, 3, 2, 2];
+        let sizes = [5, 3, 2, 4, 4];
         let variants = Variant::pairwise();
         for one in 0..sizes.len() {
             for other in one + 1..sizes.len() {

@@ -32,6 +32,12 @@ pub enum SinkClause {
     CommitAgain,
     /// The transaction of an aborted checkpoint is published with a later one.
     Carried,
+    /// `published` says how far the sink has published, if it can tell, and changes nothing.
+    Published,
+    /// `has_prepared` says whether what a transaction names is here, or was published, and changes nothing.
+    HasPrepared,
+    /// `has_begun` says whether what a writer's state names is here, or was published, and changes nothing.
+    HasBegun,
     /// What was given to `abort`, once or twice, never becomes visible, whatever `recover` does after it; what was not given to it does.
     Abort,
 }
@@ -53,6 +59,13 @@ impl fmt::Display for SinkClause {
             Self::PreCommit => "what `pre_commit` returns survives a crash",
             Self::Commit => "`commit` makes the transaction visible, all of it",
             Self::CommitAgain => "`commit` of what is committed does nothing",
+            Self::Published => "`published` says how far the sink has published, if it can tell, and changes nothing",
+            Self::HasPrepared => {
+                "`has_prepared` says whether what a transaction names is here, or was published, and changes nothing"
+            }
+            Self::HasBegun => {
+                "`has_begun` says whether what a writer's state names is here, or was published, and changes nothing"
+            }
             Self::Abort => {
                 "what was given to `abort`, once or twice, never becomes visible, whatever `recover` does after it; what was not given to it does"
             }

@@ -11,7 +11,7 @@ mod run;
 
 use std::fmt::Debug;
 
-use cofferdam_engine::{JobId, Ownership, TwoPhaseSink};
+use cofferdam_engine::{CheckpointId, JobId, Ownership, TwoPhaseSink};
 
 pub use self::clause::SinkClause;
 use self::run::{Death, JOB, Run};
@@ -44,6 +44,9 @@ const HELD_BACK: u32 = 8;
 /// | `commit` | [`Commit`](SinkClause::Commit) | all of a checkpoint is visible |
 /// | `commit` comes again | [`CommitAgain`](SinkClause::CommitAgain) | twice at once, and again after later commits |
 /// | a checkpoint is aborted | [`Carried`](SinkClause::Carried) | its transaction is committed with the next one's, or recovered with it |
+/// | `published` | [`Published`](SinkClause::Published) | before the commit, after it and after a crash: the newest checkpoint committed, or never anything |
+/// | `has_prepared` | [`HasPrepared`](SinkClause::HasPrepared) | of what is prepared and of what is published; on another place with the same checkpoint: no, or `recover` publishes it there, or fails |
+/// | `has_begun` | [`HasBegun`](SinkClause::HasBegun) | likewise, of what was held back |
 /// | `abort` | [`Abort`](SinkClause::Abort) | comes once and twice, before one `recover` and before two, beside a transaction that is not aborted |
 ///
 /// Not checked: which thread makes the calls, that `freeze` is quick, that what is durable survives a loss of power, and that an error ends
@@ -113,7 +116,9 @@ where
             self.check_recover_again(death)?;
             RESCALINGS.into_iter().try_for_each(|(before, after)| self.check_leftovers(death, before, after))?;
         }
-        Ok(())
+        self.check_published()?;
+        self.check_has_prepared()?;
+        self.check_has_begun()
     }
 
     fn check_owner(&self) -> Checked<()> {
@@ -365,6 +370,91 @@ where
             run.write(4..10)?;
             run.checkpoint(true)?;
             run.expect(clause, "after `abort`, `recover` and checkpoint 2 of the next attempt", 0..10)?;
+        }
+        Ok(())
+    }
+
+    fn check_published(&self) -> Checked<()> {
+        let clause = SinkClause::Published;
+        let mut run = Run::started(self, 2)?;
+        let (mut committed, mut can_tell) = (None, None);
+        for (checkpoint, records) in [(1, 4), (2, 8), (3, 12)] {
+            run.write(records - 4..records)?;
+            run.barrier(true)?;
+            run.complete();
+            run.expect_published_up_to(committed, can_tell)?;
+            run.expect(clause, "before the `commit`", 0..records - 4)?;
+            run.commit(SinkClause::Commit)?;
+            run.forget();
+            committed = Some(CheckpointId(checkpoint));
+            can_tell = Some(run.published_up_to()?.is_some());
+            for dies in [false, true] {
+                if dies {
+                    run.restart(Death::Process, 2)?;
+                }
+                run.expect_published_up_to(committed, can_tell)?;
+                run.expect(clause, "after the `commit`", 0..records)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_has_prepared(&self) -> Checked<()> {
+        let clause = SinkClause::HasPrepared;
+        let mut run = Run::started(self, 2)?;
+        run.write(0..6)?;
+        run.barrier(true)?;
+        run.complete();
+        run.crash();
+        for visible in [0..0, 0..6] {
+            for _ in 0..2 {
+                if !run.has_all_prepared()? {
+                    return run.broken(clause, "`has_prepared` said no of what is prepared here, or published");
+                }
+                run.expect(clause, "after `has_prepared`", visible.clone())?;
+            }
+            run.commit(clause)?;
+        }
+        run.expect(clause, "after `has_prepared`, and `commit`", 0..6)?;
+        let mut other = run.elsewhere();
+        let has_all = other.has_all_prepared()?;
+        other.expect(clause, "on another place, after `has_prepared`", 0..0)?;
+        other.claim()?;
+        if has_all && other.recover().is_ok() {
+            other.expect(clause, "on another place, where `has_prepared` said yes, after `recover`", 0..6)?;
+        }
+        Ok(())
+    }
+
+    fn check_has_begun(&self) -> Checked<()> {
+        let clause = SinkClause::HasBegun;
+        for checkpoints in 1..=3 {
+            let mut run = Run::started(self, 2)?;
+            for nth in 0..checkpoints {
+                run.write(4 * nth..4 * nth + 4)?;
+                run.checkpoint(false)?;
+            }
+            let (records, visible) = (0..4 * checkpoints, run.published().len());
+            run.crash();
+            for _ in 0..2 {
+                if !run.has_all_begun()? {
+                    return run.broken(clause, "`has_begun` said no of what was begun here, or published");
+                }
+                if run.published().len() != visible {
+                    return run.broken(clause, "what is visible has changed with `has_begun`");
+                }
+            }
+            let mut other = run.elsewhere();
+            let has_all = other.has_all_begun()? && other.has_all_prepared()?;
+            other.expect(clause, "on another place, after `has_begun`", 0..0)?;
+            if has_all && other.start(2).is_ok() {
+                other.checkpoint(true)?;
+                let when = "on another place, where `has_begun` said yes, after the last checkpoint, or before on the first one";
+                other.expect_here_or(&run, clause, when, records.clone())?;
+            }
+            run.start(2)?;
+            run.checkpoint(true)?;
+            run.expect(clause, "after `has_begun`, a restart and the last checkpoint", records)?;
         }
         Ok(())
     }

@@ -129,6 +129,66 @@ where
         self.ok(clause, "recover", recovered)
     }
 
+    /// How far the sink says that it has published.
+    pub(super) fn published_up_to(&mut self) -> Checked<Option<CheckpointId>> {
+        let context = self.context(JOB);
+        let published = self.sink().published(&context);
+        self.ok(SinkClause::Published, "published", published)
+    }
+
+    /// That is `committed`; or nothing, from a sink that cannot tell.
+    pub(super) fn expect_published_up_to(
+        &mut self,
+        committed: Option<CheckpointId>,
+        can_tell: Option<bool>,
+    ) -> Checked<()> {
+        for _ in 0..2 {
+            let said = self.published_up_to()?;
+            if said != committed && (said.is_some() || can_tell == Some(true)) {
+                let detail =
+                    format!("the newest checkpoint committed is {committed:?}, and `published` gives {said:?}");
+                return self.broken(SinkClause::Published, &detail);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the sink has everything that the durable checkpoint's transactions name.
+    pub(super) fn has_all_prepared(&mut self) -> Checked<bool> {
+        let (clause, context) = (SinkClause::HasPrepared, self.context(JOB));
+        let mut has_all = true;
+        for bytes in self.stored.transactions.clone() {
+            let transaction = self.ok(SinkClause::PreCommit, "decoding a transaction", decode(&bytes))?;
+            let has = self.sink().has_prepared(&context, &transaction);
+            has_all &= self.ok(clause, "has_prepared", has)?;
+        }
+        Ok(has_all)
+    }
+
+    /// Likewise, what its writers' states name.
+    pub(super) fn has_all_begun(&mut self) -> Checked<bool> {
+        let (clause, context) = (SinkClause::HasBegun, self.context(JOB));
+        let mut has_all = true;
+        for bytes in self.stored.writers.clone() {
+            let state = self.ok(SinkClause::WriterState, "decoding a writer's state", decode(&bytes))?;
+            let has = self.sink().has_begun(&context, &state);
+            has_all &= self.ok(clause, "has_begun", has)?;
+        }
+        Ok(has_all)
+    }
+
+    /// The same job, on a new place, with a copy of its checkpoint.
+    pub(super) fn elsewhere(&self) -> Self {
+        let mut other = Self::new(self.harness);
+        other.stored = Stored {
+            checkpoint: self.stored.checkpoint,
+            transactions: self.stored.transactions.clone(),
+            writers: self.stored.writers.clone(),
+        };
+        (other.attempt, other.checkpoint, other.written) = (self.attempt, self.checkpoint, self.written);
+        other
+    }
+
     /// Begins an attempt from the newest durable checkpoint.
     pub(super) fn start(&mut self, parallelism: u32) -> Checked<()> {
         self.attempt = self.attempt.next();
@@ -300,6 +360,22 @@ where
             "{at}: {when}, records {numbers:?} were to be visible, {none}, and no other: too many {more}, of which the first is {first:?}"
         );
         broken(clause, detail)
+    }
+
+    /// Each of these records is visible here, or at the other place.
+    pub(super) fn expect_here_or(
+        &self,
+        other: &Self,
+        clause: SinkClause,
+        when: &str,
+        numbers: Range<u64>,
+    ) -> Checked<()> {
+        let (expected, mut seen) = (self.records(numbers), self.published());
+        seen.extend(other.published());
+        let (lacking, _) = difference(&expected, &seen);
+        let Some(first) = lacking.first() else { return Ok(()) };
+        let (at, lacking) = (self.at(), self.numbers(&lacking));
+        broken(clause, format!("{at}: {when}: missing {lacking}, of which the first is {first:?}"))
     }
 
     fn records(&self, numbers: Range<u64>) -> Vec<T> {

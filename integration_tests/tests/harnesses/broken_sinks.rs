@@ -1,7 +1,7 @@
 //! Sinks that break one clause each: the harness names it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     mem,
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -74,6 +74,22 @@ enum Fault {
     AbortTakesAll,
     /// Fails when there is nothing left to give up.
     AbortOnce,
+    /// Says that what is prepared is published.
+    PublishedTooFar,
+    /// Says what was published first.
+    PublishedStale,
+    /// Forgets with the process how far it has published.
+    PublishedInMemory,
+    /// Says no of what was published.
+    PreparedUnknown,
+    /// Says yes of what is not here, and publishes nothing of it.
+    PreparedAnywhere,
+    /// Takes what it is asked for.
+    PreparedTaken,
+    /// Says no of what was held back.
+    BegunUnknown,
+    /// Publishes what it is asked for.
+    BegunPublishes,
 }
 
 /// Where a job, an attempt and a subtask put what they prepare for a checkpoint.
@@ -85,6 +101,8 @@ struct Disk {
     owner: Option<JobId>,
     pending: BTreeMap<Name, Vec<u64>>,
     published: Vec<u64>,
+    /// Checkpoints of which something is published.
+    checkpoints: BTreeSet<CheckpointId>,
 }
 
 /// Publishes numbers, at every second checkpoint.
@@ -148,6 +166,35 @@ impl TwoPhaseSink<u64> for Shelf {
                 Ok(())
             }
         }
+    }
+
+    fn published(&self, _context: &SinkContext) -> Result<Option<CheckpointId>, BoxError> {
+        let (memory, disk) = (self.memory.lock().unwrap(), self.disk());
+        Ok(match self.fault {
+            Fault::PublishedTooFar => {
+                disk.pending.keys().map(|name| name.2).chain(disk.checkpoints.last().copied()).max()
+            }
+            Fault::PublishedStale => disk.checkpoints.first().copied(),
+            Fault::PublishedInMemory => memory.checkpoints.last().copied(),
+            _ => disk.checkpoints.last().copied(),
+        })
+    }
+
+    fn has_prepared(&self, _context: &SinkContext, (name, _): &(Name, Vec<u64>)) -> Result<bool, BoxError> {
+        let is_pending = self.pending_in().pending.contains_key(name);
+        Ok(match self.fault {
+            Fault::PreparedUnknown => is_pending,
+            Fault::PreparedAnywhere => true,
+            Fault::PreparedTaken => self.take(name).is_some() || self.disk().checkpoints.contains(&name.2),
+            _ => is_pending || self.disk().checkpoints.contains(&name.2),
+        })
+    }
+
+    fn has_begun(&self, _context: &SinkContext, held: &Vec<u64>) -> Result<bool, BoxError> {
+        if self.fault == Fault::BegunPublishes {
+            self.disk().published.extend(held);
+        }
+        Ok(self.fault != Fault::BegunUnknown || held.is_empty())
     }
 
     fn recover(
@@ -230,7 +277,10 @@ impl TwoPhaseSink<u64> for Shelf {
                 if self.fault == Fault::CommitHalf {
                     rows.truncate(rows.len() / 2);
                 }
-                self.disk().published.extend(rows);
+                self.memory.lock().unwrap().checkpoints.insert(name.2);
+                let mut disk = self.disk();
+                disk.published.extend(rows);
+                disk.checkpoints.insert(name.2);
                 Ok(())
             }
             None if self.fault == Fault::CommitOnce => Err("there is no such file".into()),
@@ -329,6 +379,14 @@ fn each_broken_clause_of_a_sink_is_named() {
         (Fault::AbortPublishes, SinkClause::Abort),
         (Fault::AbortTakesAll, SinkClause::Abort),
         (Fault::AbortOnce, SinkClause::Abort),
+        (Fault::PublishedTooFar, SinkClause::Published),
+        (Fault::PublishedStale, SinkClause::Published),
+        (Fault::PublishedInMemory, SinkClause::Published),
+        (Fault::PreparedUnknown, SinkClause::HasPrepared),
+        (Fault::PreparedAnywhere, SinkClause::HasPrepared),
+        (Fault::PreparedTaken, SinkClause::HasPrepared),
+        (Fault::BegunUnknown, SinkClause::HasBegun),
+        (Fault::BegunPublishes, SinkClause::HasBegun),
     ];
     let mut wrong = Vec::new();
     for (fault, clause) in faults {

@@ -1,7 +1,7 @@
 //! Mistakes of the engine's that faults at fail points have shown, each with the shortest schedule that shows it.
 
 use cofferdam_engine::{ErrorKind, RestartStrategy, checkpoint::coordinator::JobEnd, topology::Topology};
-use cofferdam_testkit::{Fault, Faults, Io, Point, Schedule, Setup, Simulation, reference};
+use cofferdam_testkit::{Backend, Fault, Faults, Io, Point, Schedule, Setup, Simulation, Torture, reference};
 
 fn simulation(schedule: &Schedule, change: impl FnOnce(&mut Setup)) -> Simulation {
     let io = Io::default();
@@ -46,4 +46,12 @@ fn a_panic_of_the_coordinator_ends_the_attempt_and_says_so() {
     let error = simulation.run().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Panic);
     assert!(error.to_string().contains("coordinator panicked"), "{error}");
+}
+
+/// A look-up in a store that had been closed said that a key has no value, if the store had nothing of its state then; and keys were counted anew.
+#[test]
+fn a_look_up_in_a_store_that_was_closed_ends_the_attempt() {
+    let schedule = Schedule::order(0).at(Point::CommitBegun, 2, Fault::Late);
+    let torture = Torture::new(reference).backend(Backend::LmdbSmallHeap).state::<u64, u64>("count").records(8);
+    torture.schedule(schedule).run().unwrap().assert_exactly_once();
 }

@@ -110,7 +110,8 @@ impl Store {
     /// Deletes what only the root before needed, and what could not be deleted then. Failing to costs space, and is tried again.
     fn discard(&mut self, before: &Root, replaced: Option<u64>) {
         let (pinned, released) = self.pins.look();
-        let needed: BTreeSet<DataId> = self.owned.root.objects().chain(pinned).collect();
+        let needed = self.owned.root.objects().chain(pinned);
+        let needed: BTreeSet<DataId> = needed.skip(usize::from(mutation::is(Mutation::NeededObjectDeleted))).collect();
         let dropped = before.objects().chain(released).filter(|object| !needed.contains(object));
         let dropped: BTreeSet<DataId> = dropped.collect();
         let mut garbage = std::mem::take(&mut self.owned.garbage);

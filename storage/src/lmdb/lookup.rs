@@ -94,10 +94,11 @@ impl StateLookup for Lookup {
                 let cause = damage.cause.as_ref().map(|cause| cause.to_string().into());
                 return Err(StoreError::new(damage.kind, &*damage.message, cause));
             }
-            let Some(state_runs) = runs.states.get(state) else { return Ok(()) };
             let directory = &self.environment.directory;
             let found = self.environment.look_up(|transaction, databases| {
-                Ok(Search { transaction, databases, state: state_runs }.run(&mut pending, visit))
+                // Nothing of the state is stored. That is known of an open environment only.
+                let Some(state) = runs.states.get(state) else { return Ok(Ok(())) };
+                Ok(Search { transaction, databases, state }.run(&mut pending, visit))
             })?;
             match found {
                 Ok(()) => return Ok(()),

@@ -164,6 +164,7 @@ fn of_states_that_there_are() {
     commit(&mut *store, attempt, 0, vec![delta(0, "other", blocks(0))]);
     assert_eq!(look_up(&*lookup, 0..1).unwrap(), [(0, None)]);
     drop(store);
+    assert_eq!(refusal(look_up(&*lookup, 0..1)).0, StoreErrorKind::Io, "others may have stored some since");
     assert!(Lmdb::at(directory.path()).open().unwrap().lookup().unwrap().is_none(), "there is no limit");
 }
 
@@ -184,7 +185,7 @@ fn in_what_was_written_without_a_limit() {
 }
 
 #[test]
-fn a_block_that_is_none_is_refused_before_anything_is_written() {
+fn a_block_that_is_none_is_refused_and_nothing_is_written() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = Lmdb::at(directory.path()).heap_limit(1 << 20).open().unwrap();
     let attempt = store.begin_attempt().unwrap();
@@ -192,6 +193,10 @@ fn a_block_that_is_none_is_refused_before_anything_is_written() {
     let (_, message) =
         refusal(store.commit(&checkpoint(attempt, 1, vec![delta(1, "total", vec![changes(3, b"no block")])])));
     assert!(message.contains("count/total, key group 3"), "{message}");
+    drop(store);
+    let mut store = Lmdb::at(directory.path()).heap_limit(1 << 20).open().unwrap();
+    assert_eq!(newest(&mut *store), Some(0));
+    let attempt = store.begin_attempt().unwrap();
     commit(&mut *store, attempt, 1, vec![delta(1, "total", blocks(0))]);
 }
 
