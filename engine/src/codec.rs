@@ -33,25 +33,34 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BoxError> {
     }
 }
 
+const PAIR: u8 = 0x92;
+
+/// A pair of a value and one that is encoded already.
+pub(crate) fn join_pair<T: Serialize>(first: &T, second: &[u8]) -> Result<Vec<u8>, BoxError> {
+    let mut bytes = vec![PAIR];
+    append(first, &mut bytes)?;
+    bytes.extend_from_slice(second);
+    Ok(bytes)
+}
+
 /// Takes the first value of a pair off the front; what is left is the second.
 pub(crate) fn split_pair<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), BoxError> {
-    const PAIR: u8 = 0x92;
     let mut rest = bytes.strip_prefix(&[PAIR]).ok_or("a value should be a pair, and is none")?;
     let first = T::deserialize(&mut Deserializer::new(&mut rest))?;
     Ok((first, rest))
 }
 
-/// Decodes once more, slowly, to learn where it fails: as JSON if it can be, whose errors say what was found.
+/// Decodes once more, slowly, to learn where it fails. JSON's errors say better what was found, and are taken where they are of the same place: some types are read from JSON in another form.
 #[cold]
 fn explain<T: DeserializeOwned>(bytes: &[u8]) -> BoxError {
-    let json = decode_json(bytes).and_then(|json| serde_path_to_error::deserialize::<_, T>(json).err());
-    if let Some(error) = json {
-        return at(error.path(), error.inner());
-    }
     let mut rest = bytes;
-    match serde_path_to_error::deserialize::<_, T>(&mut Deserializer::new(&mut rest)) {
-        Err(error) => at(error.path(), error.inner()),
-        Ok(_) => "it cannot be read twice in the same way".into(),
+    let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut Deserializer::new(&mut rest)) else {
+        return "it cannot be read twice in the same way".into();
+    };
+    let as_json = decode_json(bytes).and_then(|json| serde_path_to_error::deserialize::<_, T>(json).err());
+    match as_json.filter(|as_json| as_json.path().to_string() == error.path().to_string()) {
+        Some(as_json) => at(as_json.path(), as_json.inner()),
+        None => at(error.path(), error.inner()),
     }
 }
 
@@ -164,6 +173,25 @@ mod tests {
             decode::<Narrow>(&before).unwrap_err().to_string(),
             "field 'count': invalid value: integer `700`, expected u8"
         );
+    }
+
+    #[test]
+    fn the_field_that_is_named_is_the_one_that_cannot_be_read_whatever_the_others_are_in_json() {
+        #[derive(Serialize)]
+        struct Host {
+            address: IpAddr,
+            count: u64,
+        }
+        #[derive(Deserialize, Debug)]
+        struct Narrow {
+            #[expect(dead_code)]
+            address: IpAddr,
+            #[expect(dead_code)]
+            count: u8,
+        }
+        let bytes = encode(&Host { address: IpAddr::from([10, 0, 0, 1]), count: 700 }).unwrap();
+        let error = decode::<Narrow>(&bytes).unwrap_err().to_string();
+        assert!(error.starts_with("field 'count': "), "{error}");
     }
 
     #[test]

@@ -9,7 +9,8 @@ use crate::{key_format::KeyFormat, state::block};
 
 /// A key: it says which records belong together, where their state lives and under which bytes it is stored.
 ///
-/// Implemented for integers, `bool`, `char`, `String`, `Vec<u8>` and tuples of up to four keys. A newtype takes one line:
+/// Implemented for the integers from `u8` to `u128` and from `i8` to `i128`, `bool`, `char`, `String`, `Vec<u8>`, `()` and tuples of up to four keys. Not for `usize` and `isize`, of which
+/// the encoding would depend on the platform: take `u64` and `i64`. A newtype takes one line:
 ///
 /// ```
 /// use serde::{Serialize, Deserialize};
@@ -33,6 +34,10 @@ pub trait Key: Clone + Eq + Hash + Send + Serialize + DeserializeOwned + 'static
     fn decode(input: &mut &[u8]) -> Option<Self>;
     /// What the encoding is.
     fn format() -> KeyFormat;
+
+    /// Whether it is that of an entry, of which only a part decides the group: an [`EntryKey`](crate::state::EntryKey).
+    #[doc(hidden)]
+    const IS_ENTRY: bool = false;
 
     /// What decides the key group, if not all of the key does.
     #[doc(hidden)]
@@ -140,6 +145,21 @@ impl Key for u128 {
     }
     fn format() -> KeyFormat {
         KeyFormat::Unsigned(16)
+    }
+}
+
+impl Key for i128 {
+    fn hash64(&self) -> u64 {
+        (*self as u128).hash64()
+    }
+    fn encode(&self, out: &mut Vec<u8>) {
+        (*self as u128 ^ (1 << 127)).encode(out);
+    }
+    fn decode(input: &mut &[u8]) -> Option<Self> {
+        u128::decode(input).map(|x| (x ^ (1 << 127)) as i128)
+    }
+    fn format() -> KeyFormat {
+        KeyFormat::Signed(16)
     }
 }
 
@@ -344,6 +364,18 @@ mod tests {
         }
 
         #[test]
+        fn so_do_those_of_every_other_type(
+            a in any::<((u16, u32, u64, u128), (i8, i16, i32, i128), bool, char)>(),
+            b in any::<((u16, u32, u64, u128), (i8, i16, i32, i128), bool, char)>(),
+            rest in any::<Vec<u8>>(),
+        ) {
+            keeps_contract(a.0, b.0, &rest);
+            keeps_contract(a.1, b.1, &rest);
+            keeps_contract(a.1.3, b.1.3, &rest);
+            keeps_contract(a, b, &rest);
+        }
+
+        #[test]
         fn truncated_keys_are_refused(a in any::<(u32, String)>(), cut in 1usize..4) {
             let bytes = encoded(&a);
             let mut input = &bytes[..bytes.len() - cut];
@@ -351,13 +383,42 @@ mod tests {
         }
     }
 
-    /// These values are on users' disks. A change here is a change of format.
+    /// These values are on users' disks, and were computed by another program. A change here is a change of format.
     #[test]
     fn hashes_never_change() {
-        assert_eq!(1u64.hash64(), 0xb456_bcfc_34c2_cb2c);
-        assert_eq!((-1i32).hash64(), 0x64b5_720b_4b82_5f21);
-        assert_eq!("cofferdam".to_string().hash64(), xxh3_64(b"cofferdam"));
-        assert_eq!((1u64, 2u64).hash64(), (1u64, 2u64).hash64());
-        assert_ne!((1u64, 2u64).hash64(), (2u64, 1u64).hash64());
+        let one = 0xb456_bcfc_34c2_cb2c;
+        assert_eq!([1u8.hash64(), 1u16.hash64(), 1u32.hash64(), 1u64.hash64(), 1i8.hash64(), 1i64.hash64()], [one; 6]);
+        assert_eq!(500u16.hash64(), 0xfbba_341e_3f64_75f4);
+        let minus_one = 0x64b5_720b_4b82_5f21;
+        assert_eq!(
+            [(-1i8).hash64(), (-1i16).hash64(), (-1i32).hash64(), (-1i64).hash64(), u64::MAX.hash64()],
+            [minus_one; 5]
+        );
+        assert_eq!((-2i16).hash64(), 0x3a85_9388_6c55_a02b);
+        assert_eq!(i8::MIN.hash64(), 0xc1fa_0593_1b21_9234);
+        assert_eq!((1u128 << 100 | 7).hash64(), 0x4498_c173_e856_6d1b);
+        assert_eq!((-5i128).hash64(), 0xf5fb_cce8_2e2b_561e);
+        assert_eq!((false.hash64(), true.hash64()), (0, one));
+        assert_eq!('ß'.hash64(), 0x79e9_a5d6_e9fe_e523);
+        assert_eq!("cofferdam".to_string().hash64(), 0xdf5c_9e2d_8aaf_cd36);
+        assert_eq!(vec![0u8, 255, 1].hash64(), 0xcb45_9460_08c7_4ed8);
+        assert_eq!(().hash64(), one);
+        assert_eq!((7u32,).hash64(), 0x5226_c301_7721_6e75);
+        assert_eq!((1u64, 2u64).hash64(), 0x460f_d6f0_0813_465c);
+        assert_eq!((2u64, 1u64).hash64(), 0x9e4b_66eb_35fc_4b8f);
+        assert_eq!((true, 500u16, -2i16).hash64(), 0x0393_5a12_c11b_874f);
+        assert_eq!((String::new(), 1u8, 2i32, 3u64).hash64(), 0x4e89_9305_8166_f490);
+    }
+
+    /// As these are.
+    #[test]
+    fn encodings_never_change() {
+        assert_eq!(encoded(&(7u8, 500u16, 0x0102_0304u32, 1u64)), [7, 1, 244, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(encoded(&(-1i8, -1i16, 0i32, i64::MIN)), [127, 127, 255, 128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(encoded(&5u128), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5]);
+        assert_eq!(encoded(&-1i128), [127, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255]);
+        assert_eq!(encoded(&(false, true, 'ß')), [0, 1, 0, 0, 0, 0xdf]);
+        assert_eq!(encoded(&("a\0b".to_string(), vec![0u8, 255])), [97, 0, 255, 98, 0, 0, 0, 255, 255, 0, 0]);
+        assert!(encoded(&()).is_empty());
     }
 }

@@ -67,6 +67,7 @@ impl KeyFormat {
             Self::Signed(2) => i16::decode(input)?.into(),
             Self::Signed(4) => i32::decode(input)?.into(),
             Self::Signed(8) => i64::decode(input)?.into(),
+            Self::Signed(16) => i128::decode(input)?.to_string().into(),
             Self::Unsigned(_) | Self::Signed(_) => return None,
             Self::Bool => bool::decode(input)?.into(),
             Self::Char => char::decode(input)?.to_string().into(),
@@ -94,6 +95,7 @@ impl KeyFormat {
             Self::Signed(2) => i16::try_from(json.as_i64()?).ok()?.encode(out),
             Self::Signed(4) => i32::try_from(json.as_i64()?).ok()?.encode(out),
             Self::Signed(8) => json.as_i64()?.encode(out),
+            Self::Signed(16) => json.as_str()?.parse::<i128>().ok()?.encode(out),
             Self::Unsigned(_) | Self::Signed(_) => return None,
             Self::Bool => json.as_bool()?.encode(out),
             Self::Char => json.as_str()?.parse::<char>().ok()?.encode(out),
@@ -119,14 +121,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_shown_as_json_are_the_same_keys(key in any::<((u8, u16, u32, u64), (i8, i16, i32, i64), (bool, char, String, Vec<u8>), (u128, ()))>()) {
+        fn keys_shown_as_json_are_the_same_keys(key in any::<((u8, u16, u32, u64), (i8, i16, i32, i64), (bool, char, String, Vec<u8>), (u128, i128, ()))>()) {
             let mut bytes = Vec::new();
             key.encode(&mut bytes);
             let format = KeyFormat::Tuple(vec![
                 <(u8, u16, u32, u64)>::format(),
                 <(i8, i16, i32, i64)>::format(),
                 <(bool, char, String, Vec<u8>)>::format(),
-                <(u128, ())>::format(),
+                <(u128, i128, ())>::format(),
             ]);
             let json = format.to_json(&mut &bytes[..]).unwrap();
             prop_assert_eq!(format.from_json(&json), Some(bytes));

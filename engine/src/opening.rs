@@ -16,7 +16,10 @@ use crate::{
     panic_site,
     restore_point::{self, ExplainedLookup, Watched},
     savepoint::{self, Choices, Found, Pinned},
-    topology::plan::{Deployed, Plan},
+    topology::{
+        plan::{Deployed, Plan},
+        restorable::Kept,
+    },
 };
 
 /// The job's store, owned by the job and not by an attempt; empty until it is opened, and after an error. Clones share it.
@@ -215,9 +218,10 @@ fn try_open_attempt(
             (restorable, slot.with(|store| store.begin_attempt())?)
         }
         Some(Found::Savepoint(mut import)) => {
-            plan.check_restorable(&import.metadata, &import.place, &choices)?;
-            plan.check_published(&import.metadata, &import.place)?;
+            plan.check_kept(&import.metadata, Kept::InSavepoint, &import.place, &choices)?;
+            plan.check_published(&import.metadata, Kept::InSavepoint, &import.place)?;
             plan.check_prepared(&mut import.metadata, &import.place, choices.discard_prepared)?;
+            import.check_values(plan)?;
             (plan.cut(import.metadata.clone())?, savepoint::import(slot, plan, *import)?)
         }
         None => {

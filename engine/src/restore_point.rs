@@ -22,7 +22,7 @@ use crate::{
     key_group::{KeyGroup, KeyGroupRange},
     opening::StoreSlot,
     state::Values,
-    topology::plan::Plan,
+    topology::{plan::Plan, restorable::Kept},
 };
 
 /// The record of the newest checkpoint, `None` if there is none yet.
@@ -56,7 +56,7 @@ pub(crate) fn named(slot: &StoreSlot, plan: &Plan, checkpoint: CheckpointId) -> 
 
 /// Makes `checkpoint` the newest, unless a sink has published past it.
 pub(crate) fn go_back(slot: &StoreSlot, plan: &Plan, checkpoint: &CheckpointMetadata) -> Result<(), Error> {
-    plan.check_published(checkpoint, &slot.place())?;
+    plan.check_published(checkpoint, Kept::InBackend, &slot.place())?;
     slot.with(|store| store.go_back(checkpoint.checkpoint))?;
     Ok(())
 }

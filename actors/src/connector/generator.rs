@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// Gives `f(0)`, `f(1)`, `f(2)`, ..., to an end or without one, as fast as it is asked or at a rate.
 ///
-/// With *p* subtasks it has *p* splits: the first gives 0, *p*, 2*p*, ..., the second 1, *p*+1, ... `f` must give the same record for the
+/// With *p* subtasks at the job's first start it has *p* splits, and keeps them whatever the parallelism is later: the first gives 0, *p*, 2*p*, ..., the second 1, *p*+1, ... On more
+/// subtasks than that, some have nothing to read. `f` must give the same record for the
 /// same number each time, or a replay is none.
 ///
 /// ```

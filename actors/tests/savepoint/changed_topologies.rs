@@ -156,3 +156,42 @@ impl Sink<(u64, u64)> for Nowhere {
         Ok(|_| Ok(()))
     }
 }
+
+/// Counts by two states, or by the first one only; what the second one has is published.
+fn with_states(second: bool, limit: &Limit, output: &Path) -> Topology {
+    let topology = Topology::new("counting");
+    let numbers = topology.source("numbers", limit.clone()).key_by(|number| number % KEYS);
+    let (a, b) = (state::value::<u64>("a"), state::value::<u64>("b"));
+    let add = |count: &mut u64| {
+        *count += 1;
+        *count
+    };
+    let rows = FileSink::json_lines(output);
+    if second {
+        let counts = numbers.process_with("count", (a, b), move |key, _, (a, b), out| {
+            a.update(|| 0, add);
+            out.emit((*key, b.update(|| 0, add)));
+        });
+        counts.sink("rows", rows);
+    } else {
+        let counts = numbers.process_with("count", a, move |key, _, a, out| {
+            a.update(|| 0, add);
+            out.emit((*key, 0u64));
+        });
+        counts.sink("rows", rows);
+    }
+    topology
+}
+
+#[test]
+fn a_state_dropped_from_a_step_that_stays_is_not_found_when_it_comes_back() {
+    let places = Places::new();
+    let (output, backend) = (places.at("output"), Lmdb::at(places.at("state")));
+    for (second, numbers) in [(true, 500), (false, 600), (true, 700)] {
+        let builder = engine().backend(backend.clone()).allow_non_restored_state(true);
+        let job = builder.start_blocking(with_states(second, &Limit::of(numbers), &output)).unwrap();
+        run_to(&job, &output, numbers as usize);
+    }
+    let without = (500..600).map(|number| (number % KEYS, 0)).collect();
+    assert_eq!(published(&output), together(together(expected(500), without), expected(100)));
+}

@@ -4,6 +4,7 @@
 mod changed_topologies;
 mod damage;
 mod refusals;
+mod rescaled;
 mod started_elsewhere;
 mod support;
 mod taking_one;

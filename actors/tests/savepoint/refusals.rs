@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use cofferdam::prelude::*;
+use cofferdam::{SavepointWriter, prelude::*};
 
 use crate::support::*;
 
@@ -44,9 +44,10 @@ fn one_of_another_job_or_with_another_number_of_key_groups() {
     let start = || engine().from_savepoint(&info.path);
     let other = Topology::new("another");
     other.source("numbers", Limit::of(10)).sink("rows", FileSink::json_lines(&output));
-    refused_with(&["savepoint '", "it is the state of job 'counting'"], &places, start(), other);
+    let parts = ["savepoint '", "it is the state of job 'counting'", "start from another one"];
+    refused_with(&parts, &places, start(), other);
     let topology = counting(&Limit::of(10), &output);
-    let parts = ["cut into 128 key groups and max_parallelism is 64"];
+    let parts = ["cut into 128 key groups and max_parallelism is 64", ".max_parallelism(128)"];
     refused_with(&parts, &places, start().max_parallelism(64), topology);
     let both = start().restore_from(CheckpointId(1));
     refused_with(&["leave out `restore_from` or `from_savepoint`"], &places, both, counting(&Limit::of(1), &output));
@@ -88,7 +89,7 @@ fn an_output_that_is_ahead_of_it_or_another_jobs() {
     limit.raise(300);
     run_to(&job, &output, 300);
     let start = || engine().from_savepoint(&info.path);
-    let parts = ["has published up to checkpoint", "would publish rows a second time"];
+    let parts = ["has published up to checkpoint", "starting from savepoint '", "would publish rows a second time"];
     refused_with(&parts, &places, start(), counting(&limit, &output));
     let others = places.at("others");
     let job = engine().start_blocking(counting(&Limit::of(10), &others)).unwrap();
@@ -131,4 +132,54 @@ fn a_place_that_has_other_state_and_not_one_that_comes_from_it() {
     // Without naming it the job goes on.
     let job = engine().backend(Lmdb::at(places.at("state 2"))).start_blocking(counting(&limit, &output)).unwrap();
     job.stop_blocking().unwrap();
+}
+
+/// Had it been imported, the place would hold its state, and no other savepoint could be started from there.
+#[test]
+fn one_whose_values_cannot_be_read_leaves_the_place_free_for_one_that_was_mended() {
+    let places = Places::new();
+    let output = places.at("new output");
+    let write = |name: &str, values: Vec<(u64, serde_json::Value)>| {
+        let writer = SavepointWriter::new("counting", 128).unwrap();
+        writer.keyed_state("count", "value", values).unwrap().write(places.at(name)).unwrap();
+        engine().from_savepoint(places.at(name))
+    };
+    // Only the last one of a hundred is wrong.
+    let counts = |last: serde_json::Value| (0..99).map(|key| (key, 5.into())).chain([(99, last)]).collect();
+    let parts = ["savepoint '", "state count/value", "the value of key 99", "nothing was changed"];
+    let wrong = write("wrong", counts("text".into()));
+    refused_with(&parts, &places, wrong, counting(&Limit::of(10), &output));
+    let mended = write("mended", counts(5.into())).backend(Lmdb::at(places.at("new state")));
+    let job = mended.start_blocking(counting(&Limit::of(10), &output)).unwrap();
+    run_to(&job, &output, 10);
+    assert_eq!(published(&output), (0..KEYS).map(|key| (key, 6)).collect::<Vec<_>>());
+}
+
+#[test]
+fn state_without_a_key_whose_values_cannot_be_read_leaves_the_place_free_too() {
+    let places = Places::new();
+    let rules = std::collections::BTreeMap::from([(1u8, "text".to_string())]);
+    let writer = SavepointWriter::new("held", 128).unwrap();
+    let writer = writer.operator_state("held", &state::broadcast::<u8, String>("rules"), &rules).unwrap();
+    writer.write(places.at("savepoint")).unwrap();
+    let topology = Topology::new("held");
+    topology
+        .source("numbers", Limit::of(0))
+        .process_operator("held", state::broadcast::<u8, u64>("rules"), |number, _, out| out.emit((number, number)))
+        .sink("rows", FileSink::json_lines(places.at("new output")));
+    let parts = ["state held/rules", "the value of key 1", "nothing was changed"];
+    refused_with(&parts, &places, engine().from_savepoint(places.at("savepoint")), topology);
+}
+
+#[test]
+fn another_max_parallelism_in_a_backend_is_refused_with_the_number_to_say() {
+    let places = Places::new();
+    let (output, backend) = (places.at("output"), Lmdb::at(places.at("state")));
+    let start = || engine().backend(backend.clone());
+    let job = start().max_parallelism(64).start_blocking(counting(&Limit::of(10), &output)).unwrap();
+    run_to(&job, &output, 10);
+    let message = refused(start(), counting(&Limit::of(20), &output));
+    assert!(message.contains(".max_parallelism(64)") && !message.contains("delete the state"), "{message}");
+    let job = start().max_parallelism(64).start_blocking(counting(&Limit::of(20), &output)).unwrap();
+    run_to(&job, &output, 20);
 }

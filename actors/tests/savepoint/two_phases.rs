@@ -144,6 +144,16 @@ fn what_was_prepared_is_published_where_the_sink_finds_it_and_missed_where_it_do
     until("all is read", || job.status().records_read == 300);
     job.stop_blocking().unwrap();
     assert_eq!(published(&output), expected(700));
+
+    // Given up is only what is not found.
+    let job = start().discard_prepared(true).start_blocking(counting(&Limit::of(700), &lost)).unwrap();
+    until("all is read", || job.status().records_read == 300);
+    job.stop_blocking().unwrap();
+    let rows = published(&lost);
+    let (found, after): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, count)| *count <= 400 / KEYS);
+    assert!(!found.is_empty() && found.len() < 400, "{} rows", found.len());
+    assert!(found.iter().all(|row| expected(400).contains(row)));
+    assert_eq!(after.len(), 300);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Savepoints that no job has taken: made of data, or of another one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use cofferdam::{Savepoint, SavepointWriter, StoredCheckpoint, prelude::*};
 
@@ -137,4 +137,181 @@ fn what_cannot_be_meant_is_refused() {
     let original = StoredCheckpoint::from(Savepoint::open(stopped.path).unwrap());
     let error = SavepointWriter::of(&original).keyed_state("numbers", "value", [(1u64, 1u64)]).map(drop).unwrap_err();
     assert_eq!(error.to_string(), "'numbers' is a source in this savepoint, and has no state by key");
+}
+
+#[derive(Clone)]
+struct Mean;
+
+impl Aggregate for Mean {
+    type In = u64;
+    type Accumulator = (u64, u64);
+    type Out = u64;
+
+    fn create(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
+    fn add(&self, (sum, count): &mut (u64, u64), value: u64) {
+        *sum += value;
+        *count += 1;
+    }
+
+    fn get(&self, (sum, count): &(u64, u64)) -> u64 {
+        sum / count
+    }
+}
+
+fn hour() -> Ttl {
+    Ttl::after(Duration::from_secs(3600))
+}
+
+/// What a row says of a key: its map, its list, its sum, its mean, its last value.
+type Kinds = (u64, BTreeMap<String, u64>, Vec<u64>, u64, u64, u64);
+
+/// A state of each kind, to each of which each number is added.
+fn kinds(limit: &Limit, output: &Path) -> Topology {
+    let topology = Topology::new("kinds");
+    let states = (
+        state::map::<String, u64>("map").ttl(hour()),
+        state::list::<u64>("list"),
+        state::reducing("sum", |sum: &mut u64, number| *sum += number),
+        state::aggregating("mean", Mean),
+        state::value::<u64>("last").version(3).ttl(hour()),
+    );
+    let rows = topology.source("numbers", limit.clone()).key_by(|number| number % KEYS).process_with(
+        "step",
+        states,
+        |key, number, (map, list, sum, mean, last), out| {
+            map.update((number % 3).to_string(), || 0, |sum| *sum += number);
+            list.push(number);
+            sum.add(number);
+            mean.add(number);
+            let before = last.get().copied().unwrap_or_default();
+            last.set(number);
+            let map = map.iter().map(|(key, value)| (key.clone(), *value)).collect();
+            let row: Kinds =
+                (*key, map, list.iter().copied().collect(), *sum.get().unwrap(), mean.get().unwrap(), before);
+            out.emit(row);
+        },
+    );
+    rows.sink("rows", FileSink::json_lines(output));
+    topology
+}
+
+/// The row of each key, of which there is one.
+fn kinds_rows(output: &Path, keys: u64) -> BTreeMap<u64, Kinds> {
+    let read = || {
+        let files = std::fs::read_dir(output).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let texts = files.filter(|path| path.is_file()).map(|path| std::fs::read_to_string(path).unwrap());
+        let rows = texts.flat_map(|text| text.lines().map(str::to_string).collect::<Vec<_>>());
+        rows.map(|line| serde_json::from_str::<Kinds>(&line).unwrap()).collect::<Vec<_>>()
+    };
+    until("all is published", || read().len() as u64 >= keys);
+    let rows: BTreeMap<_, _> = read().into_iter().map(|row| (row.0, row)).collect();
+    assert_eq!(rows.len() as u64, keys);
+    rows
+}
+
+#[test]
+fn a_job_goes_on_with_state_of_each_kind_that_was_made_of_data() {
+    let places = Places::new();
+    let output = places.at("output");
+    let entries = |key: u64| BTreeMap::from([(format!("{}", key % 3), 1_000), ("more".to_string(), key)]);
+    SavepointWriter::new("kinds", 128)
+        .unwrap()
+        .keyed_state_as("step", &state::map::<String, u64>("map").ttl(hour()), (0..KEYS).map(|key| (key, entries(key))))
+        .unwrap()
+        .keyed_state_as("step", &state::list::<u64>("list"), (0..KEYS).map(|key| (key, vec![8, 9])))
+        .unwrap()
+        .keyed_state_as("step", &state::reducing("sum", |_: &mut u64, _| {}), (0..KEYS).map(|key| (key, 100 + key)))
+        .unwrap()
+        .keyed_state_as("step", &state::aggregating("mean", Mean), (0..KEYS).map(|key| (key, (30 - key, 2))))
+        .unwrap()
+        .keyed_state_as("step", &state::value::<u64>("last").version(3), (0..KEYS).map(|key| (key, 77)))
+        .unwrap()
+        .write(places.at("savepoint"))
+        .unwrap();
+    let builder = engine().backend(Lmdb::at(places.at("state"))).from_savepoint(places.at("savepoint"));
+    let job = builder.start_blocking(kinds(&Limit::of(KEYS), &output)).unwrap();
+    let rows = kinds_rows(&output, KEYS);
+    job.stop_blocking().unwrap();
+    for number in 0..KEYS {
+        let mut map = entries(number);
+        *map.get_mut(&(number % 3).to_string()).unwrap() += number;
+        assert_eq!(rows[&number], (number, map, vec![8, 9, number], 100 + 2 * number, 10, 77));
+    }
+}
+
+#[test]
+fn what_is_changed_in_a_savepoint_keeps_its_kind_its_version_and_its_times() {
+    type Key = state::EntryKey<u64, String>;
+    let places = Places::new();
+    let job = engine().start_blocking(kinds(&Limit::of(KEYS), &places.at("output"))).unwrap();
+    until("all is read", || job.status().records_read == KEYS);
+    job.stop_with_savepoint_blocking(places.at("savepoint")).unwrap();
+    let original = StoredCheckpoint::from(Savepoint::open(places.at("savepoint")).unwrap());
+    let sums: Result<Vec<(u64, u64)>, _> = original.entries("step", "sum").unwrap().collect();
+    let sums = sums.unwrap().into_iter().map(|(key, sum)| (key, sum + 1_000));
+    let map: Result<Vec<(Key, u64)>, _> = original.entries("step", "map").unwrap().collect();
+    let map = map.unwrap().into_iter().map(|(key, sum)| (key, sum + 2_000));
+    let last: Result<Vec<(u64, u64)>, _> = original.entries("step", "last").unwrap().collect();
+    let last = last.unwrap().into_iter().map(|(key, last)| (key, last + 3_000));
+    let writer = SavepointWriter::of(&original).keyed_state("step", "sum", sums).unwrap();
+    let writer = writer.keyed_state("step", "map", map).unwrap().keyed_state("step", "last", last).unwrap();
+    writer.write(places.at("changed")).unwrap();
+
+    let changed = StoredCheckpoint::from(Savepoint::open(places.at("changed")).unwrap());
+    for state in ["map", "last"] {
+        let times = |checkpoint: &StoredCheckpoint| {
+            let entries = checkpoint.json_entries("step", state).unwrap().map(Result::unwrap);
+            entries.map(|entry| (entry.key, entry.version, entry.used)).collect::<Vec<_>>()
+        };
+        assert!(times(&original).iter().all(|(_, _, used)| used.is_some()));
+        assert_eq!(times(&changed), times(&original));
+    }
+    let builder = engine().from_savepoint(places.at("changed"));
+    let output = places.at("other output");
+    let job = builder.start_blocking(kinds(&Limit::of(2 * KEYS), &output)).unwrap();
+    let rows = kinds_rows(&output, KEYS);
+    job.stop_blocking().unwrap();
+    for key in 0..KEYS {
+        let number = key + KEYS;
+        let mut map = BTreeMap::from([((key % 3).to_string(), 2_000 + key)]);
+        *map.entry((number % 3).to_string()).or_default() += number;
+        let expected = (key, map, vec![key, number], 1_000 + key + number, (key + number) / 2, 3_000 + key);
+        assert_eq!(rows[&key], expected);
+    }
+}
+
+#[test]
+fn an_entry_of_a_map_is_found_by_its_key_and_by_no_other_type() {
+    let places = Places::new();
+    let carts = (0..KEYS).map(|key| (key, BTreeMap::from([("apple".to_string(), key)])));
+    let writer = SavepointWriter::new("shop", 128).unwrap();
+    let writer = writer.keyed_state_as("carts", &state::map::<String, u64>("items"), carts).unwrap();
+    writer.write(places.at("savepoint")).unwrap();
+    let stored = StoredCheckpoint::from(Savepoint::open(places.at("savepoint")).unwrap());
+    for key in 0..KEYS {
+        let entry = |user: &str| state::EntryKey { key, user: user.to_string() };
+        assert_eq!(stored.get("carts", "items", &entry("apple")).unwrap(), Some(key));
+        assert_eq!(stored.get::<_, u64>("carts", "items", &entry("pear")).unwrap(), None);
+        let error = stored.get::<_, u64>("carts", "items", &(key, "apple".to_string())).unwrap_err();
+        assert!(error.message.contains("of kind 'map': its entries are found by an `EntryKey`"), "{error}");
+    }
+    let tuples = SavepointWriter::of(&stored).keyed_state("carts", "items", [((1u64, "apple".to_string()), 1u64)]);
+    let error = tuples.map(drop).unwrap_err().to_string();
+    assert!(error.contains("of kind 'map', whose keys are `EntryKey`s"), "{error}");
+    let writer = SavepointWriter::new("shop", 128).unwrap();
+    let entries = writer.keyed_state("carts", "items", [(state::EntryKey { key: 1u64, user: 2u64 }, 1u64)]);
+    assert!(entries.map(drop).unwrap_err().to_string().contains("keyed_state_as"));
+}
+
+#[test]
+fn names_that_are_empty_are_refused() {
+    assert!(SavepointWriter::new("", 128).is_err());
+    for (operator, state) in [("", "value"), ("count", "")] {
+        let writer = SavepointWriter::new("counting", 128).unwrap();
+        let error = writer.keyed_state(operator, state, [(1u64, 1u64)]).map(drop).unwrap_err();
+        assert!(error.to_string().contains("is empty"), "{error}");
+    }
 }

@@ -231,6 +231,13 @@ pub enum StateKind {
     Broadcast,
 }
 
+impl StateKind {
+    /// Whether entries' keys are a key of the step and something behind it.
+    pub(crate) fn has_entries(self) -> bool {
+        matches!(self, Self::Map | Self::List)
+    }
+}
+
 impl fmt::Display for StateKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -20,15 +20,19 @@ use crate::{
     topology::graph::BuildContext,
 };
 
-/// The one state that `fold`, `reduce` and `process` keep.
+/// The one state that `fold`, `reduce` and `process` keep, unless they are told otherwise.
 pub(crate) fn only_state<S: Record>() -> StateDescriptor<OneValue, S> {
     state::value("value")
 }
 
-/// Its table in a subtask of step `uid`.
-pub(crate) fn only_table<K: Key, S: Record>(uid: &str, context: &BuildContext<'_>) -> KeyedTable<K, S> {
-    let (place, state) = (table_place(uid, context), only_state::<S>());
-    KeyedTable::new(place.address(&state.name), Forever::format(state.format), place.range, place.max_parallelism)
+/// The table of a step's only state in a subtask of step `uid`.
+pub(crate) fn only_table<K: Key, S: Record>(
+    uid: &str,
+    state: &StateDescriptor<OneValue, S>,
+    context: &BuildContext<'_>,
+) -> KeyedTable<K, S> {
+    let (place, format) = (table_place(uid, context), Forever::format(state.format.clone()));
+    KeyedTable::new(place.address(&state.name), format, place.range, place.max_parallelism)
 }
 
 /// Where a subtask of step `uid` has its tables.

@@ -1,8 +1,8 @@
 //! From a file to a job: what a start makes of a savepoint, and the commit that takes checkpoint 0's place.
 //!
 //! ```text
-//! the place has no state:        file whole? -> sinks' places -> topology -> published past it? -> prepared there? -> one commit
-//!                                \___________________ each may refuse, and nothing has changed ____________________/
+//! the place has no state:        file whole? -> sinks' places -> topology -> published past it? -> prepared there? -> values? -> one commit
+//!                                \_________________________ each may refuse, and nothing has changed _________________________/
 //! it has that of a job started
 //! from this very savepoint:      its newest checkpoint
 //! it has any other:              refused
@@ -106,6 +106,20 @@ fn started_from(
         "job '{job}' cannot start from savepoint '{path_name}': {holds}, which does not come from it. To go on from what is there, start without `from_savepoint`; \
          to start from the savepoint, choose a place without state"
     )))
+}
+
+impl Import {
+    /// Refuses a savepoint of which a value cannot be read as the topology's type: once it is imported, no other could be started from there.
+    pub(crate) fn check_values(&self, plan: &Plan) -> Result<(), Error> {
+        let keyed = |address: &StateAddress, check: &mut dyn FnMut(&[u8]) -> Result<(), StoreError>| {
+            let blocks = self.deltas.iter().filter(|delta| delta.address == *address).flat_map(|delta| &delta.blocks);
+            blocks.map(|block| &block.bytes[..]).try_for_each(check)
+        };
+        plan.check_values(&self.metadata.operators, &keyed).map_err(|cause| {
+            let message = format!("{} cannot be restored by job '{}'", self.place, plan.name());
+            Error::new(ErrorKind::Refused, message, Some(cause.into()))
+        })
+    }
 }
 
 /// Reads and checks all of a savepoint.

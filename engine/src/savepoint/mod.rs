@@ -21,10 +21,11 @@
 //! | `format.rs` | preamble, header, directory, footer |
 //! | `writer.rs`, `reader.rs` | the file as a stream of blocks, and [`Savepoint`], which reads one |
 //! | `file.rs` | a name that appears when all is written |
-//! | `build.rs`, `operator_state.rs` | a savepoint made of data, outside of any job |
+//! | `build.rs`, `contents.rs`, `operator_state.rs` | a savepoint made of data, outside of any job |
 //! | `export.rs`, `import.rs` | from a pinned checkpoint to the file, and from the file to a job |
 
 mod build;
+mod contents;
 mod export;
 mod file;
 mod format;
@@ -36,6 +37,7 @@ mod tests;
 mod writer;
 
 pub use build::SavepointWriter;
+pub use contents::KeyedContents;
 pub use export::{Pinned, SavepointInfo, Stamp};
 pub use file::SavepointFile;
 pub use format::HeldTransactions;

@@ -6,13 +6,14 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     checkpoint::snapshot::{StateKind, StateRecord},
+    error::BoxError,
     id::SubtaskIndex,
     key::Key,
     key_format::KeyFormat,
     record::Record,
     state::{
         aggregating_state::Aggregate,
-        declared::DeclaredState,
+        declared::{DeclaredState, ValueCheck},
         ttl::{Forever, Lifetime, Ttl},
         value_format::ValueFormat,
     },
@@ -247,14 +248,32 @@ impl<Kind, V, L> StateDescriptor<Kind, V, L> {
     ) -> Self {
         Self { format: self.format.migrate_from(version, migrate), ..self }
     }
+
+    /// As [`migrate_from`](Self::migrate_from), with a function that may fail: an error of it refuses the start, in words that name operator, state, key and version.
+    ///
+    /// ```
+    /// # use cofferdam_engine::state;
+    /// // The first version was text.
+    /// let amounts = state::value::<u64>("amount").version(1).try_migrate_from(0, |old: String| old.parse::<u64>());
+    /// # let _ = amounts;
+    /// ```
+    pub fn try_migrate_from<Old: DeserializeOwned, E: Into<BoxError>>(
+        self,
+        version: u32,
+        migrate: impl Fn(Old) -> Result<V, E> + Send + Sync + 'static,
+    ) -> Self {
+        Self { format: self.format.try_migrate_from(version, migrate), ..self }
+    }
 }
 
-impl<Kind, V, L: Lifetime> StateDescriptor<Kind, V, L> {
+impl<Kind, V: Record, L: Lifetime> StateDescriptor<Kind, V, L> {
     pub(crate) fn declare(&self, kind: StateKind, key: KeyFormat) -> DeclaredState {
         let record = StateRecord { name: self.name.clone(), kind, key, version: self.format.written() };
         let is_one_value = matches!(kind, StateKind::Value | StateKind::Reducing | StateKind::Aggregating);
         // What has an end is swept, and so has to be at hand.
-        DeclaredState { record, readable: self.format.readable(), shares_heap: is_one_value && !L::ENDS }
+        let shares_heap = is_one_value && !L::ENDS;
+        let check = ValueCheck::of(L::format(self.format.clone()));
+        DeclaredState { record, readable: self.format.readable(), shares_heap, check }
     }
 }
 

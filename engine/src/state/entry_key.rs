@@ -8,8 +8,8 @@ use crate::{
     state::sought::Sought,
 };
 
-/// What an entry of a [map](crate::state::map) or a [list](crate::state::list) is stored under: for
-/// [`read_keyed_state`](crate::state::read_keyed_state). The key alone decides the group.
+/// What an entry of a [map](crate::state::map) or a [list](crate::state::list) is stored under: for [`StoredCheckpoint`](crate::state::StoredCheckpoint) and
+/// [`SavepointWriter`](crate::savepoint::SavepointWriter). The key alone decides the group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EntryKey<K, U> {
     /// The stream's key.
@@ -41,6 +41,8 @@ impl<K: Key, U: Key> Key for EntryKey<K, U> {
     fn format() -> KeyFormat {
         KeyFormat::Tuple(vec![K::format(), U::format()])
     }
+
+    const IS_ENTRY: bool = true;
 
     #[inline]
     fn group_hash(&self) -> u64 {

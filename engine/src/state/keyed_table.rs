@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     checkpoint::{
         snapshot::{BlockKind, StateAddress, StateBlock, StateDelta},
-        store::{StateReader, StoreError, StoreErrorKind},
+        store::{StateReader, StoreError},
     },
     error::BoxError,
     id::CheckpointId,
@@ -24,6 +24,7 @@ use crate::{
         sought::Sought,
         tier::{HeapShare, Tier},
         ttl::Swept,
+        unread::Unread,
         value_format::ValueFormat,
     },
 };
@@ -349,14 +350,14 @@ impl<K: Key, S: DeserializeOwned> KeyedTable<K, S> {
                         let entry = entry?;
                         let Some((form, value)) = entry.value else { continue };
                         let key: K = block::key(entry.key)?;
-                        first = Some(values.read(form, value).map(drop).map_err(|cause| unreadable(&key, &cause)));
+                        first = Some(values.read(form, value).map(drop).map_err(|cause| Unread::of(&key, cause)));
                         break;
                     }
                     Ok(())
                 },
             )?;
             if let Some(first) = first {
-                return first.map_err(|cause| of_another_type(&self.address, cause));
+                return first.map_err(|unread| unread.in_state(&self.address, START_OVER));
             }
         }
         Ok(())
@@ -378,12 +379,12 @@ impl<K: Key, S: DeserializeOwned> KeyedTable<K, S> {
                 let key: K = block::key(entry.key)?;
                 check_group(&key, number, self.max_parallelism)?;
                 let value = entry.value.map(|(form, value)| values.read(form, value));
-                let value = value.transpose().map_err(|cause| unread.insert(unreadable(&key, &cause)).to_string())?;
+                let value = value.transpose().map_err(|cause| unread.insert(Unread::of(&key, cause)).to_string())?;
                 group.restore(key.hash64(), key, value);
             }
             Ok(())
         });
-        read.map_err(|error| unread.map_or(error, |cause| of_another_type(&address, cause)))?;
+        read.map_err(|error| unread.map_or(error, |unread| unread.in_state(&address, START_OVER)))?;
         self.groups.iter_mut().for_each(Group::end_restore);
         Ok(())
     }
@@ -399,21 +400,8 @@ pub(super) fn check_group<K: Key>(key: &K, stored: KeyGroup, max_parallelism: u1
     Ok(())
 }
 
-/// What is said of a state of which something is whole and cannot be read.
-pub(super) fn of_another_type(address: &StateAddress, cause: BoxError) -> StoreError {
-    let message = format!(
-        "state {address} is stored as another type than it has now: start the program that wrote it, give the state a version and say with `migrate_from` what becomes of older values, \
-         or delete the state to start over"
-    );
-    StoreError::new(StoreErrorKind::Unreadable, message, Some(cause))
-}
-
-pub(super) fn unreadable<K: Key>(key: &K, cause: &BoxError) -> BoxError {
-    let mut bytes = Vec::new();
-    key.encode(&mut bytes);
-    let key = K::format().to_json(&mut &bytes[..]).unwrap_or_default();
-    format!("the value of key {key} cannot be read as the state's type: {cause}").into()
-}
+/// The way out that remains where a stored state cannot be read.
+pub(super) const START_OVER: &str = "or delete the state to start over";
 
 #[cfg(test)]
 impl<K: Key, S> KeyedTable<K, S> {

@@ -33,6 +33,7 @@ mod stored_operator;
 mod tests;
 pub(crate) mod tier;
 pub(crate) mod ttl;
+mod unread;
 pub(crate) mod value_format;
 pub(crate) mod value_state;
 mod value_table;
@@ -40,6 +41,8 @@ mod value_table;
 pub use aggregating_state::{Aggregate, AggregatingState};
 pub use block::{Block, BlockEntry, Values, begin_sorted, push_sorted, sorted_length};
 pub use declared::DeclaredState;
+#[cfg(test)]
+pub(crate) use declared::ValueCheck;
 pub use descriptor::{
     Aggregated, Broadcast, Elements, Entries, OneValue, Reduced, StateDescriptor, Union, aggregating, broadcast, list,
     map, reducing, union, value,
@@ -53,7 +56,9 @@ pub(crate) use operator_states::SavedState;
 pub use read::read_keyed_state;
 pub use reducing_state::ReducingState;
 pub use stored::{JsonEntries, JsonEntry, StateSize, StoredCheckpoint, StoredEntries};
+pub(crate) use stored_group::read as read_stored_group;
 pub use stored_operator::StoredSplit;
 pub use tier::HeapShare;
 pub use ttl::{Forever, Lifetime, Ttl};
+pub(crate) use unread::Unread;
 pub use value_format::ValueFormat;

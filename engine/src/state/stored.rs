@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     checkpoint::{
-        snapshot::{CheckpointMetadata, OperatorKind, StateAddress, StateKind, StateRecord},
+        snapshot::{CheckpointMetadata, OperatorKind, StateAddress, StateRecord},
         store::{StateReader, StoreError, StoreErrorKind},
     },
     codec,
@@ -23,8 +23,9 @@ use crate::{
     key_group::{KeyGroup, KeyGroupRange},
     state::{
         block::{self, Values},
-        keyed_table::{check_group, unreadable},
+        keyed_table::check_group,
         stored_group::{self, StoredEntry},
+        unread::Unread,
         value_format::ValueFormat,
     },
 };
@@ -133,11 +134,11 @@ impl StoredCheckpoint {
     ) -> Result<StoredEntries<'_, K, V>, StoreError> {
         let (address, record) = self.typed_state::<K>(operator, state)?;
         // Of an entry's key, a part says which group: only a type of its own knows.
-        let checks_groups = !has_entries(record.kind);
+        let checks_groups = !record.kind.has_entries();
         Ok(StoredEntries { groups: self.groups(address), checks_groups, format: format.untimed(), key: PhantomData })
     }
 
-    /// The value of one key of a state of values.
+    /// The value of one key of a state of values, or of one entry of a map or a list, by its [`EntryKey`](crate::state::EntryKey); an error if it is looked for by anything else.
     pub fn get<K: Key, V: DeserializeOwned + 'static>(
         &self,
         operator: &str,
@@ -145,6 +146,21 @@ impl StoredCheckpoint {
         key: &K,
     ) -> Result<Option<V>, StoreError> {
         let (address, record) = self.typed_state::<K>(operator, state)?;
+        if record.kind.has_entries() != K::IS_ENTRY {
+            let message = match K::IS_ENTRY {
+                true => {
+                    format!("{}: state {address} has values, and it was to be read by the key of an entry", self.place)
+                }
+                false => {
+                    let place = &self.place;
+                    format!(
+                        "{place}: state {address} is of kind '{}': its entries are found by an `EntryKey`",
+                        record.kind
+                    )
+                }
+            };
+            return Err(StoreError::new(StoreErrorKind::Foreign, message, None));
+        }
         let group = KeyGroup::of_hash(key.group_hash(), self.metadata.max_parallelism);
         let mut bytes = Vec::new();
         key.encode(&mut bytes);
@@ -153,7 +169,7 @@ impl StoredCheckpoint {
         let Ok(found) = entries.binary_search_by(|entry| entry.key[..].cmp(&bytes)) else { return Ok(None) };
         let StoredEntry { form, value, .. } = &entries[found];
         let value = format.reader().read(*form, value);
-        value.map(Some).map_err(|cause| self.damaged(&address, group, unreadable(key, &cause)))
+        value.map(Some).map_err(|cause| self.damaged(&address, group, Unread::of(key, cause).into()))
     }
 
     /// The keys and values of a state as JSON, in the order of [`entries`](Self::entries). Without their types: works for any state.
@@ -270,15 +286,10 @@ struct Wanted {
     is_prefix: bool,
 }
 
-/// Whether entries' keys are a key of the step and something behind it.
-fn has_entries(kind: StateKind) -> bool {
-    matches!(kind, StateKind::Map | StateKind::List)
-}
-
 /// What the key of a step is: of maps and lists the entries' keys have another part.
 fn wanted_format(record: &StateRecord) -> Cow<'_, KeyFormat> {
     match &record.key {
-        KeyFormat::Tuple(parts) if has_entries(record.kind) && parts.len() == 2 => Cow::Borrowed(&parts[0]),
+        KeyFormat::Tuple(parts) if record.kind.has_entries() && parts.len() == 2 => Cow::Borrowed(&parts[0]),
         whole => Cow::Borrowed(whole),
     }
 }
@@ -364,7 +375,7 @@ impl<K: Key, V: DeserializeOwned> StoredEntries<'_, K, V> {
             check_group(&key, group, self.groups.checkpoint.metadata.max_parallelism)?;
         }
         let value = self.format.reader().read(entry.form, &entry.value);
-        value.map_err(|cause| unreadable(&key, &cause)).map(|value| (key, value))
+        value.map_err(|cause| Unread::of(&key, cause).into()).map(|value| (key, value))
     }
 }
 
@@ -409,7 +420,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        checkpoint::snapshot::{BlockKind, OperatorKind, OperatorRecord},
+        checkpoint::snapshot::{BlockKind, OperatorKind, OperatorRecord, StateKind},
         id::{Attempt, CheckpointId, JobId},
         state::block,
     };

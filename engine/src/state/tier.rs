@@ -18,7 +18,9 @@ use crate::{
     id::CheckpointId,
     key::Key,
     key_group::{KeyGroup, KeyGroupRange},
-    state::{block::Values, keyed_table, partial_group::PartialGroup, value_format::ValueFormat},
+    state::{
+        block::Values, keyed_table::START_OVER, partial_group::PartialGroup, unread::Unread, value_format::ValueFormat,
+    },
 };
 
 /// A share of the heap, and where to look up what does not fit.
@@ -158,14 +160,13 @@ impl<K: Key, S: DeserializeOwned> Tier<K, S> {
             let mut unread = None;
             let found = self.share.lookup.get_many(address, &keys, &mut |place, form, value| {
                 let (group, _, key) = &wanted[place];
-                let value = values.read(form, value).map_err(|cause| {
-                    let cause = keyed_table::unreadable(*key, &cause);
-                    unread.insert(format!("key group {group}: {cause}")).clone()
-                })?;
+                let value = values
+                    .read(form, value)
+                    .map_err(|cause| unread.insert(Unread::of(*key, cause).in_group(*group)).to_string())?;
                 self.groups[usize::from(group.0 - self.range.start)].load(key.hash64(), K::clone(key), value);
                 Ok(())
             });
-            found.map_err(|error| unread.map_or(error, |cause| keyed_table::of_another_type(address, cause.into())))?;
+            found.map_err(|error| unread.map_or(error, |unread| unread.in_state(address, START_OVER)))?;
         }
         self.is_loaded = true;
         Ok(())

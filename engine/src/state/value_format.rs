@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     codec,
     error::BoxError,
+    panic_site,
     state::{block::Values, ttl::Timed},
 };
 
@@ -64,16 +65,36 @@ impl<S> ValueFormat<S> {
         self
     }
 
-    /// A stored value of `version` is read as an `Old`, and becomes what `migrate` makes of it.
+    /// A stored value of `version` is read as an `Old`, and becomes what `migrate` makes of it. Should it panic, the start is refused, as when
+    /// [`try_migrate_from`](Self::try_migrate_from) returns an error.
     #[must_use]
     pub fn migrate_from<Old: DeserializeOwned>(
-        mut self,
+        self,
         version: u32,
         migrate: impl Fn(Old) -> S + Send + Sync + 'static,
     ) -> Self {
+        self.try_migrate_from(version, move |old| Ok::<_, BoxError>(migrate(old)))
+    }
+
+    /// As [`migrate_from`](Self::migrate_from), with a function that may fail. Its error refuses the start, in words that name operator, state, key and version; nothing is changed.
+    #[must_use]
+    pub fn try_migrate_from<Old: DeserializeOwned, E: Into<BoxError>>(
+        mut self,
+        version: u32,
+        migrate: impl Fn(Old) -> Result<S, E> + Send + Sync + 'static,
+    ) -> Self {
         let older = Values { version, are_timed: false };
         self.others.retain(|(other, _)| *other != older);
-        self.others.push((older, Arc::new(move |bytes| codec::decode(bytes).map(&migrate))));
+        let read = move |bytes: &[u8]| {
+            let old = codec::decode(bytes)?;
+            let cause = match panic_site::catch(|| migrate(old)) {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(cause)) => cause.into(),
+                Err((_, message)) => format!("it panicked: {message}").into(),
+            };
+            Err(MigrationFailed { version, cause }.into())
+        };
+        self.others.push((older, Arc::new(read)));
         self
     }
 
@@ -153,6 +174,21 @@ impl<S: DeserializeOwned + 'static> ValueFormat<S> {
     }
 }
 
+/// A function that was given for values of an older version could do nothing with one.
+#[derive(Debug)]
+pub(crate) struct MigrationFailed {
+    version: u32,
+    cause: BoxError,
+}
+
+impl fmt::Display for MigrationFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it is of version {}, and cannot be migrated: {}", self.version, self.cause)
+    }
+}
+
+impl std::error::Error for MigrationFailed {}
+
 /// Reads one value after the other.
 pub(crate) struct ValueReader<'a, S> {
     format: &'a ValueFormat<S>,
@@ -163,7 +199,17 @@ pub(crate) struct ValueReader<'a, S> {
 impl<S: DeserializeOwned> ValueReader<'_, S> {
     #[inline]
     pub(crate) fn read(&mut self, values: Values, bytes: &[u8]) -> Result<S, BoxError> {
-        if values == self.format.written { codec::decode(bytes) } else { self.read_other(values, bytes) }
+        if values != self.format.written {
+            return self.read_other(values, bytes);
+        }
+        codec::decode(bytes).or_else(|cause| self.read_apart(values, bytes, cause))
+    }
+
+    /// Reads a value that has its time once more, apart from that: what is wrong is told as the value's user knows it.
+    #[cold]
+    fn read_apart(&self, values: Values, bytes: &[u8], cause: BoxError) -> Result<S, BoxError> {
+        let apart = self.format.others.iter().find(|(other, _)| *other == values);
+        apart.map_or(Err(cause), |(_, read)| read(bytes))
     }
 
     #[cold]

@@ -60,11 +60,36 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         S: Record + Clone,
         F: FnMut(&mut S, T) + Clone + Send + 'static,
     {
-        let step = self.add("fold", name.into(), KeyedStates::<K>::declared(&only_state::<S>()));
+        self.fold_with(name, only_state(), initial, function)
+    }
+
+    /// As [`fold`](Self::fold), with a descriptor of the value, which [`fold`](Self::fold) calls "value": for values of which the type has changed.
+    ///
+    /// ```
+    /// # use cofferdam_engine::{state, topology::KeyedStream};
+    /// # fn totals(orders: KeyedStream<u32, u64>) {
+    /// // The first version was a number of euros.
+    /// let cents = state::value("value").version(1).migrate_from(0, |euros: u32| u64::from(euros) * 100);
+    /// let totals = orders.fold_with("totals", cents, 0, |sum, cents| *sum += cents);
+    /// # let _ = totals;
+    /// # }
+    /// ```
+    pub fn fold_with<S, F>(
+        self,
+        name: impl Into<String>,
+        state: StateDescriptor<OneValue, S>,
+        initial: S,
+        function: F,
+    ) -> Stream<Fold<K, T, S, F>>
+    where
+        S: Record + Clone,
+        F: FnMut(&mut S, T) + Clone + Send + 'static,
+    {
+        let step = self.add("fold", name.into(), KeyedStates::<K>::declared(&state));
         // A clone per build: the initial value need not be shared between threads.
         self.stream.then(step, move |upstream, context| Fold {
             step,
-            upstream: KeyedInput::new(upstream, only_table(&context.address(step), context)),
+            upstream: KeyedInput::new(upstream, only_table(&context.address(step), &state, context)),
             initial: initial.clone(),
             function: function.clone(),
         })
@@ -76,10 +101,24 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         T: Clone,
         F: FnMut(&mut T, T) + Clone + Send + 'static,
     {
-        let step = self.add("reduce", name.into(), KeyedStates::<K>::declared(&only_state::<T>()));
+        self.reduce_with(name, only_state(), function)
+    }
+
+    /// As [`reduce`](Self::reduce), with a descriptor of the value: see [`fold_with`](Self::fold_with).
+    pub fn reduce_with<F>(
+        self,
+        name: impl Into<String>,
+        state: StateDescriptor<OneValue, T>,
+        function: F,
+    ) -> Stream<Reduce<K, T, F>>
+    where
+        T: Clone,
+        F: FnMut(&mut T, T) + Clone + Send + 'static,
+    {
+        let step = self.add("reduce", name.into(), KeyedStates::<K>::declared(&state));
         self.stream.then(step, move |upstream, context| Reduce {
             step,
-            upstream: KeyedInput::new(upstream, only_table(&context.address(step), context)),
+            upstream: KeyedInput::new(upstream, only_table(&context.address(step), &state, context)),
             function: function.clone(),
         })
     }

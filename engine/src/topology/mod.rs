@@ -6,7 +6,7 @@ pub(crate) mod graph;
 mod keyed_stream;
 pub mod plan;
 mod process_operator;
-mod restorable;
+pub(crate) mod restorable;
 mod sinks;
 mod state_check;
 mod stream;

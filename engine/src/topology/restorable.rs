@@ -33,35 +33,63 @@ pub(crate) struct Restorable {
     dropped: Vec<StateAddress>,
 }
 
+/// Where a checkpoint to be restored is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    InBackend,
+    InSavepoint,
+}
+
+/// Why a checkpoint cannot be restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// With the way out.
+    Told(String),
+    /// It belongs to another program.
+    Foreign(String),
+}
+
 impl Plan {
-    /// Refuses a checkpoint that this topology cannot go on from. `place` is where it is.
+    /// Refuses a checkpoint that this topology cannot go on from. `place` is where it is: a backend.
     pub fn check_restorable(
         &self,
         checkpoint: &CheckpointMetadata,
         place: &str,
         choices: &Choices,
     ) -> Result<(), Error> {
-        let refused = |what: String| {
-            Err(Error::refused(format!(
-                "checkpoint {} in {place} cannot be restored by job '{}': {what}; start the job that the state belongs to, or delete the state to start over",
-                checkpoint.checkpoint, self.name
-            )))
-        };
-        match self.obstacle(checkpoint, choices) {
-            Some(what) => refused(what),
-            None => Ok(()),
-        }
+        self.check_kept(checkpoint, Kept::InBackend, place, choices)
     }
 
-    fn obstacle(&self, checkpoint: &CheckpointMetadata, choices: &Choices) -> Option<String> {
+    pub(crate) fn check_kept(
+        &self,
+        checkpoint: &CheckpointMetadata,
+        kept: Kept,
+        place: &str,
+        choices: &Choices,
+    ) -> Result<(), Error> {
+        let why = match (self.obstacle(checkpoint, choices), kept) {
+            (None, _) => return Ok(()),
+            (Some(Obstacle::Told(what)), _) => what,
+            (Some(Obstacle::Foreign(what)), Kept::InBackend) => {
+                format!("{what}; start the job that the state belongs to, or delete the state to start over")
+            }
+            (Some(Obstacle::Foreign(what)), Kept::InSavepoint) => {
+                format!("{what}; start the job that the savepoint is of, or start from another one")
+            }
+        };
+        let (checkpoint, job) = (checkpoint.checkpoint, &self.name);
+        Err(Error::refused(format!("checkpoint {checkpoint} in {place} cannot be restored by job '{job}': {why}")))
+    }
+
+    fn obstacle(&self, checkpoint: &CheckpointMetadata, choices: &Choices) -> Option<Obstacle> {
         if checkpoint.job_name != *self.name {
-            return Some(format!("it is the state of job '{}'", checkpoint.job_name));
+            return Some(Obstacle::Foreign(format!("it is the state of job '{}'", checkpoint.job_name)));
         }
         if checkpoint.max_parallelism != self.settings.max_parallelism {
-            return Some(format!(
-                "its keys are cut into {} key groups and max_parallelism is {}, which is fixed at the first start",
-                checkpoint.max_parallelism, self.settings.max_parallelism
-            ));
+            let (stored, now) = (checkpoint.max_parallelism, self.settings.max_parallelism);
+            return Some(Obstacle::Told(format!(
+                "its keys are cut into {stored} key groups and max_parallelism is {now}, which is fixed at the first start; say `Engine::builder().max_parallelism({stored})`"
+            )));
         }
         let layouts: Vec<_> = self.operators().map(|(_, layout)| layout).collect();
         let mut stored = checkpoint.operators.iter();
@@ -69,14 +97,15 @@ impl Plan {
             .find_map(|stored| match layouts.iter().find(|layout| layout.uid == stored.uid) {
                 None => obstacle_without(stored, choices),
                 Some(layout) if layout.kind != stored.kind => {
-                    Some(format!("'{}' was a {}, and is a {} now", stored.uid, stored.kind, layout.kind))
+                    let what = format!("'{}' was a {}, and is a {} now", stored.uid, stored.kind, layout.kind);
+                    Some(Obstacle::Foreign(what))
                 }
                 Some(layout) => {
                     let may_be_gone = choices.allow_non_restored_state;
                     state_check::mismatch(&stored.uid, &stored.states, &layout.states, may_be_gone)
                 }
             })
-            .or_else(|| self.in_flight_obstacle(checkpoint))
+            .or_else(|| self.in_flight_obstacle(checkpoint).map(Obstacle::Told))
     }
 
     fn in_flight_obstacle(&self, checkpoint: &CheckpointMetadata) -> Option<String> {
@@ -180,25 +209,26 @@ impl Restorable {
 }
 
 /// Why a checkpoint cannot be restored without one of its steps.
-fn obstacle_without(stored: &OperatorRecord, choices: &Choices) -> Option<String> {
+fn obstacle_without(stored: &OperatorRecord, choices: &Choices) -> Option<Obstacle> {
     let OperatorRecord { uid, kind, states, subtasks } = stored;
     if !choices.allow_non_restored_state {
         let names: Vec<_> = states.iter().map(|state| &*state.name).collect();
         let states = if names.is_empty() { String::new() } else { format!(" with state '{}'", names.join("', '")) };
-        return Some(format!(
+        return Some(Obstacle::Foreign(format!(
             "it has a {kind} '{uid}'{states}, and the topology has no such step (if the step was renamed, give its old name with `uid`; if it is to go with its state, say \
              `Engine::builder().allow_non_restored_state(true)`)"
-        ));
+        )));
     }
     let held = HeldTransactions::by(uid, subtasks);
     if held.is_empty() || choices.discard_prepared {
         return None;
     }
     let held: Vec<_> = held.iter().map(ToString::to_string).collect();
-    Some(format!(
-        "it holds rows that were prepared and not published, and the topology has no such step: {}; to give them up as well, say `Engine::builder().discard_prepared(true)`",
+    Some(Obstacle::Told(format!(
+        "it holds rows that were prepared and not published, and the topology has no such step: {}; start with the step that published them, or, to give them up as well, say \
+         `Engine::builder().discard_prepared(true)`",
         held.join(", ")
-    ))
+    )))
 }
 
 impl OperatorLayout {
@@ -206,5 +236,134 @@ impl OperatorLayout {
     pub(super) fn empty_record(self) -> OperatorRecord {
         let states = self.states.into_iter().map(|state| state.record).collect();
         OperatorRecord { uid: self.uid, kind: self.kind, states, subtasks: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::{
+        Read, RestartStrategy, Sink, Source, SplitReader,
+        checkpoint::config::CheckpointConfig,
+        error::BoxError,
+        fail_point::FailPoints,
+        id::{Attempt, ChannelIndex, JobId, ProcessingTime, SubtaskIndex},
+        topology::{Topology, plan::Settings},
+    };
+
+    /// Gives nothing; as a sink it takes everything.
+    struct Nothing;
+
+    impl Source for Nothing {
+        type Record = u64;
+        type Split = ();
+        type Position = ();
+        type Reader = Self;
+
+        fn is_bounded(&self) -> bool {
+            true
+        }
+
+        fn splits(&self, _: u32) -> Result<Vec<()>, BoxError> {
+            Ok(vec![()])
+        }
+
+        fn open(&self, (): &(), _: Option<&()>) -> Result<Self, BoxError> {
+            Ok(Self)
+        }
+    }
+
+    impl SplitReader for Nothing {
+        type Record = u64;
+        type Position = ();
+
+        fn read(&mut self, _: ProcessingTime) -> Result<Read<u64>, BoxError> {
+            Ok(Read::End)
+        }
+
+        fn position(&mut self) -> Result<(), BoxError> {
+            Ok(())
+        }
+    }
+
+    impl Sink<u64> for Nothing {
+        type Writer = fn(u64) -> Result<(), BoxError>;
+
+        fn open(&self, _: SubtaskIndex) -> Result<Self::Writer, BoxError> {
+            Ok(|_| Ok(()))
+        }
+    }
+
+    /// Two sources that come together: each of their subtasks leads to the one of its number.
+    fn plan(name: &str, parallelism: u32, max_parallelism: u16) -> Plan {
+        let topology = Topology::new(name);
+        let (left, right) = (topology.source("left", Nothing), topology.source("right", Nothing));
+        left.union(right).map(|number| number).sink_at_least_once("rows", Nothing);
+        let settings = Settings {
+            parallelism,
+            max_parallelism,
+            batch_size: 1,
+            checkpoints: CheckpointConfig::default(),
+            restart: RestartStrategy::None,
+            is_durable: true,
+            heap_limit: None,
+            fail_points: FailPoints::default(),
+        };
+        Plan::new(topology, settings).unwrap()
+    }
+
+    fn genesis(plan: &Plan) -> CheckpointMetadata {
+        plan.genesis(JobId(1), Attempt(0)).unwrap().metadata
+    }
+
+    /// What is said of a checkpoint in each place.
+    fn refusals(plan: &Plan, checkpoint: &CheckpointMetadata) -> [String; 2] {
+        [(Kept::InBackend, "state/"), (Kept::InSavepoint, "savepoint 'x'")]
+            .map(|(kept, place)| plan.check_kept(checkpoint, kept, place, &Choices::default()).unwrap_err().to_string())
+    }
+
+    #[test]
+    fn what_goes_on_as_it_was_is_not_refused() {
+        plan("job", 3, 64).check_restorable(&genesis(&plan("job", 2, 64)), "state/", &Choices::default()).unwrap();
+    }
+
+    #[test]
+    fn the_state_of_another_job_is_to_be_deleted_and_a_savepoint_of_one_exchanged() {
+        let [backend, savepoint] = refusals(&plan("job", 2, 64), &genesis(&plan("other", 2, 64)));
+        assert!(backend.ends_with("start the job that the state belongs to, or delete the state to start over"));
+        assert!(
+            savepoint.ends_with("start the job that the savepoint is of, or start from another one"),
+            "{savepoint}"
+        );
+    }
+
+    #[test]
+    fn another_number_of_key_groups_is_refused_with_the_one_to_say() {
+        for refusal in refusals(&plan("job", 2, 128), &genesis(&plan("job", 2, 64))) {
+            assert!(refusal.ends_with("say `Engine::builder().max_parallelism(64)`"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn records_in_flight_that_could_come_out_of_order_are_drained_first_and_nothing_is_deleted() {
+        let before = plan("job", 2, 64);
+        let edge = before.edges().find(|edge| edge.is_forward).unwrap().layout;
+        let record = InFlightRecord {
+            edge: edge.name,
+            subtask: SubtaskIndex(1),
+            parallelism: 2,
+            channels: 1,
+            channel: ChannelIndex(0),
+            batches: vec![vec![0]],
+        };
+        let checkpoint = CheckpointMetadata { in_flight: vec![record], ..genesis(&before) };
+        before.check_restorable(&checkpoint, "state/", &Choices::default()).unwrap();
+        for refusal in refusals(&plan("job", 3, 64), &checkpoint) {
+            assert!(refusal.contains("with 3 subtasks instead of 2 they could come out of order"), "{refusal}");
+            assert!(refusal.contains("start with 2 subtasks and stop the job"), "{refusal}");
+            assert!(!refusal.contains("delete"), "{refusal}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     panic_site,
     savepoint::HeldTransactions,
     sink::{Ownership, SinkContext},
-    topology::plan::Plan,
+    topology::{plan::Plan, restorable::Kept},
 };
 
 impl Plan {
@@ -97,8 +97,14 @@ impl Plan {
         }
     }
 
-    /// Refuses to go on from `checkpoint`, which is not the newest, if a sink knows that it has published past it. Changes nothing. May block.
-    pub fn check_published(&self, checkpoint: &CheckpointMetadata, place: &str) -> Result<(), Error> {
+    /// Refuses to go on from `checkpoint`, which was named and need not be the newest, or is a savepoint's, if a sink knows that it has published past it. Changes nothing. May
+    /// block.
+    pub(crate) fn check_published(
+        &self,
+        checkpoint: &CheckpointMetadata,
+        kept: Kept,
+        place: &str,
+    ) -> Result<(), Error> {
         for (uid, sink) in self.sinks() {
             let context = self.sink_context(&uid, checkpoint, checkpoint.attempt, place);
             let published = || match sink.owner()? {
@@ -114,12 +120,20 @@ impl Plan {
                 Error::new(ErrorKind::Refused, message, Some(error))
             })?;
             let Some(published) = published.filter(|published| *published > checkpoint.checkpoint) else { continue };
+            let number = checkpoint.checkpoint;
+            let way_out = match kept {
+                Kept::InBackend => format!(
+                    "going back to checkpoint {number} would publish rows a second time. Nothing was changed; start without naming a checkpoint to go on from the newest, or \
+                     name one from {published} on"
+                ),
+                Kept::InSavepoint => format!(
+                    "starting from {place}, which is of checkpoint {number}, would publish rows a second time. Nothing was changed; go on with the state that the output belongs to, \
+                     start from a savepoint of checkpoint {published} or later, or give the job another place for its output"
+                ),
+            };
+            let (job, output) = (&self.name, sink.place());
             return Err(Error::refused(format!(
-                "job '{}', sink '{uid}' has published up to checkpoint {published} in {}: going back to checkpoint {} would publish \
-                 rows a second time. Nothing was changed; start without naming a checkpoint to go on from the newest, or name one from {published} on",
-                self.name,
-                sink.place(),
-                checkpoint.checkpoint
+                "job '{job}', sink '{uid}' has published up to checkpoint {published} in {output}: {way_out}"
             )));
         }
         Ok(())

@@ -153,7 +153,7 @@ impl<K: Key, D: KeyedStates<K>> Job<K, D> {
     }
 }
 
-fn context(store: Arc<Store>, subtask: SubtaskIndex, parallelism: u32) -> OpenContext {
+pub fn context(store: Arc<Store>, subtask: SubtaskIndex, parallelism: u32) -> OpenContext {
     let restored = CheckpointMetadata {
         job: JobId(1),
         job_name: "job".into(),

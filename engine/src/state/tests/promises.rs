@@ -2,12 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::job::{GROUPS, Job, Store};
+use serde::{Deserialize, Serialize};
+
+use super::job::{GROUPS, Job, Store, context};
 use crate::{
-    checkpoint::snapshot::{BlockKind, StateAddress},
-    id::WallTime,
+    checkpoint::snapshot::{BlockKind, OperatorKind, OperatorRecord, OperatorSnapshot, StateAddress},
+    codec,
+    error::Error,
+    id::{SubtaskIndex, WallTime},
     key::Key,
-    state::{self, EntryKey, Ttl, keyed_states::KeyedStates, read_keyed_state},
+    state::{
+        self, EntryKey, OperatorStates, Ttl, keyed_states::KeyedStates, operator_states::StoredStates, read_keyed_state,
+    },
 };
 
 const START: WallTime = WallTime(1_700_000_000_000);
@@ -261,6 +267,109 @@ fn a_value_of_another_type_is_refused_by_its_state_and_keys() {
     let error = error.to_string();
     assert!(error.contains("state 'step/map' of job 'job', subtask 0"), "{error}");
     assert!(error.contains("the value of key [7,5]") && error.contains("\"text\""), "{error}");
+}
+
+/// What opening says that finds the text "seven" under key 7 in version 0.
+fn refused<D: KeyedStates<u32>>(states: &D) -> Error {
+    let mut job = start(&state::value::<String>("value"));
+    job.with(&7, |value| value.set("seven".into()));
+    job.snapshot(true);
+    match Job::open(states, job.store, 1, START) {
+        Ok(_) => panic!("it was read"),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn a_migration_that_fails_or_panics_is_refused_by_state_key_and_version() {
+    let new = || state::value::<u64>("value").version(1);
+    let fails = new().try_migrate_from(0, |old: String| old.parse::<u64>());
+    let panics = new().migrate_from(0, |old: String| old.parse().unwrap_or_else(|error| panic!("{error}")));
+    for error in [refused(&fails), refused(&panics), refused(&fails.ttl(ten_ms())), refused(&panics.ttl(ten_ms()))] {
+        let text = error.to_string();
+        assert!(!error.is_retryable(), "{text}");
+        for part in ["state 'step/value' of job 'job'", "the value of key 7: it is of version 0", "invalid digit"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(text.contains("mend the function given to `migrate_from`"), "{text}");
+    }
+}
+
+#[test]
+fn a_migration_that_may_fail_and_does_not_gives_its_value() {
+    let mut job = start(&state::value::<String>("value"));
+    job.with(&7, |value| value.set("7000".into()));
+    job.snapshot(true);
+    let new = state::value::<u64>("value").version(1).try_migrate_from(0, |old: String| old.parse::<u64>());
+    let mut job = again(&new, job, 1);
+    assert_eq!(job.with(&7, |value| value.get().copied()), Some(7000));
+}
+
+#[test]
+fn a_value_with_a_time_to_live_names_its_field_as_its_user_knows_it() {
+    #[derive(Serialize, Deserialize)]
+    struct Wide {
+        count: u64,
+    }
+    #[derive(Serialize, Deserialize)]
+    struct Narrow {
+        count: u8,
+    }
+    let mut job = start(&state::value::<Wide>("value").ttl(ten_ms()));
+    job.with(&7, |value| value.set(Wide { count: 700 }));
+    job.snapshot(true);
+    let Err(error) = Job::<u32, _>::open(&state::value::<Narrow>("value").ttl(ten_ms()), job.store, 1, START) else {
+        panic!("it was read")
+    };
+    assert!(error.to_string().contains(": field 'count': "), "{error}");
+}
+
+#[test]
+fn changing_a_maps_entry_in_place_refreshes_its_time_to_live() {
+    let mut job = start(&state::map::<u8, u64>("map").ttl(ten_ms()));
+    job.with(&7, |map| (0..3).for_each(|entry| assert_eq!(map.insert(entry, 0), None)));
+    job.time.0 += 9;
+    job.with(&7, |map| {
+        *map.get_mut(&0).unwrap() += 1;
+        map.update(1, || 10, |value| *value += 1);
+        assert_eq!(map.get(&2), Some(&0));
+    });
+    job.time.0 += 9;
+    let seen: Vec<_> = job.with(&7, |map| map.iter().map(|(entry, value)| (*entry, *value)).collect());
+    assert_eq!(seen, [(0, 1), (1, 1)], "the one that was only read has expired");
+}
+
+#[test]
+fn what_has_expired_leaves_a_job_that_never_takes_many_snapshots_in_one_attempt() {
+    let states = state::map::<u32, u64>("map").ttl(ten_ms());
+    let mut job = start(&states);
+    (0..100).for_each(|key| assert_eq!(job.with(&key, |map| map.insert(key, 1)), None));
+    job.snapshot(true);
+    job.time.0 += 10;
+    for _ in 0..22 {
+        job = again(&states, job, 2);
+        (0..3).for_each(|_| drop(job.snapshot(true)));
+    }
+    assert_eq!(job.store.keys("map").len(), 0);
+}
+
+#[test]
+fn each_subtask_takes_the_broadcast_state_of_another_one() {
+    let rules = state::broadcast::<u8, u64>("rules");
+    let subtasks = (0..2u64).map(|subtask| {
+        let mut saved = Vec::new();
+        rules.save(&[(1, subtask)].into(), &mut saved).unwrap();
+        OperatorSnapshot { state: codec::encode(&saved).unwrap(), transactions: Vec::new() }
+    });
+    let states = rules.declared().into_iter().map(|state| state.record).collect();
+    let subtasks: Vec<_> = subtasks.collect();
+    let record = OperatorRecord { uid: "step".into(), kind: OperatorKind::Operator, states, subtasks };
+    let restored = (0..5).map(|subtask| {
+        let mut context = context(Arc::default(), SubtaskIndex(subtask), 5);
+        Arc::get_mut(&mut context.restored).unwrap().operators.push(record.clone());
+        rules.restore(&StoredStates::of("step", &context).unwrap()).unwrap()[&1]
+    });
+    assert_eq!(restored.collect::<Vec<_>>(), [0, 1, 0, 1, 0]);
 }
 
 #[test]
