@@ -195,3 +195,21 @@ fn a_state_dropped_from_a_step_that_stays_is_not_found_when_it_comes_back() {
     let without = (500..600).map(|number| (number % KEYS, 0)).collect();
     assert_eq!(published(&output), together(together(expected(500), without), expected(100)));
 }
+
+#[test]
+fn a_fold_goes_on_with_what_a_migration_makes_of_its_values() {
+    both(|from| {
+        let after = |limit: &Limit, output: &Path| {
+            let topology = Topology::new("counting");
+            let value = state::value("value").version(1).migrate_from(0, |count: u64| count + 1_000);
+            let numbers = topology.source("numbers", limit.clone()).key_by(|number| number % KEYS);
+            let counts = numbers.fold_with("count", value, 0u64, |count, _| *count += 1);
+            counts.sink("rows", FileSink::json_lines(output));
+            topology
+        };
+        let (places, started) = changed(from, counting, after, |builder| builder);
+        run_to(&started.unwrap(), &places.at("output"), 800);
+        let migrated = (500..800).map(|number| (number % KEYS, number / KEYS + 1_001)).collect();
+        assert_eq!(published(&places.at("output")), together(expected(500), migrated), "{from:?}");
+    });
+}
