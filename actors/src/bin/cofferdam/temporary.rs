@@ -71,6 +71,7 @@ pub fn hold(within: &Path, output: &mut Output) -> Result<ExitCode, Failure> {
 }
 
 /// Ends this process once its parent is gone: nobody wants what it does.
+#[expect(clippy::exit, reason = "the main thread is busy, and what it does is of no use")]
 pub fn end_with_the_parent() {
     thread::spawn(|| {
         wait_for_the_parent();
