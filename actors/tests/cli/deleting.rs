@@ -6,7 +6,7 @@ use cofferdam::prelude::*;
 use serde_json::json;
 
 use crate::{
-    command::{NOT_FOUND, REFUSED, Ran, run},
+    command::{DAMAGED, NOT_FOUND, REFUSED, Ran, run},
     support::*,
 };
 
@@ -64,8 +64,39 @@ fn the_newest_goes_only_if_that_is_said() {
     delete(&places, &[&newest]).failed_with(REFUSED, &["the newest", "--give-up-newest"]);
     delete(&places, &["--all"]).failed_with(REFUSED, &["--give-up-newest"]);
     assert_eq!(kept(&places), numbers);
-    delete(&places, &[&newest, "--give-up-newest"]).said();
+    let said = delete(&places, &[&newest, "--give-up-newest"]).json();
+    assert!(said["note"].as_str().unwrap().contains("FileSink"), "{said}");
     assert_eq!(kept(&places), numbers[..3]);
+    let older = delete(&places, &[&numbers[0].to_string()]).json();
+    assert!(older["note"].is_null(), "{older}");
     delete(&places, &["--all", "--give-up-newest"]).said();
     assert!(!places.at("state").join("data.mdb").exists());
+    // As the note says.
+    let builder = || engine().backend(Lmdb::at(places.at("state")));
+    let topology = || counting(&Limit::of(900), &places.at("output"));
+    let refusal = refused(builder(), topology());
+    assert!(refusal.contains("move the output away"), "{refusal}");
+    std::fs::rename(places.at("output"), places.at("moved")).unwrap();
+    run_to(&builder().start_blocking(topology()).unwrap(), &places.at("output"), 900);
+    assert_eq!(published(&places.at("output")), expected(900));
+}
+
+#[test]
+fn what_is_damaged_or_half_deleted_goes_as_its_errors_advise() {
+    for damage in ["NOTE", "data.mdb", "half"] {
+        let places = Places::new();
+        stopped(&places, 100);
+        let state = places.at("state");
+        let path = |name: &str| state.join(name);
+        match damage {
+            "half" => std::fs::rename(path("NOTE"), path("NOTE.deleted")).unwrap(),
+            "NOTE" => std::fs::write(path("NOTE"), b"COFFNOTE, and nothing that fits").unwrap(),
+            _ => std::fs::write(path("data.mdb"), b"short").unwrap(),
+        }
+        let code = if damage == "half" { NOT_FOUND } else { DAMAGED };
+        delete(&places, &["--all"]).failed_with(code, &[]);
+        assert!(state.join("data.mdb").exists());
+        delete(&places, &["--all", "--give-up-newest"]).said();
+        assert!(!state.exists(), "{damage}");
+    }
 }

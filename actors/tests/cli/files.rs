@@ -75,6 +75,8 @@ fn what_is_said_of_it_is_what_there_is() {
             total(&ran.json_lines())
         };
         assert!(of(kept[0]) <= of(kept[3]) && of(kept[3]) == 600);
+        let older = run(&[&"--json", &"state", &"list", &named, &"--checkpoint", &kept[1].to_string()]).json();
+        assert_eq!(older["checkpoint"], kept[1]);
         let key = run(&[&"state", &"dump", &named, &"--operator", &"count", &"--key", &"3"]).said();
         assert_eq!(key, "3\t60\n");
         run(&[&"state", &"list", &named, &"--checkpoint", &"1000000"]).failed_with(NOT_FOUND, &["does not keep"]);

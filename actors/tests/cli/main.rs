@@ -4,7 +4,9 @@
 mod command;
 mod damage;
 mod deleting;
+mod fields;
 mod files;
+mod interruption;
 mod operator_state;
 mod running_job;
 mod stopped_job;

@@ -189,3 +189,21 @@ fn a_closed_pipe_ends_it_quietly() {
     dump.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(said, "");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_savepoint_and_is_not_waited_for() {
+    let places = Places::new();
+    let pipe = places.at("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for command in ["show", "verify"] {
+        run(&[&"savepoint", &command, &pipe]).failed_with(NOT_FOUND, &["no regular file"]);
+    }
+}
+
+#[test]
+fn a_uri_that_means_another_place_is_wrong_usage() {
+    for uri in ["s3:/bucket/prefix", "hdfs:h", "file:/absolute", "file:///state#1", "file:///state?x"] {
+        run(&[&"checkpoints", &"list", &uri, &"--json"]).failed_in_json_with(USAGE, &[uri]);
+    }
+}

@@ -49,6 +49,11 @@ pub(super) fn foreign_by(place: &str, what: impl Display, cause: Option<BoxError
     StoreError::new(StoreErrorKind::Foreign, message, cause)
 }
 
+/// A URI that names no place that can be reached from here.
+pub(super) fn no_place(uri: &str, why: impl Display) -> StoreError {
+    StoreError::new(StoreErrorKind::Foreign, format!("{uri} names no place for state: {why}"), None)
+}
+
 /// Nothing of ours is there.
 pub(super) fn no_state(place: &str, why: impl Display) -> StoreError {
     StoreError::new(StoreErrorKind::Foreign, format!("{place} holds no state of Cofferdam's: {why}"), None)

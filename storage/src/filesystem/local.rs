@@ -54,7 +54,11 @@ fn check_entries(directory: &Path) -> Result<(), StoreError> {
                 return Err(foreign(format!("its '{name}' is not a directory")));
             }
             LOCK => {}
-            name::LOG | name::DATA => used = true,
+            name::LOG | name::DATA => match first_entry(directory, &name)? {
+                None => {}
+                Some(Ok(())) => used = true,
+                Some(Err(other)) => stranger = Some(format!("{name}/{other}")),
+            },
             other if other.starts_with('.') || other == "lost+found" => {}
             _ => stranger = Some(name),
         }
@@ -63,6 +67,23 @@ fn check_entries(directory: &Path) -> Result<(), StoreError> {
         Some(name) => Err(foreign(format!("it holds other files, such as '{name}'"))),
         None => Ok(()),
     }
+}
+
+/// Whether a folder holds an entry of ours, or else a name that is none; `None` if it is as good as empty. Others have folders of such names, too.
+fn first_entry(directory: &Path, folder: &str) -> Result<Option<Result<(), String>>, StoreError> {
+    let failed = |cause| fault::io(directory, format!("list {folder}"), cause);
+    let mut other = None;
+    for entry in fs::read_dir(directory.join(folder)).map_err(failed)? {
+        let file = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        let whole = file.split_once('#').map_or(&*file, |(whole, _)| whole);
+        if name::parse(&format!("{folder}/{whole}")).is_some() {
+            return Ok(Some(Ok(())));
+        }
+        if !file.starts_with('.') {
+            other = Some(Err(file));
+        }
+    }
+    Ok(other)
 }
 
 /// Makes the directory's own name durable; what is in it is synced as it is written.

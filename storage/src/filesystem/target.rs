@@ -14,6 +14,9 @@ use super::{
 };
 use crate::lmdb::lock_file::LockFile;
 
+/// Schemes that mean something here, in whatever case.
+const KNOWN: [&str; 4] = ["file", "s3", "s3a", "hdfs"];
+
 /// Where state is kept.
 #[derive(Clone, Debug)]
 pub(super) enum Target {
@@ -28,22 +31,30 @@ pub(super) enum Target {
 impl Target {
     /// What `uri` names; touches nothing.
     pub(super) fn parse(uri: &str) -> Result<Self, StoreError> {
-        let Some((scheme, _)) = uri.split_once("://") else { return Ok(Self::Directory(uri.into())) };
-        let url = Url::parse(uri).map_err(|cause| fault::foreign_by(uri, "it is no URI", Some(cause.into())))?;
-        match scheme {
+        let Some((scheme, rest)) = uri.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
+            return Ok(Self::Directory(uri.into()));
+        };
+        let is_known = KNOWN.iter().any(|known| known.eq_ignore_ascii_case(scheme));
+        if !rest.starts_with("//") {
+            let what = format!("'{scheme}:' is followed by two slashes; a directory of that name is './{uri}'");
+            return if is_known { Err(fault::no_place(uri, what)) } else { Ok(Self::Directory(uri.into())) };
+        }
+        if !is_known {
+            let what = format!("nothing is known of '{scheme}://'; there are file://, s3:// and hdfs://");
+            return Err(fault::no_place(uri, what));
+        }
+        let url = Url::parse(uri).map_err(|cause| fault::no_place(uri, format!("it is no URI: {cause}")))?;
+        refuse_what_is_dropped(uri, &url)?;
+        match url.scheme() {
             "file" => match url.to_file_path() {
                 Ok(path) => Ok(Self::Directory(path)),
-                Err(()) => Err(fault::foreign(
+                Err(()) => Err(fault::no_place(
                     uri,
                     "it names no file of this machine: file:// is followed by an absolute path",
                 )),
             },
-            "s3" | "s3a" => s3(url),
             "hdfs" => hdfs(url),
-            _ => Err(fault::foreign(
-                uri,
-                format!("nothing is known of '{scheme}://'; there are file://, s3:// and hdfs://"),
-            )),
+            _ => s3(url),
         }
     }
 
@@ -105,6 +116,28 @@ impl Target {
     }
 }
 
+/// Whether this is what a URI begins with. A single letter is a drive of Windows.
+fn is_scheme(text: &str) -> bool {
+    let is_of_schemes = |character: char| character.is_ascii_alphanumeric() || "+-.".contains(character);
+    text.len() > 1 && text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.chars().all(is_of_schemes)
+}
+
+/// Two URIs that differ must not be one place.
+fn refuse_what_is_dropped(uri: &str, url: &Url) -> Result<(), StoreError> {
+    let part = if url.fragment().is_some() {
+        "what follows '#' is no part of a path; in a name it is written %23"
+    } else if url.query().is_some() {
+        "what follows '?' is no part of a path; in a name it is written %3F"
+    } else if !url.username().is_empty() || url.password().is_some() {
+        "a user has no place in it: credentials come from the environment or from options"
+    } else if url.port().is_some() && url.scheme() != "hdfs" {
+        "a port has no place in it: a server other than Amazon's is named by AWS_ENDPOINT, or by the option 'endpoint'"
+    } else {
+        return Ok(());
+    };
+    Err(fault::no_place(uri, part))
+}
+
 fn no_thread(name: &str, cause: std::io::Error) -> StoreError {
     StoreError::new(StoreErrorKind::Io, format!("no thread for the store of {name}"), Some(cause.into()))
 }
@@ -136,26 +169,32 @@ fn prefix_of(url: &Url) -> Result<Path, object_store::Error> {
 fn s3(url: Url) -> Result<Target, StoreError> {
     match url.host_str() {
         Some(bucket) if !bucket.is_empty() => Ok(Target::S3(url)),
-        _ => Err(fault::foreign(url.as_str(), "it names no bucket: s3://bucket/prefix")),
+        _ => Err(fault::no_place(url.as_str(), "it names no bucket: s3://bucket/prefix")),
     }
 }
 
 #[cfg(not(feature = "s3"))]
 fn s3(url: Url) -> Result<Target, StoreError> {
-    Err(fault::foreign(url.as_str(), "this build lacks the cargo feature 's3'"))
+    Err(fault::no_place(
+        url.as_str(),
+        "this build lacks the cargo feature 's3', which the package 'cofferdam' has; build with it",
+    ))
 }
 
 #[cfg(feature = "hdfs")]
 fn hdfs(url: Url) -> Result<Target, StoreError> {
     match url.host_str() {
         Some(host) if !host.is_empty() => Ok(Target::Hdfs(url)),
-        _ => Err(fault::foreign(url.as_str(), "it names no host: hdfs://host:port/path")),
+        _ => Err(fault::no_place(url.as_str(), "it names no host: hdfs://host:port/path")),
     }
 }
 
 #[cfg(not(feature = "hdfs"))]
 fn hdfs(url: Url) -> Result<Target, StoreError> {
-    Err(fault::foreign(url.as_str(), "this build lacks the cargo feature 'hdfs'"))
+    Err(fault::no_place(
+        url.as_str(),
+        "this build lacks the cargo feature 'hdfs', which the package 'cofferdam' has; build with it",
+    ))
 }
 
 /// Options come over the environment.

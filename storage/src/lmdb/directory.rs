@@ -17,6 +17,7 @@ pub(super) const NOTE_NEW: &str = "NOTE.new";
 /// A note whose directory is being deleted: what is left goes at the next start.
 pub(super) const NOTE_DELETED: &str = "NOTE.deleted";
 pub(super) const DATA: &str = "data.mdb";
+/// LMDB's table of readers.
 pub(super) const LMDB_LOCK: &str = "lock.mdb";
 
 const OURS: [&str; 6] = [LOCK, NOTE, NOTE_NEW, NOTE_DELETED, DATA, LMDB_LOCK];

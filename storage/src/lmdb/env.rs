@@ -9,7 +9,7 @@ use super::{layout, lock_file::LockFile};
 pub(super) type Env = heed::Env<WithoutTls>;
 
 /// Reads of state and look-ups are one at a time for each subtask, and short; LMDB's own choice is 126.
-const MAX_READERS: u32 = 1024;
+pub(super) const MAX_READERS: u32 = 1024;
 
 /// Opens the environment in `directory`, which `lock` shows to be ours alone.
 ///

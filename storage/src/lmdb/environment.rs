@@ -124,7 +124,7 @@ impl Environment {
                 Ok(result) => return Ok(result),
                 Err(Failure::Refused(error)) => return Err(error),
                 Err(Failure::Lmdb(heed::Error::Mdb(MdbError::MapFull))) => self.grow()?,
-                Err(Failure::Lmdb(cause)) => return Err(fault::lmdb(&self.directory, "commit", cause)),
+                Err(Failure::Lmdb(cause)) => return Err(fault::commit(&self.directory, cause)),
             }
         }
     }
@@ -204,6 +204,9 @@ fn open_env(directory: &Path, lock: &LockFile, mut map_size: usize) -> Result<(E
                 if cause.kind() == io::ErrorKind::OutOfMemory && map_size > MAP_STEP as usize =>
             {
                 map_size = round(map_size as u64 / 2);
+            }
+            Err(heed::Error::Io(cause)) if cause.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(fault::io(directory, "open both data.mdb and lock.mdb for reading and writing", cause));
             }
             Err(cause) => return Err(fault::lmdb(directory, "open the environment", cause)),
         }

@@ -95,6 +95,18 @@ pub(super) fn io(directory: &Path, doing: impl Display, cause: io::Error) -> Sto
     StoreError::new(StoreErrorKind::Io, message, Some(cause.into()))
 }
 
+/// LMDB failed at a commit. A write that the disk cut short, as a full one does, it calls `EIO`.
+pub(super) fn commit(directory: &Path, cause: heed::Error) -> StoreError {
+    match &cause {
+        heed::Error::Io(error) if cfg!(unix) && error.raw_os_error() == Some(EIO) => {
+            lmdb(directory, "commit, perhaps for want of room,", cause)
+        }
+        _ => lmdb(directory, "commit", cause),
+    }
+}
+
+const EIO: i32 = 5;
+
 /// LMDB failed at `doing`.
 pub(super) fn lmdb(directory: &Path, doing: impl Display, cause: heed::Error) -> StoreError {
     match cause {

@@ -5,7 +5,7 @@
 //!                                         | yes
 //! pages that lead to others checked (`tree`), NOTE believed (`start`)
 //! ```
-//! Nothing is written but a slot in `lock.mdb`, and neither `LOCK` nor LMDB's writer lock is taken. The transaction lives as long as the [`Inspection`] and the checkpoints that it gave; the job writes to other pages meanwhile. A slot that a
+//! Nothing is written but a slot in `lock.mdb`, which is made if it is missing (`reader_table`), and neither `LOCK` nor LMDB's writer lock is taken. The transaction lives as long as the [`Inspection`] and the checkpoints that it gave; the job writes to other pages meanwhile. A slot that a
 //! killed process has left is cleared by the job's next commit (`environment`).
 
 use std::{
@@ -18,7 +18,7 @@ use std::{
 };
 
 use cofferdam_engine::{
-    BoxError, CheckpointId, JobId, KeyGroup, KeyGroupRange,
+    Attempt, BoxError, CheckpointId, JobId, KeyGroup, KeyGroupRange,
     checkpoint::{
         snapshot::{BlockKind, CheckpointMetadata, StateAddress},
         store::{StateReader, StoreError},
@@ -37,6 +37,7 @@ use super::{
     meta_page::MetaPages,
     note::{self, Note, NoteFile},
     reader::Scan,
+    reader_table,
     record::Job,
     start::{self, Reading},
 };
@@ -58,34 +59,42 @@ pub(super) struct Inspected {
     standing: Standing,
     noted: SystemTime,
     metas: MetaPages,
-    page_size: u32,
+    note: Note,
 }
 
 /// One transaction.
 struct View {
     directory: PathBuf,
     data: File,
-    databases: Databases,
+    /// `None` in a directory that is in the making: a start goes on with it.
+    databases: Option<Databases>,
     transaction: Mutex<RoTxn<'static, WithoutTls>>,
 }
 
 impl Inspected {
     pub(super) fn open(path: &Path, map_size: u64) -> Result<Self, StoreError> {
         let directory = path.canonicalize().map_err(|cause| fault::io(path, "look", cause))?;
-        let failed = |cause| fault::io(&directory, "open data.mdb", cause);
+        let failed = |cause: io::Error| match cause.kind() {
+            io::ErrorKind::NotFound => fault::ruined(&directory, "data.mdb is missing"),
+            _ => fault::io(&directory, "open data.mdb", cause),
+        };
         if note::read(&directory)?.is_none() {
             return Err(fault::no_state(&directory));
         }
         let data = File::open(directory.join(directory::DATA)).map_err(failed)?;
         check_length(&directory, &data)?;
+        reader_table::prepare(&directory)?;
         let env = open_env(&directory, map_size)?;
         let agreed = Agreed::find(&directory, &env, &data)?;
         start::check_pages(&directory, &data, &agreed.metas)?;
         let databases = Databases::open(&env).map_err(|cause| fault::lmdb(&directory, "open the databases", cause))?;
-        let databases = databases.ok_or_else(|| fault::ruined(&directory, "data.mdb lacks a database"))?;
         // A transaction knows the databases that were open when it began.
         let Agreed { note, metas, transaction } = Agreed::find(&directory, &env, &data)?;
-        let job = Reading { directory: &directory, transaction: &transaction, databases: &databases }.job()?;
+        let job = match &databases {
+            Some(databases) => Reading { directory: &directory, transaction: &transaction, databases }.job()?,
+            None if metas.newest() == 0 => Job::new(Attempt(0), 0, None),
+            None => return Err(fault::ruined(&directory, "data.mdb lacks a database")),
+        };
         let standing = job.standing().ok_or_else(|| fault::ruined(&directory, "the job's id is unreadable"))?;
         if !start::follows(&note, &job, standing) {
             return Err(fault::ruined(&directory, "what data.mdb holds is not what NOTE says was committed last"));
@@ -93,7 +102,7 @@ impl Inspected {
         let noted = fs::metadata(directory.join(directory::NOTE)).and_then(|note| note.modified());
         let noted = noted.map_err(|cause| fault::io(&directory, "look at NOTE", cause))?;
         let view = Arc::new(View { directory, data, databases, transaction: Mutex::new(transaction) });
-        Ok(Self { view, job, standing, noted, metas, page_size: note.page_size })
+        Ok(Self { view, job, standing, noted, metas, note })
     }
 
     /// The same, for those who ask.
@@ -114,15 +123,16 @@ impl Inspected {
         let copy = File::options().read(true).write(true).create_new(true).open(directory.join(directory::DATA));
         let copy = copy.map_err(failed)?;
         self.copy_pages(&copy).map_err(failed)?;
-        let note = start::take_note(&copy, self.page_size, self.standing).map_err(failed)?;
-        NoteFile::create(directory, note)?;
+        // What was noted, and not what is seen: that may be of the commit before the newest meta page.
+        let file_length = copy.metadata().map_err(failed)?.len();
+        NoteFile::create(directory, Note { file_length, ..self.note })?;
         Ok(())
     }
 
     /// The job has overwritten the meta pages by now, perhaps.
     fn copy_pages(&self, mut copy: &File) -> io::Result<()> {
         let mut data = &self.view.data;
-        let length = (self.metas.last_page() + 1).saturating_mul(self.page_size.into());
+        let length = (self.metas.last_page() + 1).saturating_mul(self.note.page_size.into());
         let metas = self.metas.pages();
         metas.iter().try_for_each(|page| copy.write_all(page))?;
         let start = metas.iter().map(|page| page.len() as u64).sum();
@@ -176,7 +186,9 @@ impl Look for LookAt {
 impl View {
     fn reading<R>(&self, look: impl FnOnce(&Reading<'_, '_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
         let transaction = self.transaction.lock();
-        look(&Reading { directory: &self.directory, transaction: &transaction, databases: &self.databases })
+        let lacking = || fault::ruined(&self.directory, "data.mdb lacks a database");
+        let databases = self.databases.as_ref().ok_or_else(lacking)?;
+        look(&Reading { directory: &self.directory, transaction: &transaction, databases })
     }
 }
 
@@ -260,6 +272,9 @@ fn open_env(directory: &Path, mut map_size: u64) -> Result<Env, StoreError> {
             Ok(env) => return Ok(env),
             Err(heed::Error::Io(cause)) if cause.kind() == io::ErrorKind::OutOfMemory && map_size > 1 << 20 => {
                 map_size /= 2;
+            }
+            Err(heed::Error::Io(cause)) if cause.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(fault::io(directory, "open data.mdb for reading, and lock.mdb for writing,", cause));
             }
             Err(cause) => return Err(fault::lmdb(directory, "open the environment for reading", cause)),
         }

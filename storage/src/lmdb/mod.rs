@@ -35,6 +35,7 @@ mod note;
 mod pins;
 mod prune;
 mod reader;
+mod reader_table;
 mod record;
 mod retained;
 mod run;
@@ -146,6 +147,11 @@ impl Lmdb {
     /// Deletes a checkpoint that is kept beside the newest, and counts the attempt up. An error if the directory is open already, or `checkpoint` is not kept or the newest; then nothing has changed.
     pub fn delete_checkpoint(&self, checkpoint: CheckpointId) -> Result<(), StoreError> {
         start::open(&self.path, self.map_size)?.forget(checkpoint)
+    }
+
+    /// Deletes the state, be it damaged, and what a deletion that was cut short has left; without a `NOTE` of ours there is none. An error if the directory is open already, or what is there cannot be removed.
+    pub fn delete(&self) -> Result<(), StoreError> {
+        start::delete(&self.path)
     }
 
     /// The directory.

@@ -113,6 +113,17 @@ pub(super) fn read(directory: &Path) -> Result<Option<Note>, StoreError> {
     }
 }
 
+/// Whether there is a file of that name with a slot of ours, whole or not.
+pub(super) fn bears_mark(directory: &Path, name: &str) -> Result<bool, StoreError> {
+    let slots = match File::open(directory.join(name)) {
+        Ok(file) => read_slots(&file),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(cause) => Err(cause),
+    };
+    let slots = slots.map_err(|cause| fault::io(directory, format!("read {name}"), cause))?;
+    Ok(slots.iter().any(|slot| slot.starts_with(&MAGIC)))
+}
+
 /// The newest valid slot, and its number.
 fn newest_slot(directory: &Path, file: &File) -> Result<(u64, Note), StoreError> {
     let slots = read_slots(file).map_err(|cause| fault::io(directory, "read NOTE", cause))?;

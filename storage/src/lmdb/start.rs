@@ -13,7 +13,7 @@
 //! entry. A crash between two steps leaves a row of the table that goes on.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
     path::Path,
     sync::Arc,
@@ -37,8 +37,9 @@ use super::{
     layout::{Databases, JOB_KEY, index_key, record_key},
     lock_file::LockFile,
     meta_page::{Found, MetaPages},
-    note::{Note, NoteFile},
+    note::{self, Note, NoteFile},
     reader::Scan,
+    reader_table,
     record::{Job, Record},
     retained::Retained,
     sorting::Survey,
@@ -57,6 +58,7 @@ pub(super) fn open(path: &Path, map_size: u64) -> Result<Store, StoreError> {
     if let Some(note) = &note {
         check_file(&directory, note.note(), &data)?;
     }
+    reader_table::prepare(&directory)?;
     let initialize = |env: &Env, data: &File| initialize(&directory, env, data, &mut note);
     let environment = Environment::open(directory.clone(), Place { data, lock }, map_size, initialize)?;
     let Some(note) = note else { return Err(fault::ruined(&directory, "NOTE is missing")) };
@@ -73,6 +75,34 @@ pub(super) fn finish_deletion(directory: &Path) -> Result<(), StoreError> {
     }
     directory::sync(directory)?;
     directory::remove(directory, directory::NOTE_DELETED)
+}
+
+/// Deletes what is there, whole or not.
+pub(super) fn delete(path: &Path) -> Result<(), StoreError> {
+    let directory = path.canonicalize().map_err(|cause| fault::io(path, "look", cause))?;
+    let is_cut_short = note::bears_mark(&directory, directory::NOTE_DELETED)?;
+    if !is_cut_short && !note::bears_mark(&directory, directory::NOTE)? {
+        return Err(fault::no_state(&directory));
+    }
+    directory::prepare(&directory)?;
+    let lock = LockFile::acquire(&directory)?;
+    remove(&directory, lock)
+}
+
+/// Removes what is ours, and the directory if nothing else is in it.
+pub(super) fn remove(directory: &Path, lock: LockFile) -> Result<(), StoreError> {
+    match fs::rename(directory.join(directory::NOTE), directory.join(directory::NOTE_DELETED)) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            return Err(fault::io(directory, "mark NOTE as deleted", cause));
+        }
+        _ => {}
+    }
+    directory::sync(directory)?;
+    finish_deletion(directory)?;
+    lock.remove().map_err(|cause| fault::io(directory, "remove LOCK", cause))?;
+    // Not ours to remove if others have put files there.
+    let _ = fs::remove_dir(directory);
+    Ok(())
 }
 
 /// Opens `data.mdb`; makes it if the directory is new.

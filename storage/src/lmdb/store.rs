@@ -3,7 +3,7 @@
 //! What a failed commit left behind is unknown. The store does not guess: it refuses every later call, and whoever opens the directory
 //! again finds out. A commit that is refused before anything is written (fenced, foreign) fails nothing.
 
-use std::{fs, sync::Arc};
+use std::sync::Arc;
 
 use cofferdam_engine::{
     Attempt, CheckpointId, JobId, KeyGroup,
@@ -19,7 +19,6 @@ use cofferdam_engine::{
 use super::{
     catalog::Catalog,
     commit::{Incoming, Writer},
-    directory,
     environment::Environment,
     fault,
     fold::{Credit, Limits},
@@ -362,13 +361,6 @@ impl CheckpointStore for Store {
     fn delete(self: Box<Self>) -> Result<(), StoreError> {
         let directory = &self.environment.directory;
         let Some(lock) = self.environment.close() else { return self.check_poison() };
-        fs::rename(directory.join(directory::NOTE), directory.join(directory::NOTE_DELETED))
-            .map_err(|cause| fault::io(directory, "mark NOTE as deleted", cause))?;
-        directory::sync(directory)?;
-        start::finish_deletion(directory)?;
-        lock.remove().map_err(|cause| fault::io(directory, "remove LOCK", cause))?;
-        // Not ours to remove if others have put files there.
-        let _ = fs::remove_dir(directory);
-        Ok(())
+        start::remove(directory, lock)
     }
 }

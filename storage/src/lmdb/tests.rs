@@ -247,3 +247,53 @@ fn once_a_pin_is_gone_nothing_is_left_of_it() {
         }
     }
 }
+
+#[test]
+fn a_directory_in_the_making_holds_no_checkpoint_yet() {
+    for steps in [3, 4] {
+        let (directory, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        die_after(steps, directory.path());
+        let lmdb = crate::Lmdb::at(directory.path());
+        lmdb.copy_to(copy.path()).unwrap();
+        for place in [lmdb, crate::Lmdb::at(copy.path())] {
+            let inspection = place.inspect().unwrap();
+            assert_eq!((inspection.job(), inspection.checkpoints()), (None, vec![]), "after {steps} steps");
+            let error = inspection.checkpoint(CheckpointId(0)).err().unwrap();
+            assert_eq!(error.kind, StoreErrorKind::NotRetained, "{error}");
+        }
+        let store = start::open(directory.path(), 1 << 20).unwrap();
+        Box::new(store).delete().unwrap();
+        assert!(!directory.path().exists());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn the_table_of_readers_is_as_much_the_jobs_as_the_data() {
+    use std::{
+        fs::{self, Permissions},
+        os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
+    };
+
+    let directory = tempfile::tempdir().unwrap();
+    drop(start::open(directory.path(), 1 << 20).unwrap());
+    let (data, table) = (directory.path().join("data.mdb"), directory.path().join("lock.mdb"));
+    let is_root = fs::metadata(&data).unwrap().uid() == 0;
+    if is_root {
+        chown(&data, Some(65_534), Some(65_534)).unwrap();
+    }
+    fs::set_permissions(&data, Permissions::from_mode(0o640)).unwrap();
+    let look = || drop(crate::Lmdb::at(directory.path()).inspect().unwrap());
+    let start = || drop(start::open(directory.path(), 1 << 20).unwrap());
+    let first_comers: [&dyn Fn(); 2] = [&look, &start];
+    for first_comer in first_comers {
+        fs::remove_file(&table).unwrap();
+        first_comer();
+        let (data, table) = (fs::metadata(&data).unwrap(), fs::metadata(&table).unwrap());
+        assert_eq!((table.uid(), table.gid(), table.mode()), (data.uid(), data.gid(), data.mode()));
+        // Not sparse: a page of it that has no room yet would kill whoever touches it.
+        assert!(table.blocks() * 512 >= table.len() && table.len() > 64 * 1024, "{table:?}");
+        let names = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(!names.into_iter().any(|name| name.to_string_lossy().starts_with('.')));
+    }
+}

@@ -68,6 +68,8 @@ fn unknown_schemes_and_missing_features_are_named() {
         assert_eq!(kind, StoreErrorKind::Foreign);
         assert!(message.contains(uri) && message.contains(part), "{message}");
     }
+    #[cfg(not(feature = "s3"))]
+    assert!(!refusal(FileSystem::uri("s3://bucket/state")).1.contains("choose a place of its own"));
     let directory = tempfile::tempdir().unwrap();
     let (_, message) = refusal(FileSystem::at(directory.path()).with_option("region", "x").open());
     assert!(message.contains("'region'"), "{message}");
@@ -91,4 +93,46 @@ fn a_directory_that_is_open_names_its_holder() {
     assert!(said.contains(&format!("process {} holds its LOCK", std::process::id())), "{said}");
     // The other one's attempt took nothing from us.
     assert_eq!(store.begin_attempt().unwrap().0, 2);
+}
+
+#[test]
+fn a_uri_that_would_mean_another_place_is_refused() {
+    for (uri, part) in [
+        ("file:///state/hash#1", "%23"),
+        ("file:///state/query?x", "%3F"),
+        ("hdfs://host/state?x", "%3F"),
+        ("s3://bucket/state#2", "%23"),
+        ("s3://key:secret@bucket/state", "credentials"),
+        ("s3://bucket:9000/state", "AWS_ENDPOINT"),
+        ("s3:/bucket/prefix", "two slashes"),
+        ("S3A:bucket", "two slashes"),
+        ("hdfs:h", "two slashes"),
+        ("file:/absolute", "two slashes"),
+    ] {
+        let (kind, message) = refusal(FileSystem::uri(uri));
+        assert_eq!(kind, StoreErrorKind::Foreign, "{uri}");
+        assert!(message.contains(uri) && message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn schemes_may_be_written_in_any_case_and_names_may_have_a_colon() {
+    let path = |uri: &str| FileSystem::uri(uri).unwrap().path().unwrap().to_owned();
+    assert_eq!(path("FILE:///state"), std::path::Path::new("/state"));
+    assert_eq!(path("File:///state/%23"), std::path::Path::new("/state/#"));
+    assert_eq!(path("state:of:us"), std::path::Path::new("state:of:us"));
+    assert_eq!(path("./s3:bucket"), std::path::Path::new("./s3:bucket"));
+}
+
+#[test]
+fn an_applications_own_folders_are_not_taken_for_ours() {
+    for (folder, file) in [("data", "users.db"), ("log", "messages")] {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join(folder)).unwrap();
+        fs::write(directory.path().join(folder).join(file), "theirs").unwrap();
+        refused(directory.path(), StoreErrorKind::Foreign, &format!("{folder}/{file}"));
+        fs::write(directory.path().join("main.rs"), "theirs").unwrap();
+        refused(directory.path(), StoreErrorKind::Foreign, "other files");
+        assert!(!directory.path().join("LOCK").exists());
+    }
 }

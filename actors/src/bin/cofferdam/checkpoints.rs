@@ -6,7 +6,10 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use cofferdam::{Inspection, prelude::CheckpointId};
+use cofferdam::{
+    Inspection,
+    prelude::{CheckpointId, Lmdb},
+};
 use cofferdam_engine::checkpoint::store::StoreErrorKind;
 use serde_json::json;
 
@@ -15,7 +18,7 @@ use crate::{
     output::{self, Listed, Output, grouped},
     place::{self, Place},
     record,
-    state::temporary,
+    temporary::Temporary,
     verifying::{self, Knows, Report, StateReport},
 };
 
@@ -56,10 +59,11 @@ pub struct Delete {
     /// The checkpoint
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     number: Option<u64>,
-    /// Everything: the job starts over
+    /// Everything: the job starts over, if its sinks let it
     #[arg(long)]
     all: bool,
-    /// The newest may go as well: the job goes on from the one before, or starts over. What sinks have published since is published again
+    /// The newest may go as well: the job is to go on from the one before, or to start over. What sinks have published since is published again; a sink that knows what it has published, such as FileSink, refuses
+    /// that start until what the job is to write again was taken out of its output, as the refusal says
     #[arg(long)]
     give_up_newest: bool,
     /// For S3 and HDFS, where nobody can see whether a job runs: this deletes as a start of the job would, and a job that still runs is fenced at its next checkpoint and fails. A local directory that a job has open is
@@ -144,7 +148,7 @@ fn verify(directory: &Path, temp_dir: Option<&Path>, output: &mut Output) -> Res
     let place = Place::named(directory)?;
     let (report, knows) = match &place {
         Place::Lmdb(path) => {
-            let copy = temporary(temp_dir)?;
+            let copy = Temporary::make(temp_dir)?;
             (verifying::in_child(path, copy.path())?, verifying::LMDB)
         }
         #[cfg(feature = "filesystem")]
@@ -193,7 +197,10 @@ impl Delete {
     fn run(self, output: &mut Output) -> Result<ExitCode, Failure> {
         // So that no directory is made, and what is not ours is not touched.
         let place = Place::named(&self.directory)?;
-        let inspection = place.inspect()?;
+        let inspection = match place.inspect() {
+            Err(failure) if self.all && self.give_up_newest => return self.delete_damaged(&place, failure, output),
+            inspection => inspection?,
+        };
         let kept = inspection.checkpoints();
         let newest = kept.last().copied();
         let number = self.number.map(CheckpointId);
@@ -220,24 +227,50 @@ impl Delete {
                 (vec![number], kept.into_iter().filter(|kept| *kept != number).collect())
             }
         };
+        let was_given_up = newest.is_some_and(|newest| deleted.contains(&newest));
+        self.say(&deleted, &left, was_given_up, output)
+    }
+
+    /// What cannot be read any more, or was half deleted, goes as its errors advise.
+    fn delete_damaged(&self, place: &Place, failure: Failure, output: &mut Output) -> Result<ExitCode, Failure> {
+        match (place, failure.kind) {
+            (Place::Lmdb(path), Kind::Damaged | Kind::NotFound) => Lmdb::at(path).delete()?,
+            _ => return Err(failure),
+        }
+        self.say(&[], &[], true, output)
+    }
+
+    fn say(
+        &self,
+        deleted: &[CheckpointId],
+        left: &[CheckpointId],
+        was_given_up: bool,
+        output: &mut Output,
+    ) -> Result<ExitCode, Failure> {
         let directory = self.directory.display().to_string();
-        let document = json!({ "directory": directory, "deleted": deleted, "kept": left });
+        let note = was_given_up.then_some(SINKS_REFUSE);
+        let document = json!({ "directory": directory, "deleted": deleted, "kept": left, "note": note });
         output.document(&document, || {
             let list = |numbers: &[CheckpointId]| match numbers {
                 [] => "none".to_string(),
                 some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
             };
-            format!("deleted from {directory}: {}; kept: {}\n", list(&deleted), list(&left))
+            let note = note.map(|note| format!("{note}\n")).unwrap_or_default();
+            format!("deleted from {directory}: {}; kept: {}\n{note}", list(deleted), list(left))
         })?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
+/// Of a newest checkpoint that was given up.
+const SINKS_REFUSE: &str = "What sinks have published since the checkpoint that the job starts from is published again. A sink that knows what it has published, such as FileSink, refuses that start: move away what the job is to write again \
+     (of FileSink the files and the mark that the refusal names; after --all its whole output), or let the job write to another directory";
+
 fn needs_word(newest: Option<CheckpointId>) -> String {
     let newest =
         newest.map_or_else(|| "what is there".to_string(), |newest| format!("checkpoint {newest}, the newest,"));
     format!(
-        "{newest} is what the job goes on from: without it what sinks have published since would be published again. To delete it all the same, say --give-up-newest as well; \
+        "{newest} is what the job goes on from: without it what sinks have published since would be published again, or, by a sink that knows what it has published such as FileSink, the start be refused. To delete it all the same, say --give-up-newest as well; \
          to go back with the sinks asked, start the job with `restore_from`"
     )
 }

@@ -6,6 +6,7 @@
 //! state        list, dump                                       > output: tables, or JSON
 //! savepoint    show, verify                                    /
 //! verifying    LMDB: a child process, on a copy; files and objects where they are
+//! temporary    a directory for such a copy, which goes however the command ends
 //! failure      what sort of failure it is     -> exit code; with --json an object on standard error
 //! ```
 
@@ -16,6 +17,7 @@ mod place;
 mod record;
 mod savepoint;
 mod state;
+mod temporary;
 mod verifying;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -55,6 +57,9 @@ enum Command {
     /// Verifies a copy of a directory, and reports as JSON: what `checkpoints verify` runs
     #[command(hide = true)]
     VerifyCopy { directory: PathBuf, copy: PathBuf },
+    /// Makes a temporary directory, and removes it when its standard input ends
+    #[command(hide = true)]
+    HoldTemporary { within: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -71,6 +76,7 @@ fn main() -> ExitCode {
         Command::State(command) => state::run(command, &mut output),
         Command::Savepoint(command) => savepoint::run(command, &mut output),
         Command::VerifyCopy { directory, copy } => verifying::verify_copy(&directory, &copy, &mut output),
+        Command::HoldTemporary { within } => temporary::hold(&within, &mut output),
     };
     // What was said before it failed comes first.
     let flushed = output.finish().map_err(Failure::from);

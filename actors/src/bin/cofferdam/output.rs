@@ -22,13 +22,10 @@ impl Output {
         Self { json, to: BufWriter::new(io::stdout().lock()) }
     }
 
-    /// The command's one document; `text` says the same to people.
+    /// The command's one document; `text` says the same to people. If nobody reads it, the exit code still says what was found.
     pub fn document(&mut self, json: &Value, text: impl FnOnce() -> String) -> io::Result<()> {
-        if self.json {
-            serde_json::to_writer_pretty(&mut self.to, json)?;
-            return self.to.write_all(b"\n");
-        }
-        self.to.write_all(text().as_bytes())
+        let text = if self.json { format!("{json:#}\n") } else { text() };
+        unless_closed(self.to.write_all(text.as_bytes()))
     }
 
     pub fn line(&mut self, line: impl std::fmt::Display) -> io::Result<()> {
@@ -36,8 +33,13 @@ impl Output {
     }
 
     pub fn finish(&mut self) -> io::Result<()> {
-        self.to.flush()
+        unless_closed(self.to.flush())
     }
+}
+
+/// Whoever read has read enough: that is no failure.
+fn unless_closed(written: io::Result<()>) -> io::Result<()> {
+    written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }
 
 /// What a list says, in either form.

@@ -27,7 +27,7 @@ impl Place {
     #[cfg(feature = "filesystem")]
     pub fn named(named: &Path) -> Result<Self, Failure> {
         refuse_file(named)?;
-        let files = match named.to_str().filter(|named| named.contains("://")) {
+        let files = match named.to_str() {
             Some(uri) => FileSystem::uri(uri).map_err(|error| Failure::new(Kind::Usage, error))?,
             None => FileSystem::at(named),
         };

@@ -108,3 +108,42 @@ pub fn text(metadata: &CheckpointMetadata) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use cofferdam_engine::{ChannelIndex, SubtaskIndex};
+
+    use super::*;
+
+    #[test]
+    fn records_in_flight_are_shown_with_their_numbers_and_bytes() {
+        let record = InFlightRecord {
+            edge: "a -> b".into(),
+            subtask: SubtaskIndex(1),
+            parallelism: 2,
+            channels: 3,
+            channel: ChannelIndex(2),
+            batches: vec![vec![0; 3], vec![0; 4]],
+        };
+        let shown = json!({ "edge": "a -> b", "subtask": 1, "channel": 2, "batches": 2, "bytes": 7 });
+        assert_eq!(in_flight(&record), shown);
+        let metadata: CheckpointMetadata = CheckpointMetadata { in_flight: vec![record], ..metadata() };
+        assert_eq!(json(&metadata)["in_flight"], json!([shown]));
+        assert!(text(&metadata).contains("in flight on a -> b to [1]: 7 bytes"));
+    }
+
+    fn metadata() -> CheckpointMetadata {
+        CheckpointMetadata {
+            job: cofferdam_engine::JobId(1),
+            job_name: "job".into(),
+            checkpoint: cofferdam_engine::CheckpointId(3),
+            attempt: cofferdam_engine::Attempt(1),
+            max_parallelism: 128,
+            finished: false,
+            draining: false,
+            in_flight: Vec::new(),
+            origin: None,
+            operators: Vec::new(),
+        }
+    }
+}

@@ -38,13 +38,18 @@ pub fn run(command: Command, output: &mut Output) -> Result<ExitCode, Failure> {
     }
 }
 
-fn refuse_directory(file: &Path) -> Result<(), Failure> {
-    let what = "is a directory, and no savepoint: see `checkpoints`";
-    if file.is_dir() { Err(Failure::not_found(format!("{} {what}", file.display()))) } else { Ok(()) }
+/// What is no file is not waited for, as a pipe would be.
+fn refuse_others(file: &Path) -> Result<(), Failure> {
+    let what = match std::fs::metadata(file) {
+        Ok(found) if found.is_dir() => "is a directory, and no savepoint: see `checkpoints`",
+        Ok(found) if !found.is_file() => "is no regular file, and no savepoint",
+        _ => return Ok(()),
+    };
+    Err(Failure::not_found(format!("{} {what}", file.display())))
 }
 
 fn show(file: &Path, output: &mut Output) -> Result<ExitCode, Failure> {
-    refuse_directory(file)?;
+    refuse_others(file)?;
     let savepoint = Savepoint::open(file)?;
     let states: Vec<_> = savepoint.states().map(|(address, bytes)| (address.to_string(), bytes)).collect();
     let mut document = json!({
@@ -73,7 +78,7 @@ fn show(file: &Path, output: &mut Output) -> Result<ExitCode, Failure> {
 }
 
 fn verify(file: &Path, output: &mut Output) -> Result<ExitCode, Failure> {
-    refuse_directory(file)?;
+    refuse_others(file)?;
     let verified = Savepoint::open(file).map(StoredCheckpoint::from);
     let (states, damage) = match verified.and_then(|savepoint| verifying::verify_states(&savepoint)) {
         Ok(states) => (states, None),

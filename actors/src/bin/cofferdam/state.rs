@@ -1,9 +1,6 @@
 //! `state`: what a checkpoint keeps, by key and by subtask.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
 use cofferdam::{JsonEntry, Savepoint, SavepointWriter, StateSize, StoredCheckpoint, StoredSplit};
@@ -20,6 +17,7 @@ use crate::{
     failure::{Failure, Kind},
     output::{self, Listed, Output, grouped, hex},
     place,
+    temporary::Temporary,
 };
 
 #[derive(Subcommand)]
@@ -67,6 +65,9 @@ pub fn run(command: Command, output: &mut Output) -> Result<ExitCode, Failure> {
         Command::Dump(dump) => dump.run(output),
     }
 }
+
+/// Of a key that is told, in characters.
+const LONGEST_KEY: usize = 100;
 
 /// The name that a source's splits and positions go by.
 const POSITIONS: &str = "positions";
@@ -307,7 +308,7 @@ impl Dump {
         if self.place.is_file() {
             return Ok(checkpoint);
         }
-        let directory = temporary(self.temp_dir.as_deref())?;
+        let directory = Temporary::make(self.temp_dir.as_deref())?;
         let mut writer = SavepointWriter::of(&checkpoint);
         for (address, _) in checkpoint.states() {
             if address.operator != self.operator || !states.contains(&address.state) {
@@ -371,14 +372,9 @@ fn shown(value: Option<&Value>, bytes: &[u8]) -> String {
 }
 
 fn no_entry(checkpoint: &StoredCheckpoint, key: &str) -> Failure {
-    Failure::not_found(format!("checkpoint {} has no entry of key {key}", checkpoint.metadata().checkpoint))
-}
-
-/// A directory that goes when it is dropped.
-pub fn temporary(within: Option<&Path>) -> Result<tempfile::TempDir, Failure> {
-    let within = within.map_or_else(std::env::temp_dir, Path::to_owned);
-    let made = tempfile::Builder::new().prefix("cofferdam-").tempdir_in(&within);
-    made.map_err(|cause| {
-        Failure::failed(format!("no directory can be made in {} (see --temp-dir): {cause}", within.display()))
-    })
+    let mut shown: String = key.chars().take(LONGEST_KEY).collect();
+    if shown.len() < key.len() {
+        shown = format!("{shown}... ({} bytes)", key.len());
+    }
+    Failure::not_found(format!("checkpoint {} has no entry of key {shown}", checkpoint.metadata().checkpoint))
 }

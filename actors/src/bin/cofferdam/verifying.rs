@@ -5,7 +5,7 @@
 
 use std::{
     path::Path,
-    process::{Command, ExitCode, ExitStatus, Stdio},
+    process::{ExitCode, ExitStatus},
 };
 
 use cofferdam::{
@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use crate::{
     failure::{Failure, Kind},
     output::{Output, chain, grouped},
+    temporary,
 };
 
 /// What verifying a backend means.
@@ -133,6 +134,15 @@ impl Report {
         self.damage.is_none() && self.checkpoints.iter().all(|one| one.whole)
     }
 
+    /// Damage is told by the place that people know, not by the copy.
+    fn tell_of(&mut self, copy: &Path, directory: &Path) {
+        let (copy, directory) = (copy.display().to_string(), directory.display().to_string());
+        let damages = self.checkpoints.iter_mut().map(|one| &mut one.damage);
+        for damage in damages.chain([&mut self.damage]).flatten() {
+            *damage = damage.replace(&copy, &directory);
+        }
+    }
+
     fn damaged(damage: String) -> Self {
         Self { damage: Some(damage), checkpoints: Vec::new() }
     }
@@ -140,8 +150,10 @@ impl Report {
 
 /// Lets a child verify `directory` on a copy in `copy`.
 pub fn in_child(directory: &Path, copy: &Path) -> Result<Report, Failure> {
-    let mut command = Command::new(std::env::current_exe()?);
-    let child = command.args(["--json", "verify-copy"]).arg(directory).arg(copy).stdin(Stdio::null()).output()?;
+    let mut child = temporary::itself(&["verify-copy"], [directory, copy])?;
+    // Open as long as this process lives.
+    let _stdin = child.stdin.take();
+    let child = child.wait_with_output()?;
     if let Some(signal) = signal(child.status) {
         let what = format!(
             "{}: the process that verified it died of signal {signal}; bus error (7) and segmentation fault (11) come of pages that cannot be read",
@@ -167,15 +179,15 @@ fn signal(_status: ExitStatus) -> Option<i32> {
 
 /// The child: copies the directory, lets go of it, and reads the copy.
 pub fn verify_copy(directory: &Path, copy: &Path, output: &mut Output) -> Result<ExitCode, Failure> {
-    // Damage is told by the place that people know.
-    let rename = |damage: String| damage.replace(&copy.display().to_string(), &directory.display().to_string());
+    temporary::end_with_the_parent();
     let looked = Lmdb::at(directory).copy_to(copy).and_then(|()| Lmdb::at(copy).inspect());
-    let report = match looked {
+    let mut report = match looked {
         Ok(inspection) => verify(&inspection)?,
         Err(error) if error.kind == StoreErrorKind::Damaged => Report::damaged(chain(&error)),
         Err(error) => return Err(error.into()),
     };
-    output.line(rename(serde_json::to_string(&report)?))?;
+    report.tell_of(copy, directory);
+    output.line(serde_json::to_string(&report)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
