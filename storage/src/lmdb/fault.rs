@@ -74,15 +74,6 @@ pub(super) fn restless(directory: &Path) -> StoreError {
     StoreError::new(StoreErrorKind::Io, message, None)
 }
 
-/// Its owner died within a commit, and somebody else who looks keeps LMDB from getting over it.
-pub(super) fn half_told(directory: &Path) -> StoreError {
-    let directory = directory.display();
-    let message = format!(
-        "{directory}: the job was killed within a commit, and another process still looks at the directory; try again when that has ended, or when the job has been started"
-    );
-    StoreError::new(StoreErrorKind::Io, message, None)
-}
-
 /// The directory is not ours.
 pub(super) fn foreign(directory: &Path, what: impl Display) -> StoreError {
     let message = format!("{} cannot hold state: {what}; choose a directory of its own", directory.display());

@@ -49,9 +49,6 @@ use crate::{
 /// How long a job may commit in between, each time.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a commit may take from its meta page to the number in `lock.mdb`: LMDB waits for the disk in between.
-const BETWEEN: Duration = Duration::from_millis(500);
-
 /// What was found in a directory.
 pub(super) struct Inspected {
     view: Arc<View>,
@@ -116,9 +113,6 @@ impl Inspected {
 
     /// Copies the environment to `directory`, an empty one, as of this look. Read as a file, not through LMDB.
     pub(super) fn copy_to(&self, directory: &Path) -> Result<(), StoreError> {
-        if self.view.transaction.lock().id() as u64 != self.metas.newest() {
-            return Err(fault::half_told(&self.view.directory));
-        }
         let failed = |cause| fault::io(directory, format!("copy {}", self.view.directory.display()), cause);
         let copy = File::options().read(true).write(true).create_new(true).open(directory.join(directory::DATA));
         let copy = copy.map_err(failed)?;
@@ -226,7 +220,6 @@ impl Agreed {
     fn find(directory: &Path, env: &Env, data: &File) -> Result<Self, StoreError> {
         let deadline = Instant::now() + PATIENCE;
         let mut before = None;
-        let mut since = Instant::now();
         loop {
             let note = note::read(directory)?.ok_or_else(|| fault::ruined(directory, "NOTE is missing"))?;
             let metas = MetaPages::read(data, note.page_size as usize);
@@ -237,11 +230,9 @@ impl Agreed {
             let fits = start::check_meta_pages(directory, &note, &metas);
             let now = (note, metas.hashes());
             let is_settled = before == Some(now);
-            if !is_settled {
-                since = Instant::now();
-            }
-            // An owner killed between its meta page and the number in `lock.mdb`, which somebody else who looks keeps alive: until the next start all transactions are of the commit before.
-            let is_behind = since.elapsed() > BETWEEN && transaction.id() as u64 + 1 == metas.newest();
+            // A commit between its meta page and the number in `lock.mdb`, while the disk is waited for; or one whose owner was killed there, if somebody else who looks keeps `lock.mdb` alive: until
+            // the next start all transactions are of the commit before.
+            let is_behind = is_settled && transaction.id() as u64 + 1 == metas.newest();
             if fits.is_ok() && (transaction.id() as u64 == metas.newest() || is_behind) {
                 return Ok(Self { note, metas, transaction });
             }
@@ -251,9 +242,6 @@ impl Agreed {
                 _ => {}
             }
             before = Some(now);
-            if is_settled {
-                std::thread::sleep(Duration::from_millis(1));
-            }
         }
     }
 }
