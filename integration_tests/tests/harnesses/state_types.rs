@@ -247,7 +247,7 @@ fn state_of_another_kind_key_or_type_is_refused_in_words() {
         (refusal(value, held), ["'step' was a keyed step, and is a step with operator state now", ""]),
         (refusal(held, shared), ["was of kind 'operator list', and is of kind 'union' now", ""]),
         (refusal(held, narrow), ["state 'step/state' of job 'operator-harness', subtask 0", "300"]),
-        (refusal(held, versioned), ["subtask 0, checkpoint 1", "migrate_from(0"]),
+        (refusal(held, versioned), ["is of version 0, and those that can be read are 2", "migrate_from(0"]),
     ] {
         assert!(parts.iter().all(|part| error.contains(part)), "{error}");
     }
