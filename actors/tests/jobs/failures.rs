@@ -6,18 +6,12 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use cofferdam::prelude::*;
 
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !condition() {
-        assert!(Instant::now() < deadline, "not within 30 s: {what}");
-        std::thread::yield_now();
-    }
-}
+use crate::until::until;
 
 const FOREVER: RestartStrategy = RestartStrategy::FixedDelay { attempts: u32::MAX, delay: Duration::from_millis(1) };
 

@@ -6,10 +6,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cofferdam::prelude::*;
+
+use crate::until::until;
 
 const EVERY: Duration = Duration::from_millis(20);
 
@@ -29,14 +31,6 @@ where
     let topology = Topology::new("counting");
     topology.source("numbers", source).key_by(|n| n % 10).fold("count", 0u64, |count, _| *count += 1).sink("out", sink);
     topology
-}
-
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !condition() {
-        assert!(Instant::now() < deadline, "not within 30 s: {what}");
-        std::thread::yield_now();
-    }
 }
 
 /// Each key's counts are 1, 2, 3, ... without a gap or a double.

@@ -7,10 +7,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cofferdam::{Circulating, prelude::*};
+
+use crate::until::until;
 
 /// Records per batch: 64 batches of each channel stay in memory.
 const BATCH: usize = 16;
@@ -52,14 +54,6 @@ fn expected() -> Vec<Node> {
 fn assert_same(mut leaves: Vec<Node>) {
     leaves.sort_unstable();
     assert!(leaves == expected(), "{} leaves, {} expected", leaves.len(), expected().len());
-}
-
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !condition() {
-        assert!(Instant::now() < deadline, "not within 60 s: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 fn engine(checkpoints: CheckpointConfig) -> EngineBuilder {

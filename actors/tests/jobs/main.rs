@@ -14,4 +14,5 @@ mod retention;
 mod short_jobs;
 mod state_types;
 mod topology_faults;
+mod until;
 mod whole;

@@ -9,10 +9,12 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cofferdam::prelude::*;
+
+use crate::until::until;
 use cofferdam_engine::checkpoint::store::StateBackend as _;
 
 const KEYS: u64 = 10;
@@ -75,14 +77,6 @@ fn given(run: &'static str, sink: &Given) -> Topology {
 /// What the source's numbers from `first` on lead to.
 fn rows_from(first: usize, count: usize) -> Vec<(u64, u64)> {
     (first as u64..).take(count).map(|number| (number % KEYS, number / KEYS + 1)).collect()
-}
-
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !condition() {
-        assert!(Instant::now() < deadline, "not within 30 s: {what}");
-        std::thread::yield_now();
-    }
 }
 
 /// The checkpoints that are kept.

@@ -7,20 +7,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cofferdam::prelude::*;
 
-const EVERY: Duration = Duration::from_millis(10);
+use crate::until::until;
 
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !condition() {
-        assert!(Instant::now() < deadline, "not within 30 s: {what}");
-        std::thread::yield_now();
-    }
-}
+const EVERY: Duration = Duration::from_millis(10);
 
 fn start(state: &Path, checkpoints: CheckpointConfig, topology: Topology) -> JobHandle {
     let engine = Engine::builder().parallelism(2).checkpoints(checkpoints).backend(Lmdb::at(state));

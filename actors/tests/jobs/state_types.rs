@@ -8,18 +8,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use cofferdam::prelude::*;
 
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !condition() {
-        assert!(Instant::now() < deadline, "not within 60 s: {what}");
-        std::thread::yield_now();
-    }
-}
+use crate::until::until;
 
 const NUMBERS: u64 = 12_000;
 const RULES: u64 = 300;
