@@ -145,9 +145,12 @@ impl<K: Key, S> KeyedTable<K, S> {
         }
     }
 
-    /// Adds an entry for a key that has none.
-    pub fn insert(&mut self, slot: Slot, key: K, value: S) {
-        self.insert_at(slot, key, value);
+    /// Adds an entry for a key that has none; gives back its bucket.
+    pub fn insert(&mut self, slot: Slot, key: K, value: S) -> usize {
+        match &mut self.tier {
+            None => self.groups[slot.group as usize].insert(slot.hash, key, value),
+            Some(tier) => tier.groups[slot.group as usize].insert(slot.hash, key, value),
+        }
     }
 
     /// The value of `key`, found at `slot`, to be changed; `init` makes it if there is none.
@@ -178,7 +181,7 @@ impl<K: Key, S> KeyedTable<K, S> {
                 self.mark_changed(slot);
                 slot
             }
-            None => Slot { bucket: self.insert_at(slot, key.clone(), init()) as u32, ..slot },
+            None => Slot { bucket: self.insert(slot, key.clone(), init()) as u32, ..slot },
         };
         match self.value_mut(slot) {
             Some(value) => value,
@@ -203,14 +206,6 @@ impl<K: Key, S> KeyedTable<K, S> {
         match &mut self.tier {
             None => self.groups[slot.group as usize].remove(slot.hash, key),
             Some(tier) => tier.groups[slot.group as usize].remove(slot.hash, key),
-        }
-    }
-
-    /// Gives back its bucket.
-    fn insert_at(&mut self, slot: Slot, key: K, value: S) -> usize {
-        match &mut self.tier {
-            None => self.groups[slot.group as usize].insert(slot.hash, key, value),
-            Some(tier) => tier.groups[slot.group as usize].insert(slot.hash, key, value),
         }
     }
 

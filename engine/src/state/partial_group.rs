@@ -221,6 +221,7 @@ impl<K: Key, S> PartialGroup<K, S> {
         if mutation::is(Mutation::ChangedEvicted) {
             marks = Marks::default();
         }
+        // The old one goes before the new one comes: both at once would be above the limit that this is for.
         self.index = HashTable::new();
         self.index = HashTable::with_capacity(marks.marked);
         for (place, entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {

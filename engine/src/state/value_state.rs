@@ -126,7 +126,10 @@ impl<S: Record> ValueUse<S> {
             match table.value_mut(slot) {
                 // It has expired.
                 Some(stored) => *stored = value,
-                None => return table.insert(slot, key.clone(), value),
+                None => {
+                    table.insert(slot, key.clone(), value);
+                    return;
+                }
             }
             return table.mark_changed(slot);
         }
