@@ -28,7 +28,7 @@ pub(crate) struct FusedChain<O, T> {
     pub(crate) tail: T,
 }
 
-impl<O: Operator, T: Tail<O::Out>> Chain for FusedChain<O, T> {
+impl<O: Operator, T: Tail<O::Out, O::Time>> Chain for FusedChain<O, T> {
     fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
         each_step(&mut self.operator, |step| step.open(context))?;
         self.tail.open(context)
@@ -40,7 +40,7 @@ impl<O: Operator, T: Tail<O::Out>> Chain for FusedChain<O, T> {
 
     fn run(&mut self, slice: &mut Slice<'_>) -> Flow {
         let Self { operator, tail } = self;
-        operator.drive(slice, &mut |_, record| tail.accept(record))
+        operator.drive(slice, &mut |_, record, time| tail.accept(record, time))
     }
 
     fn snapshot(&mut self, checkpoint: CheckpointId, last: bool, time: WallTime) -> Result<SnapshotBuilder, BoxError> {

@@ -36,6 +36,7 @@ mod spill;
 pub mod state;
 pub mod subtask;
 pub mod supervisor;
+pub mod time;
 pub mod topology;
 
 pub use channel_queue::{ChannelQueue, Circulating};
@@ -55,3 +56,4 @@ pub use sink::{Ownership, Sink, SinkContext, SinkWriter, TwoPhaseSink};
 pub use slice::{Clock, Slice};
 pub use source::{Read, Source, SplitReader};
 pub use state::value_state::ValueState;
+pub use time::{ByClock, InTime, NoTime, Stamp, Stamped, Timestamp};

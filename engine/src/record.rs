@@ -7,6 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     codec::{decode, encode},
     error::BoxError,
+    time::{Stamp, Stamped, Timestamp},
 };
 
 /// A record that can leave its thread and be stored in flight. A blanket trait: nobody implements it.
@@ -17,14 +18,16 @@ impl<T: Send + Serialize + DeserializeOwned + 'static> Record for T {}
 /// Makes a batch of its encoding.
 pub type Decoder = fn(&[u8]) -> Result<Box<dyn Batch>, BoxError>;
 
-/// Some records on their way, their type known only to the two ends of the edge: always a `Vec<T>` with `T: Record`.
+/// Some records on their way, their type known only to the two ends of the edge: always a `Vec<Stamped<T, S>>` with `T: Record`.
 pub trait Batch: Any + Send {
     /// How many records.
     fn len(&self) -> usize;
-    /// Their encoding, as of a `Vec` of them.
+    /// Their encoding, as of a `Vec` of them: without time, of the records alone.
     fn encode(&self) -> Result<Vec<u8>, BoxError>;
     /// What makes of an encoding a batch of this type.
     fn decoder(&self) -> Decoder;
+    /// The earliest time that one of its records bears; `None` if they bear none.
+    fn earliest(&self) -> Option<Timestamp>;
     /// Calls `visit` with each record's encoding: for harnesses, which compare what passes an edge.
     #[cfg(feature = "failpoints")]
     fn encode_each(&self, visit: &mut dyn FnMut(&[u8]));
@@ -34,7 +37,7 @@ pub trait Batch: Any + Send {
     }
 }
 
-impl<T: Record> Batch for Vec<T> {
+impl<T: Record, S: Stamp> Batch for Vec<Stamped<T, S>> {
     fn len(&self) -> usize {
         Vec::len(self)
     }
@@ -45,6 +48,10 @@ impl<T: Record> Batch for Vec<T> {
 
     fn decoder(&self) -> Decoder {
         |bytes| Ok(Box::new(decode::<Self>(bytes)?))
+    }
+
+    fn earliest(&self) -> Option<Timestamp> {
+        self.iter().filter_map(|record| record.time.timestamp()).min()
     }
 
     #[cfg(feature = "failpoints")]

@@ -122,28 +122,29 @@ where
     T: 'static,
 {
     type Out = Result<T, Diverted<U::Out>>;
+    type Time = U::Time;
 
     #[inline]
     fn drive<S>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow
     where
-        S: FnMut(&mut Slice<'_>, Self::Out) -> Flow,
+        S: FnMut(&mut Slice<'_>, Self::Out, U::Time) -> Flow,
     {
         loop {
             let mut failed = None;
             let Self { step, upstream, function, .. } = self;
-            let flow = upstream.drive(slice, &mut |slice, record| {
+            let flow = upstream.drive(slice, &mut |slice, record, time| {
                 let failure = match panic_site::catch(|| running(*step, || function(&record))) {
-                    Ok(Ok(out)) => return sink(slice, Ok(out)),
+                    Ok(Ok(out)) => return sink(slice, Ok(out), time),
                     Ok(Err(error)) => Failure::Error(error.into()),
                     Err((_, message)) => Failure::Panic(message),
                 };
                 // Where the record is from can be asked once the source has let go of it.
-                failed = Some((record, failure));
+                failed = Some((record, time, failure));
                 Err(Stop::Yield)
             });
-            let Some((record, failure)) = failed else { return flow };
+            let Some((record, time, failure)) = failed else { return flow };
             let diverted = self.judge(record, failure)?;
-            sink(slice, Err(diverted))?;
+            sink(slice, Err(diverted), time)?;
         }
     }
 }

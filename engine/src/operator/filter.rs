@@ -27,12 +27,16 @@ where
     F: FnMut(&U::Out) -> bool + Send + 'static,
 {
     type Out = U::Out;
+    type Time = U::Time;
 
     #[inline]
-    fn drive<S: FnMut(&mut Slice<'_>, U::Out) -> Flow>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow {
+    fn drive<S>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow
+    where
+        S: FnMut(&mut Slice<'_>, U::Out, U::Time) -> Flow,
+    {
         let Self { step, upstream, predicate } = self;
-        upstream.drive(slice, &mut |slice, record| {
-            if running(*step, || predicate(&record)) { sink(slice, record) } else { Ok(()) }
+        upstream.drive(slice, &mut |slice, record, time| {
+            if running(*step, || predicate(&record)) { sink(slice, record, time) } else { Ok(()) }
         })
     }
 }

@@ -7,12 +7,12 @@ use crate::{
     topology::graph::StepIndex,
 };
 
-pub struct FlatMap<U, F, I: IntoIterator> {
+pub struct FlatMap<U: Operator, F, I: IntoIterator> {
     pub(crate) step: StepIndex,
     pub(crate) upstream: U,
     pub(crate) function: F,
-    /// What is left of the last record's output: an endless one neither blocks the thread nor outgrows the output.
-    pub(crate) rest: Option<I::IntoIter>,
+    /// What is left of the last record's output, and that record's stamp: an endless one neither blocks the thread nor outgrows the output.
+    pub(crate) rest: Option<(I::IntoIter, U::Time)>,
 }
 
 impl<U: Operator, F: Send, I> Stateful for FlatMap<U, F, I> where I: IntoIterator<IntoIter: Send> {}
@@ -41,19 +41,23 @@ where
     I: IntoIterator<Item: 'static, IntoIter: Send> + 'static,
 {
     type Out = I::Item;
+    type Time = U::Time;
 
     #[inline]
-    fn drive<S: FnMut(&mut Slice<'_>, I::Item) -> Flow>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow {
+    fn drive<S>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow
+    where
+        S: FnMut(&mut Slice<'_>, I::Item, U::Time) -> Flow,
+    {
         let Self { step, upstream, function, rest } = self;
-        if let Some(iterator) = rest {
-            hand_out(*step, iterator, slice, sink)?;
+        if let Some((iterator, time)) = rest {
+            hand_out(*step, iterator, *time, slice, sink)?;
             *rest = None;
         }
-        upstream.drive(slice, &mut |slice, record| {
+        upstream.drive(slice, &mut |slice, record, time| {
             let mut iterator = running(*step, || function(record).into_iter());
-            let flow = hand_out(*step, &mut iterator, slice, sink);
+            let flow = hand_out(*step, &mut iterator, time, slice, sink);
             if flow.is_err() {
-                *rest = Some(iterator);
+                *rest = Some((iterator, time));
             }
             flow
         })
@@ -61,14 +65,15 @@ where
 }
 
 #[inline]
-fn hand_out<I: Iterator>(
+fn hand_out<I: Iterator, Z: Copy>(
     step: StepIndex,
     iterator: &mut I,
+    time: Z,
     slice: &mut Slice<'_>,
-    sink: &mut impl FnMut(&mut Slice<'_>, I::Item) -> Flow,
+    sink: &mut impl FnMut(&mut Slice<'_>, I::Item, Z) -> Flow,
 ) -> Flow {
     while let Some(item) = running(step, || iterator.next()) {
-        sink(slice, item)?;
+        sink(slice, item, time)?;
         slice.tick()?;
     }
     Ok(())

@@ -7,11 +7,12 @@ use crate::{
     operator::{Operator, Stateful, Step},
     record::{Batch, Record},
     slice::{Flow, Slice},
+    time::{NoTime, Stamp, Stamped},
 };
 
 /// Hands out the records of the batch it was last given.
-pub struct Input<T> {
-    batch: std::vec::IntoIter<T>,
+pub struct Input<T, S = NoTime> {
+    batch: std::vec::IntoIter<Stamped<T, S>>,
     records_in: u64,
     /// The key group of a record, on an edge that goes by key.
     group: Option<GroupOf<T>>,
@@ -20,29 +21,29 @@ pub struct Input<T> {
 /// Finds a record's key group; given the number of key groups.
 pub(crate) type GroupOf<T> = fn(&T, u16) -> KeyGroup;
 
-impl<T> Input<T> {
+impl<T, S> Input<T, S> {
     pub(crate) fn new(group: Option<GroupOf<T>>) -> Self {
         Self { batch: Vec::new().into_iter(), records_in: 0, group }
     }
 }
 
-impl<T: Record> Input<T> {
+impl<T: Record, S: Stamp> Input<T, S> {
     /// The records still to come of this batch.
     #[inline]
-    pub(crate) fn ahead(&self) -> &[T] {
+    pub(crate) fn ahead(&self) -> &[Stamped<T, S>] {
         self.batch.as_slice()
     }
 
     /// The next record.
     #[inline]
-    pub(crate) fn next(&mut self) -> Option<T> {
+    pub(crate) fn next(&mut self) -> Option<Stamped<T, S>> {
         self.batch.next()
     }
 }
 
-impl<T: Record> Stateful for Input<T> {}
+impl<T: Record, S: Stamp> Stateful for Input<T, S> {}
 
-impl<T: Record> Step for Input<T> {
+impl<T: Record, S: Stamp> Step for Input<T, S> {
     fn upstream(&mut self) -> Option<&mut dyn Step> {
         None
     }
@@ -50,12 +51,14 @@ impl<T: Record> Step for Input<T> {
     fn feed(&mut self, batch: Box<dyn Batch>) {
         debug_assert_eq!(self.batch.len(), 0, "a batch is handed out whole before the next one comes");
         let batch: Box<dyn std::any::Any> = batch;
-        match batch.downcast::<Vec<T>>() {
+        match batch.downcast::<Vec<Stamped<T, S>>>() {
             Ok(batch) => {
                 self.records_in += batch.len() as u64;
                 self.batch = batch.into_iter();
             }
-            Err(_) => unreachable!("both ends of an edge are made by one generic call, with one record type"),
+            Err(_) => {
+                unreachable!("both ends of an edge are made by one generic call, with one type of records and stamps")
+            }
         }
     }
 
@@ -78,9 +81,9 @@ impl<T: Record> Step for Input<T> {
         owned: KeyGroupRange,
         max_parallelism: u16,
     ) -> Result<Box<dyn Batch>, BoxError> {
-        let mut records: Vec<T> = decode(bytes)?;
+        let mut records: Vec<Stamped<T, S>> = decode(bytes)?;
         if let Some(group) = self.group {
-            records.retain(|record| owned.contains(group(record, max_parallelism)));
+            records.retain(|stamped| owned.contains(group(&stamped.record, max_parallelism)));
         }
         Ok(Box::new(records))
     }
@@ -90,16 +93,20 @@ impl<T: Record> Step for Input<T> {
     }
 }
 
-impl<T: Record> Operator for Input<T> {
+impl<T: Record, Z: Stamp> Operator for Input<T, Z> {
     type Out = T;
+    type Time = Z;
 
     #[inline]
-    fn drive<S: FnMut(&mut Slice<'_>, T) -> Flow>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow {
+    fn drive<S>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow
+    where
+        S: FnMut(&mut Slice<'_>, T, Z) -> Flow,
+    {
         while self.batch.len() > 0 {
             let taken = slice.take(self.batch.len())?;
             for used in 1..=taken {
-                let Some(record) = self.batch.next() else { break };
-                if let Err(stop) = sink(slice, record) {
+                let Some(Stamped { record, time }) = self.batch.next() else { break };
+                if let Err(stop) = sink(slice, record, time) {
                     slice.give_back(taken - used);
                     return Err(stop);
                 }

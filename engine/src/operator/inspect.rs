@@ -27,13 +27,17 @@ where
     F: FnMut(&U::Out) + Send + 'static,
 {
     type Out = U::Out;
+    type Time = U::Time;
 
     #[inline]
-    fn drive<S: FnMut(&mut Slice<'_>, U::Out) -> Flow>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow {
+    fn drive<S>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow
+    where
+        S: FnMut(&mut Slice<'_>, U::Out, U::Time) -> Flow,
+    {
         let Self { step, upstream, function } = self;
-        upstream.drive(slice, &mut |slice, record| {
+        upstream.drive(slice, &mut |slice, record, time| {
             running(*step, || function(&record));
-            sink(slice, record)
+            sink(slice, record, time)
         })
     }
 }

@@ -29,13 +29,17 @@ where
     K: Key,
 {
     type Out = (K, U::Out);
+    type Time = U::Time;
 
     #[inline]
-    fn drive<S: FnMut(&mut Slice<'_>, Self::Out) -> Flow>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow {
+    fn drive<S>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow
+    where
+        S: FnMut(&mut Slice<'_>, Self::Out, U::Time) -> Flow,
+    {
         let Self { step, upstream, key } = self;
-        upstream.drive(slice, &mut |slice, record| {
+        upstream.drive(slice, &mut |slice, record, time| {
             let key = running(*step, || key(&record));
-            sink(slice, (key, record))
+            sink(slice, (key, record), time)
         })
     }
 }

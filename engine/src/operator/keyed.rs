@@ -17,6 +17,7 @@ use crate::{
         keyed_table::KeyedTable,
         ttl::{Forever, Lifetime},
     },
+    time::{NoTime, Stamp, Stamped},
     topology::graph::BuildContext,
 };
 
@@ -44,27 +45,27 @@ pub(crate) fn table_place<'a>(uid: &'a str, context: &BuildContext<'_>) -> Table
 const AHEAD: usize = 16;
 
 /// Records with their keys, and the state of the step that takes them.
-pub struct KeyedInput<K, T, B> {
-    input: Input<(K, T)>,
+pub struct KeyedInput<K, T, B, S = NoTime> {
+    input: Input<(K, T), S>,
     tables: B,
 }
 
-impl<K: Key, T: Record, B: KeyedTables<K>> KeyedInput<K, T, B> {
+impl<K: Key, T: Record, B: KeyedTables<K>, S: Stamp> KeyedInput<K, T, B, S> {
     /// The tables are empty; they get their content when the chain is opened.
-    pub(crate) fn new(input: Input<(K, T)>, tables: B) -> Self {
+    pub(crate) fn new(input: Input<(K, T), S>, tables: B) -> Self {
         Self { input, tables }
     }
 
-    /// Gives each record, with its key's place in the tables, to `handle`.
+    /// Gives each record with its stamp, and its key's place in the tables, to `handle`.
     #[inline]
     pub(crate) fn drive(
         &mut self,
         slice: &mut Slice<'_>,
-        mut handle: impl FnMut(&mut B, B::Slot, (K, T), &mut Slice<'_>) -> Flow,
+        mut handle: impl FnMut(&mut B, B::Slot, Stamped<(K, T), S>, &mut Slice<'_>) -> Flow,
     ) -> Flow {
         let Self { input, tables } = self;
         if !tables.is_loaded() {
-            tables.load(&mut input.ahead().iter().map(|(key, _)| key))?;
+            tables.load(&mut input.ahead().iter().map(|stamped| &stamped.record.0))?;
         }
         let mut hints = &mut [B::Slot::default(); AHEAD];
         let mut next = &mut [B::Slot::default(); AHEAD];
@@ -73,9 +74,9 @@ impl<K: Key, T: Record, B: KeyedTables<K>> KeyedInput<K, T, B> {
             let taken = slice.take(AHEAD.min(input.ahead().len()))?;
             ask(tables, &input.ahead()[taken..], next);
             for (used, hint) in (1..).zip(&hints[..taken]) {
-                let Some(record) = input.next() else { break };
-                let slot = tables.find(*hint, &record.0);
-                if let Err(stop) = handle(tables, slot, record, slice) {
+                let Some(stamped) = input.next() else { break };
+                let slot = tables.find(*hint, &stamped.record.0);
+                if let Err(stop) = handle(tables, slot, stamped, slice) {
                     slice.give_back(taken - used);
                     return Err(stop);
                 }
@@ -88,13 +89,13 @@ impl<K: Key, T: Record, B: KeyedTables<K>> KeyedInput<K, T, B> {
 
 /// Asks the tables where the next few records' keys probably are.
 #[inline]
-fn ask<K: Key, T, B: KeyedTables<K>>(tables: &B, records: &[(K, T)], hints: &mut [B::Slot; AHEAD]) {
-    for (hint, (key, _)) in hints.iter_mut().zip(records) {
-        *hint = tables.hint(key);
+fn ask<K: Key, T, S, B: KeyedTables<K>>(tables: &B, records: &[Stamped<(K, T), S>], hints: &mut [B::Slot; AHEAD]) {
+    for (hint, stamped) in hints.iter_mut().zip(records) {
+        *hint = tables.hint(&stamped.record.0);
     }
 }
 
-impl<K: Key, T: Record, B: KeyedTables<K>> Stateful for KeyedInput<K, T, B> {
+impl<K: Key, T: Record, B: KeyedTables<K>, S: Stamp> Stateful for KeyedInput<K, T, B, S> {
     fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
         self.tables.restore(context)
     }
@@ -108,7 +109,7 @@ impl<K: Key, T: Record, B: KeyedTables<K>> Stateful for KeyedInput<K, T, B> {
     }
 }
 
-impl<K: Key, T: Record, B: KeyedTables<K>> Step for KeyedInput<K, T, B> {
+impl<K: Key, T: Record, B: KeyedTables<K>, S: Stamp> Step for KeyedInput<K, T, B, S> {
     fn upstream(&mut self) -> Option<&mut dyn Step> {
         Some(&mut self.input)
     }

@@ -28,10 +28,14 @@ where
     T: 'static,
 {
     type Out = T;
+    type Time = U::Time;
 
     #[inline]
-    fn drive<S: FnMut(&mut Slice<'_>, T) -> Flow>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow {
+    fn drive<S>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow
+    where
+        S: FnMut(&mut Slice<'_>, T, U::Time) -> Flow,
+    {
         let Self { step, upstream, function } = self;
-        upstream.drive(slice, &mut |slice, record| sink(slice, running(*step, || function(record))))
+        upstream.drive(slice, &mut |slice, record, time| sink(slice, running(*step, || function(record)), time))
     }
 }

@@ -10,6 +10,7 @@
 //! - Snapshots are taken only while no step has anything left over.
 
 pub mod divert;
+pub(crate) mod emitted;
 pub(crate) mod filter;
 pub(crate) mod flat_map;
 pub(crate) mod fold;
@@ -41,6 +42,7 @@ use crate::{
     record::Batch,
     slice::{Flow, Slice, Stop},
     state::HeapShare,
+    time::Stamp,
     topology::graph::StepIndex,
 };
 
@@ -48,11 +50,13 @@ use crate::{
 pub trait Operator: Step + 'static {
     /// What it gives to the next step.
     type Out: 'static;
+    /// What these records carry of time.
+    type Time: Stamp;
 
-    /// Gives records to `sink` until there is no more input (`Ok`), or `sink` or the slice stops it.
+    /// Gives records with their stamps to `sink` until there is no more input (`Ok`), or `sink` or the slice stops it.
     fn drive<S>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow
     where
-        S: FnMut(&mut Slice<'_>, Self::Out) -> Flow;
+        S: FnMut(&mut Slice<'_>, Self::Out, Self::Time) -> Flow;
 }
 
 /// The rare calls on a step.

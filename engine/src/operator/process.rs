@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 
 use crate::{
     key::Key,
-    operator::{Operator, Stateful, Step, keyed::KeyedInput},
+    operator::{Operator, Stateful, Step, emitted::Emitted, keyed::KeyedInput},
     panic_site::running,
     record::Record,
     slice::{Flow, Slice},
     state::keyed_states::{KeyedStates, with_states},
+    time::{NoTime, Stamp, Stamped},
     topology::graph::StepIndex,
 };
 
@@ -28,17 +29,16 @@ impl<'a, T> Collector<'a, T> {
     }
 }
 
-pub struct Process<K: Key, R, D: KeyedStates<K>, T, F> {
+pub struct Process<K: Key, R, D: KeyedStates<K>, T, F, Z = NoTime> {
     pub(crate) step: StepIndex,
-    pub(crate) upstream: KeyedInput<K, R, D::Tables>,
-    /// What the last call gave and the next step has not taken.
-    pub(crate) out: VecDeque<T>,
+    pub(crate) upstream: KeyedInput<K, R, D::Tables, Z>,
+    pub(crate) out: Emitted<T, Z>,
     pub(crate) function: F,
 }
 
-impl<K: Key, R: Record, D: KeyedStates<K>, T: Send, F: Send> Stateful for Process<K, R, D, T, F> {}
+impl<K: Key, R: Record, D: KeyedStates<K>, T: Send, F: Send, Z: Stamp> Stateful for Process<K, R, D, T, F, Z> {}
 
-impl<K: Key, R: Record, D: KeyedStates<K>, T: Send, F: Send> Step for Process<K, R, D, T, F> {
+impl<K: Key, R: Record, D: KeyedStates<K>, T: Send, F: Send, Z: Stamp> Step for Process<K, R, D, T, F, Z> {
     fn upstream(&mut self) -> Option<&mut dyn Step> {
         Some(&mut self.upstream)
     }
@@ -52,37 +52,30 @@ impl<K: Key, R: Record, D: KeyedStates<K>, T: Send, F: Send> Step for Process<K,
     }
 }
 
-impl<K, R, D, T, F> Operator for Process<K, R, D, T, F>
+impl<K, R, D, T, F, Z> Operator for Process<K, R, D, T, F, Z>
 where
     K: Key,
     R: Record,
     D: KeyedStates<K>,
     T: Send + 'static,
     F: FnMut(&K, R, &mut D::View<'_>, &mut Collector<'_, T>) + Send + 'static,
+    Z: Stamp,
 {
     type Out = T;
+    type Time = Z;
 
     #[inline]
-    fn drive<Sink: FnMut(&mut Slice<'_>, T) -> Flow>(&mut self, slice: &mut Slice<'_>, sink: &mut Sink) -> Flow {
+    fn drive<Sink>(&mut self, slice: &mut Slice<'_>, sink: &mut Sink) -> Flow
+    where
+        Sink: FnMut(&mut Slice<'_>, T, Z) -> Flow,
+    {
         let Self { step, upstream, out, function } = self;
-        hand_out(out, slice, sink)?;
-        upstream.drive(slice, |tables, slot, (key, record), slice| {
+        out.resume(slice, sink)?;
+        upstream.drive(slice, |tables, slot, Stamped { record: (key, record), time }, slice| {
             with_states::<K, D, _>(tables, slot, &key, slice, |states| {
-                running(*step, || function(&key, record, states, &mut Collector { out }))
+                running(*step, || function(&key, record, states, &mut out.collector()))
             });
-            hand_out(out, slice, sink)
+            out.hand_out(time, slice, sink)
         })
     }
-}
-
-#[inline]
-pub(crate) fn hand_out<T>(
-    out: &mut VecDeque<T>,
-    slice: &mut Slice<'_>,
-    sink: &mut impl FnMut(&mut Slice<'_>, T) -> Flow,
-) -> Flow {
-    while let Some(record) = out.pop_front() {
-        sink(slice, record)?;
-    }
-    Ok(())
 }

@@ -1,14 +1,13 @@
 //! Any function of a record and state that belongs to no key.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     checkpoint::snapshot::OperatorSnapshot,
     codec::encode,
     error::{BoxError, Error},
     operator::{
-        OpenContext, Operator, SnapshotBuilder, Stateful, Step, StepError,
-        process::{Collector, hand_out},
+        OpenContext, Operator, SnapshotBuilder, Stateful, Step, StepError, emitted::Emitted, process::Collector,
     },
     panic_site::running,
     slice::{Flow, Slice},
@@ -16,20 +15,19 @@ use crate::{
     topology::graph::StepIndex,
 };
 
-pub struct ProcessOperator<U, D: OperatorStates, T, F> {
+pub struct ProcessOperator<U: Operator, D: OperatorStates, T, F> {
     step: StepIndex,
     uid: Arc<str>,
     upstream: U,
     states: D,
     live: D::Live,
-    /// What the last call gave and the next step has not taken.
-    out: VecDeque<T>,
+    out: Emitted<T, U::Time>,
     function: F,
 }
 
-impl<U, D: OperatorStates, T, F> ProcessOperator<U, D, T, F> {
+impl<U: Operator, D: OperatorStates, T, F> ProcessOperator<U, D, T, F> {
     pub(crate) fn new(step: StepIndex, uid: Arc<str>, upstream: U, states: D, function: F) -> Self {
-        Self { step, uid, upstream, states, live: D::Live::default(), out: VecDeque::new(), function }
+        Self { step, uid, upstream, states, live: D::Live::default(), out: Emitted::nothing(), function }
     }
 }
 
@@ -71,14 +69,18 @@ where
     F: FnMut(U::Out, &mut D::Live, &mut Collector<'_, T>) + Send + 'static,
 {
     type Out = T;
+    type Time = U::Time;
 
     #[inline]
-    fn drive<S: FnMut(&mut Slice<'_>, T) -> Flow>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow {
+    fn drive<S>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow
+    where
+        S: FnMut(&mut Slice<'_>, T, U::Time) -> Flow,
+    {
         let Self { step, upstream, live, out, function, .. } = self;
-        hand_out(out, slice, sink)?;
-        upstream.drive(slice, &mut |slice, record| {
-            running(*step, || function(record, live, &mut Collector::of(out)));
-            hand_out(out, slice, sink)
+        out.resume(slice, sink)?;
+        upstream.drive(slice, &mut |slice, record, time| {
+            running(*step, || function(record, live, &mut out.collector()));
+            out.hand_out(time, slice, sink)
         })
     }
 }

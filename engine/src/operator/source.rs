@@ -13,6 +13,7 @@ use crate::{
     panic_site::running,
     slice::{Flow, Slice, Stop},
     source::{Read, Source, SplitReader},
+    time::NoTime,
     topology::graph::StepIndex,
 };
 
@@ -192,9 +193,13 @@ impl<S: Source> Step for SourceStep<S> {
 
 impl<S: Source> Operator for SourceStep<S> {
     type Out = S::Record;
+    type Time = NoTime;
 
     #[inline]
-    fn drive<F: FnMut(&mut Slice<'_>, S::Record) -> Flow>(&mut self, slice: &mut Slice<'_>, sink: &mut F) -> Flow {
+    fn drive<F>(&mut self, slice: &mut Slice<'_>, sink: &mut F) -> Flow
+    where
+        F: FnMut(&mut Slice<'_>, S::Record, NoTime) -> Flow,
+    {
         if self.drained {
             return Ok(());
         }
@@ -226,7 +231,7 @@ fn read_split<S: Source>(
     mut turn: Option<&mut u32>,
     records_in: &mut u64,
     slice: &mut Slice<'_>,
-    sink: &mut impl FnMut(&mut Slice<'_>, S::Record) -> Flow,
+    sink: &mut impl FnMut(&mut Slice<'_>, S::Record, NoTime) -> Flow,
 ) -> Result<Left, Stop> {
     loop {
         let taken = slice.take(TOGETHER)?;
@@ -234,7 +239,7 @@ fn read_split<S: Source>(
         for used in 1..=taken {
             let left = match running(step, || open.reader.read(now)) {
                 Ok(Read::Record(record)) => {
-                    let Err(stop) = sink(slice, record) else { continue };
+                    let Err(stop) = sink(slice, record, NoTime) else { continue };
                     *records_in += used as u64;
                     slice.give_back(taken - used);
                     return Err(stop);

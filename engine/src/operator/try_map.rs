@@ -30,12 +30,16 @@ where
     T: 'static,
 {
     type Out = T;
+    type Time = U::Time;
 
     #[inline]
-    fn drive<S: FnMut(&mut Slice<'_>, T) -> Flow>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow {
+    fn drive<S>(&mut self, slice: &mut Slice<'_>, sink: &mut S) -> Flow
+    where
+        S: FnMut(&mut Slice<'_>, T, U::Time) -> Flow,
+    {
         let Self { step, upstream, function } = self;
-        upstream.drive(slice, &mut |slice, record| match running(*step, || function(record)) {
-            Ok(record) => sink(slice, record),
+        upstream.drive(slice, &mut |slice, record, time| match running(*step, || function(record)) {
+            Ok(record) => sink(slice, record, time),
             Err(error) => Err(StepError::stop(*step, error.into())),
         })
     }

@@ -10,35 +10,36 @@ use crate::{
     output::{Tail, TailControl, lane::Lane},
     record::Record,
     slice::Flow,
+    time::{Stamp, Stamped},
 };
 
 /// A tail made of lanes, and the rule by which a record finds its lane.
-pub(crate) struct Exchange<T, R> {
-    lanes: Vec<Lane<T>>,
+pub(crate) struct Exchange<T, S, R> {
+    lanes: Vec<Lane<T, S>>,
     rule: R,
 }
 
 /// Finds the lanes of a record.
 pub(crate) trait Rule<T>: Send + 'static {
-    fn route(&mut self, lanes: &mut [Lane<T>], record: T) -> Flow;
+    fn route<S: Stamp>(&mut self, lanes: &mut [Lane<T, S>], record: Stamped<T, S>) -> Flow;
 }
 
-impl<T: Record, R: Rule<T>> Exchange<T, R> {
+impl<T: Record, S: Stamp, R: Rule<T>> Exchange<T, S, R> {
     pub(crate) fn new(lanes: usize, batch_size: usize, rule: R) -> Self {
         Self { lanes: (0..lanes).map(|_| Lane::new(batch_size)).collect(), rule }
     }
 }
 
-impl<T: Record, R: Rule<T>> Stateful for Exchange<T, R> {}
+impl<T: Record, S: Stamp, R: Rule<T>> Stateful for Exchange<T, S, R> {}
 
-impl<T: Record, R: Rule<T>> Tail<T> for Exchange<T, R> {
+impl<T: Record, S: Stamp, R: Rule<T>> Tail<T, S> for Exchange<T, S, R> {
     #[inline]
-    fn accept(&mut self, record: T) -> Flow {
-        self.rule.route(&mut self.lanes, record)
+    fn accept(&mut self, record: T, time: S) -> Flow {
+        self.rule.route(&mut self.lanes, Stamped { record, time })
     }
 }
 
-impl<T: Record, R: Rule<T>> TailControl for Exchange<T, R> {
+impl<T: Record, S: Stamp, R: Rule<T>> TailControl for Exchange<T, S, R> {
     fn flush(&mut self) -> bool {
         self.lanes.iter_mut().fold(false, |any, lane| lane.flush() | any)
     }
@@ -98,8 +99,8 @@ impl ByKey {
 
 impl<K: Key, T: Record> Rule<(K, T)> for ByKey {
     #[inline]
-    fn route(&mut self, lanes: &mut [Lane<(K, T)>], record: (K, T)) -> Flow {
-        let group = KeyGroup::of_hash(record.0.hash64(), self.max_parallelism);
+    fn route<S: Stamp>(&mut self, lanes: &mut [Lane<(K, T), S>], record: Stamped<(K, T), S>) -> Flow {
+        let group = KeyGroup::of_hash(record.record.0.hash64(), self.max_parallelism);
         lanes[self.owners[usize::from(group.0)] as usize].push(record)
     }
 }
@@ -118,7 +119,7 @@ impl InTurn {
 
 impl<T: Record> Rule<T> for InTurn {
     #[inline]
-    fn route(&mut self, lanes: &mut [Lane<T>], record: T) -> Flow {
+    fn route<S: Stamp>(&mut self, lanes: &mut [Lane<T, S>], record: Stamped<T, S>) -> Flow {
         if self.next >= lanes.len() {
             self.next = 0;
         }
@@ -132,7 +133,7 @@ impl<T: Record> Rule<T> for InTurn {
 pub(crate) struct ToAll;
 
 impl<T: Record + Clone> Rule<T> for ToAll {
-    fn route(&mut self, lanes: &mut [Lane<T>], record: T) -> Flow {
+    fn route<S: Stamp>(&mut self, lanes: &mut [Lane<T, S>], record: Stamped<T, S>) -> Flow {
         let Some((last, others)) = lanes.split_last_mut() else { return Ok(()) };
         let mut flow = Ok(());
         for lane in others {
@@ -149,7 +150,7 @@ pub(crate) struct ToConsumers {
 }
 
 impl<T: Record + Clone> Rule<T> for ToConsumers {
-    fn route(&mut self, lanes: &mut [Lane<T>], record: T) -> Flow {
+    fn route<S: Stamp>(&mut self, lanes: &mut [Lane<T, S>], record: Stamped<T, S>) -> Flow {
         let Some(((last_range, last), others)) = self.consumers.split_last_mut() else { return Ok(()) };
         let mut flow = Ok(());
         for (range, rule) in others {

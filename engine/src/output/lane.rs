@@ -9,22 +9,23 @@ use crate::{
     mutation::{self, Mutation},
     record::Record,
     slice::{Flow, Stop},
+    time::{Stamp, Stamped},
 };
 
-pub(crate) struct Lane<T> {
-    filling: Vec<T>,
+pub(crate) struct Lane<T, S> {
+    filling: Vec<Stamped<T, S>>,
     ready: VecDeque<StreamElement>,
     batch_size: usize,
     records_out: u64,
 }
 
-impl<T: Record> Lane<T> {
+impl<T: Record, S: Stamp> Lane<T, S> {
     pub(crate) fn new(batch_size: usize) -> Self {
         Self { filling: Vec::new(), ready: VecDeque::new(), batch_size, records_out: 0 }
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, record: T) -> Flow {
+    pub(crate) fn push(&mut self, record: Stamped<T, S>) -> Flow {
         if self.filling.capacity() == 0 {
             self.filling.reserve_exact(self.batch_size);
         }

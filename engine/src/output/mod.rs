@@ -15,12 +15,13 @@ use crate::{
     id::{ChannelIndex, ProcessingTime},
     operator::Stateful,
     slice::Flow,
+    time::Stamp,
 };
 
 /// Where a chain's records end up.
-pub(crate) trait Tail<T>: TailControl + 'static {
-    /// Takes a record. `Stop::Yield` when no more should come for now.
-    fn accept(&mut self, record: T) -> Flow;
+pub(crate) trait Tail<T, S: Stamp>: TailControl + 'static {
+    /// Takes a record and its stamp. `Stop::Yield` when no more should come for now.
+    fn accept(&mut self, record: T, time: S) -> Flow;
 }
 
 /// The rare calls on a chain's end.

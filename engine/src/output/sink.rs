@@ -14,6 +14,7 @@ use crate::{
     panic_site::running,
     sink::{Ownership, Sink, SinkContext, SinkWriter, TwoPhaseSink},
     slice::{Flow, Stop},
+    time::Stamp,
     topology::graph::StepIndex,
 };
 
@@ -87,9 +88,9 @@ impl<T: 'static, S: TwoPhaseSink<T>> Stateful for TwoPhaseTail<T, S> {
     }
 }
 
-impl<T: 'static, S: TwoPhaseSink<T>> Tail<T> for TwoPhaseTail<T, S> {
+impl<T: 'static, Z: Stamp, S: TwoPhaseSink<T>> Tail<T, Z> for TwoPhaseTail<T, S> {
     #[inline]
-    fn accept(&mut self, record: T) -> Flow {
+    fn accept(&mut self, record: T, _time: Z) -> Flow {
         self.records_out += 1;
         match &mut self.writer {
             Some(writer) => {
@@ -226,9 +227,9 @@ impl<T: 'static, S: Sink<T>> Stateful for AtLeastOnceTail<T, S> {
     }
 }
 
-impl<T: 'static, S: Sink<T>> Tail<T> for AtLeastOnceTail<T, S> {
+impl<T: 'static, Z: Stamp, S: Sink<T>> Tail<T, Z> for AtLeastOnceTail<T, S> {
     #[inline]
-    fn accept(&mut self, record: T) -> Flow {
+    fn accept(&mut self, record: T, _time: Z) -> Flow {
         self.records_out += 1;
         match &mut self.writer {
             Some(writer) => running(self.step, || writer(record)).map_err(|error| StepError::stop(self.step, error)),

@@ -1,11 +1,10 @@
 //! A stream cut by key: each key's records come to one subtask, in order.
 
-use std::collections::VecDeque;
-
 use crate::{
     checkpoint::snapshot::OperatorKind,
     key::Key,
     operator::{
+        emitted::Emitted,
         fold::Fold,
         input::Input,
         keyed::{KeyedInput, only_state, only_table, table_place},
@@ -19,6 +18,7 @@ use crate::{
         keyed_states::KeyedStates,
         value_state::ValueState,
     },
+    time::{NoTime, Stamp},
     topology::{graph::StepIndex, stream::Stream},
 };
 
@@ -36,11 +36,11 @@ use crate::{
 /// # }
 /// ```
 #[must_use = "a stream does nothing until it ends in a sink"]
-pub struct KeyedStream<K, T> {
-    pub(crate) stream: Stream<Input<(K, T)>>,
+pub struct KeyedStream<K, T, S = NoTime> {
+    pub(crate) stream: Stream<Input<(K, T), S>>,
 }
 
-impl<K: Key, T: Record> KeyedStream<K, T> {
+impl<K: Key, T: Record, Z: Stamp> KeyedStream<K, T, Z> {
     /// What follows runs on `parallelism` subtasks, which share the key groups.
     pub fn parallelism(mut self, parallelism: u32) -> Self {
         self.stream.head.parallelism = Some(parallelism);
@@ -55,7 +55,7 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
     }
 
     /// Keeps a value for each key, `initial` at first; `function` changes it with each record. Gives the key and its value after each record.
-    pub fn fold<S, F>(self, name: impl Into<String>, initial: S, function: F) -> Stream<Fold<K, T, S, F>>
+    pub fn fold<S, F>(self, name: impl Into<String>, initial: S, function: F) -> Stream<Fold<K, T, S, F, Z>>
     where
         S: Record + Clone,
         F: FnMut(&mut S, T) + Clone + Send + 'static,
@@ -96,7 +96,7 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
     }
 
     /// Combines the records of each key: `function` puts the second one into the first. Gives the key and the combination after each record.
-    pub fn reduce<F>(self, name: impl Into<String>, function: F) -> Stream<Reduce<K, T, F>>
+    pub fn reduce<F>(self, name: impl Into<String>, function: F) -> Stream<Reduce<K, T, F, Z>>
     where
         T: Clone,
         F: FnMut(&mut T, T) + Clone + Send + 'static,
@@ -142,7 +142,7 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         self,
         name: impl Into<String>,
         function: F,
-    ) -> Stream<Process<K, T, StateDescriptor<OneValue, S>, R, F>>
+    ) -> Stream<Process<K, T, StateDescriptor<OneValue, S>, R, F, Z>>
     where
         S: Record,
         R: Send + 'static,
@@ -177,7 +177,7 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         name: impl Into<String>,
         states: D,
         function: F,
-    ) -> Stream<Process<K, T, D, R, F>>
+    ) -> Stream<Process<K, T, D, R, F, Z>>
     where
         D: KeyedStates<K>,
         R: Send + 'static,
@@ -187,13 +187,13 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         self.stream.then(step, move |upstream, context| Process {
             step,
             upstream: KeyedInput::new(upstream, states.tables(&table_place(&context.address(step), context))),
-            out: VecDeque::new(),
+            out: Emitted::nothing(),
             function: function.clone(),
         })
     }
 
     /// The records with their keys, as an ordinary stream.
-    pub fn entries(self) -> Stream<Input<(K, T)>> {
+    pub fn entries(self) -> Stream<Input<(K, T), Z>> {
         self.stream
     }
 }

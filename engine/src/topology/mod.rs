@@ -10,6 +10,8 @@ pub(crate) mod restorable;
 mod sinks;
 mod state_check;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use keyed_stream::KeyedStream;
 pub use stream::{SharedStream, SinkHandle, Stream};

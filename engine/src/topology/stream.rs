@@ -30,6 +30,7 @@ use crate::{
     record::Record,
     sink::{Sink, TwoPhaseSink},
     source::Source,
+    time::{NoTime, Stamp},
     topology::{
         graph::{BuildContext, ChainTemplate, EdgeIndex, EdgeKind, SharedGraph, SplitLister, StepIndex},
         keyed_stream::KeyedStream,
@@ -134,7 +135,7 @@ impl<O: Operator> Stream<O> {
     }
 
     /// Ends the chain here.
-    pub(crate) fn close<T: Tail<O::Out>>(
+    pub(crate) fn close<T: Tail<O::Out, O::Time>>(
         self,
         outputs: &[EdgeKind],
         sink: Option<Box<dyn SinkRecovery>>,
@@ -243,29 +244,40 @@ impl<O: Operator> Stream<O> {
     }
 
     /// Sends each record to the subtask that owns its key. `key` is called once per record.
-    pub fn key_by<K: Key, F>(self, key: F) -> KeyedStream<K, O::Out>
+    pub fn key_by<K: Key, F>(self, key: F) -> KeyedStream<K, O::Out, O::Time>
     where
         O::Out: Record,
         F: FnMut(&O::Out) -> K + Clone + Send + 'static,
     {
         let step = self.add("key_by");
-        let keyed = self.then(step, move |upstream, _| KeyBy { step, upstream, key: key.clone() });
-        let (graph, edges, _) = keyed.close(&[EdgeKind::Key], None, |context, edges| {
-            let width = context.edges[edges[0].0];
-            Exchange::new(
-                context.lanes(edges[0]),
-                context.batch_size,
-                ByKey::new(width.parallelism, context.max_parallelism),
-            )
-        });
-        // Nothing follows the key yet.
-        graph.lock().step(step).consumed = false;
-        let group: GroupOf<(K, O::Out)> = |(key, _), max_parallelism| KeyGroup::of_hash(key.hash64(), max_parallelism);
-        KeyedStream { stream: received_by(graph, step, edges, Some(group)) }
+        self.then(step, move |upstream, _| KeyBy { step, upstream, key: key.clone() }).by_key(step)
+    }
+
+    /// Takes each record apart into a key and a value, and sends the value to the subtask that owns the key: less travels than with [`key_by`](Self::key_by),
+    /// which sends the whole record beside its key. `function` is called once per record.
+    ///
+    /// ```
+    /// # use cofferdam_engine::{Source, TwoPhaseSink, topology::Topology};
+    /// # struct Order { customer: u64, cents: u64, address: String }
+    /// # fn example(orders: impl Source<Record = Order>, sink: impl TwoPhaseSink<(u64, u64)>) {
+    /// let topology = Topology::new("turnover");
+    /// topology
+    ///     .source("orders", orders)
+    ///     .keyed(|order| (order.customer, order.cents)) // no address leaves its thread
+    ///     .fold("turnover", 0, |sum: &mut u64, cents| *sum += cents)
+    ///     .sink("turnover-rows", sink);
+    /// # }
+    /// ```
+    pub fn keyed<K: Key, V: Record, F>(self, function: F) -> KeyedStream<K, V, O::Time>
+    where
+        F: FnMut(O::Out) -> (K, V) + Clone + Send + 'static,
+    {
+        let step = self.add("keyed");
+        self.then(step, move |upstream, _| Map { step, upstream, function: function.clone() }).by_key(step)
     }
 
     /// Distributes records evenly, in turn.
-    pub fn rebalance(self) -> Stream<Input<O::Out>>
+    pub fn rebalance(self) -> Stream<Input<O::Out, O::Time>>
     where
         O::Out: Record,
     {
@@ -275,7 +287,7 @@ impl<O: Operator> Stream<O> {
     }
 
     /// Sends every record to every subtask of what follows.
-    pub fn broadcast(self) -> Stream<Input<O::Out>>
+    pub fn broadcast(self) -> Stream<Input<O::Out, O::Time>>
     where
         O::Out: Record + Clone,
     {
@@ -293,14 +305,14 @@ impl<O: Operator> Stream<O> {
         self
     }
 
-    /// This stream's records and `other`'s, in no particular order between the two.
+    /// This stream's records and `other`'s, in no particular order between the two. Both carry time, or neither does.
     ///
     /// # Panics
     /// If `other` belongs to another topology.
-    pub fn union<P>(self, other: Stream<P>) -> Stream<Input<O::Out>>
+    pub fn union<P>(self, other: Stream<P>) -> Stream<Input<O::Out, O::Time>>
     where
         O::Out: Record,
-        P: Operator<Out = O::Out>,
+        P: Operator<Out = O::Out, Time = O::Time>,
     {
         assert!(self.graph.is_same(&other.graph), "union of streams of two topologies");
         let step = self.add("union");
@@ -342,10 +354,14 @@ impl<O: Operator> Stream<O> {
     ///     .sink("steps", sink);
     /// # }
     /// ```
-    pub fn iterate<F, R>(self, name: impl Into<String>, body: impl FnOnce(Stream<Input<O::Out>>) -> (Stream<F>, R)) -> R
+    pub fn iterate<F, R>(
+        self,
+        name: impl Into<String>,
+        body: impl FnOnce(Stream<Input<O::Out, O::Time>>) -> (Stream<F>, R),
+    ) -> R
     where
         O::Out: Record,
-        F: Operator<Out = O::Out>,
+        F: Operator<Out = O::Out, Time = O::Time>,
     {
         let name = name.into();
         let step = self.graph.lock().add_step("iterate", None, Some(name.clone()));
@@ -362,7 +378,7 @@ impl<O: Operator> Stream<O> {
     }
 
     /// Makes this stream one that can be used more than once: each clone gets every record.
-    pub fn share(self) -> SharedStream<O::Out>
+    pub fn share(self) -> SharedStream<O::Out, O::Time>
     where
         O::Out: Record + Clone,
     {
@@ -427,23 +443,45 @@ impl<O: Operator> Stream<O> {
     }
 }
 
+impl<K: Key, T: Record, O: Operator<Out = (K, T)>> Stream<O> {
+    /// Ends the chain at `step`, with an exchange by the keys that it gave.
+    fn by_key(self, step: StepIndex) -> KeyedStream<K, T, O::Time> {
+        let (graph, edges, _) = self.close(&[EdgeKind::Key], None, |context, edges| {
+            let width = context.edges[edges[0].0];
+            Exchange::new(
+                context.lanes(edges[0]),
+                context.batch_size,
+                ByKey::new(width.parallelism, context.max_parallelism),
+            )
+        });
+        // Nothing follows the key yet.
+        graph.lock().step(step).consumed = false;
+        let group: GroupOf<(K, T)> = |(key, _), max_parallelism| KeyGroup::of_hash(key.hash64(), max_parallelism);
+        KeyedStream { stream: received_by(graph, step, edges, Some(group)) }
+    }
+}
+
 /// The tail of an edge that leads straight on, or in turn over all subtasks.
-fn in_turn<T: Record>(context: &BuildContext<'_>, edges: &[EdgeIndex]) -> Exchange<T, InTurn> {
+fn in_turn<T: Record, S: Stamp>(context: &BuildContext<'_>, edges: &[EdgeIndex]) -> Exchange<T, S, InTurn> {
     Exchange::new(context.lanes(edges[0]), context.batch_size, InTurn::starting_at(context.subtask.index()))
 }
 
 /// A new chain that reads `edges`.
-pub(crate) fn received<T: Record>(graph: SharedGraph, step: StepIndex, edges: Vec<EdgeIndex>) -> Stream<Input<T>> {
+pub(crate) fn received<T: Record, S: Stamp>(
+    graph: SharedGraph,
+    step: StepIndex,
+    edges: Vec<EdgeIndex>,
+) -> Stream<Input<T, S>> {
     received_by(graph, step, edges, None)
 }
 
-fn received_by<T: Record>(
+fn received_by<T: Record, S: Stamp>(
     graph: SharedGraph,
     step: StepIndex,
     edges: Vec<EdgeIndex>,
     group: Option<GroupOf<T>>,
-) -> Stream<Input<T>> {
-    let build: Build<Input<T>> = Box::new(move |_| Input::new(group));
+) -> Stream<Input<T, S>> {
+    let build: Build<Input<T, S>> = Box::new(move |_| Input::new(group));
     Stream { graph, head: Head::reading(edges), steps: Vec::new(), last: step, build }
 }
 
@@ -458,16 +496,16 @@ fn received_by<T: Record>(
 /// numbers.stream().filter(|n| n % 2 != 0).sink("odd", odd);
 /// # }
 /// ```
-pub struct SharedStream<T> {
+pub struct SharedStream<T, S = NoTime> {
     graph: SharedGraph,
     step: StepIndex,
     chain: usize,
-    record: PhantomData<fn() -> T>,
+    record: PhantomData<fn() -> (T, S)>,
 }
 
-impl<T: Record + Clone> SharedStream<T> {
+impl<T: Record + Clone, S: Stamp> SharedStream<T, S> {
     /// One more stream of all the records.
-    pub fn stream(&self) -> Stream<Input<T>> {
+    pub fn stream(&self) -> Stream<Input<T, S>> {
         let mut graph = self.graph.lock();
         let edge = graph.add_edge(self.chain, EdgeKind::Forward);
         graph.step(self.step).consumed = true;

@@ -12,8 +12,8 @@ use std::{
 };
 
 use cofferdam_engine::{
-    Attempt, Batch, BoxError, ChannelQueue, CheckpointBarrier, CheckpointId, NewScratch, ProcessingTime, Scratch,
-    StreamElement,
+    Attempt, Batch, BoxError, ChannelQueue, CheckpointBarrier, CheckpointId, NewScratch, NoTime, ProcessingTime,
+    Scratch, Stamped, StreamElement,
 };
 use proptest::prelude::*;
 
@@ -71,9 +71,9 @@ impl Plain {
 
     fn into_element(self) -> StreamElement {
         match self {
-            Self::Batch(records) => StreamElement::Batch(Box::new(records)),
+            Self::Batch(records) => StreamElement::Batch(Box::new(stamped(records))),
             Self::Barrier(barrier, copies) => {
-                let copies = copies.iter().map(|records| Batch::encode(records).unwrap());
+                let copies = copies.into_iter().map(|records| stamped(records).encode().unwrap());
                 StreamElement::Barrier(barrier, copies.collect())
             }
             Self::End => StreamElement::EndOfInput,
@@ -84,7 +84,8 @@ impl Plain {
         match element {
             StreamElement::Batch(batch) => {
                 let batch: Box<dyn Any> = batch;
-                Self::Batch(*batch.downcast().unwrap())
+                let records: Box<Vec<Stamped<u64, NoTime>>> = batch.downcast().unwrap();
+                Self::Batch(records.into_iter().map(|stamped| stamped.record).collect())
             }
             StreamElement::Barrier(barrier, copies) => Self::Barrier(barrier, decoded(&copies)),
             StreamElement::EndOfInput => Self::End,
@@ -92,8 +93,13 @@ impl Plain {
     }
 }
 
+/// A batch as it travels.
+fn stamped<T>(records: Vec<T>) -> Vec<Stamped<T, NoTime>> {
+    records.into_iter().map(Stamped::from).collect()
+}
+
 fn decoded(copies: &[Vec<u8>]) -> Vec<Vec<u64>> {
-    let decoder = Vec::<u64>::new().decoder();
+    let decoder = stamped(Vec::<u64>::new()).decoder();
     let batches = copies.iter().map(|bytes| Plain::of(StreamElement::Batch(decoder(bytes).unwrap())));
     let records = batches.map(|batch| if let Plain::Batch(records) = batch { records } else { Vec::new() });
     records.collect()
@@ -210,7 +216,7 @@ fn a_loop_that_is_always_busy_gives_back_what_it_has_read() {
     let (new, held) = scratches();
     let mut queue = ChannelQueue::in_segments("round", 2, new, 1_000);
     for n in 0..10_000u64 {
-        queue.push(StreamElement::Batch(Box::new(vec![n]))).unwrap();
+        queue.push(StreamElement::Batch(Box::new(stamped(vec![n])))).unwrap();
         if n >= 20 {
             assert_eq!(queue.pop().unwrap().map(Plain::of), Some(Plain::Batch(vec![n - 20])));
         }
@@ -223,8 +229,8 @@ fn a_loop_that_is_always_busy_gives_back_what_it_has_read() {
 fn what_fails_names_the_loop_and_the_cause() {
     let full: NewScratch = Arc::new(|| Err("no space left".into()));
     let mut queue = ChannelQueue::spilling("walk", 1, full);
-    queue.push(StreamElement::Batch(Box::new(vec![1u64]))).unwrap();
-    let error = queue.push(StreamElement::Batch(Box::new(vec![2u64]))).unwrap_err();
+    queue.push(StreamElement::Batch(Box::new(stamped(vec![1u64])))).unwrap();
+    let error = queue.push(StreamElement::Batch(Box::new(stamped(vec![2u64])))).unwrap_err();
     assert_eq!(error.to_string(), "what circulates in loop 'walk' cannot be kept outside of memory");
     assert_eq!(error.source().unwrap().to_string(), "no space left");
 }
@@ -241,7 +247,7 @@ struct Lossy {
 fn a_record_that_does_not_come_back_from_its_encoding_is_an_error_that_says_why() {
     let (new, _) = scratches();
     let mut queue = ChannelQueue::spilling("walk", 0, new);
-    queue.push(StreamElement::Batch(Box::new(vec![Lossy { lost: 1 }]))).unwrap();
+    queue.push(StreamElement::Batch(Box::new(stamped(vec![Lossy { lost: 1 }])))).unwrap();
     let error = queue.pop().unwrap_err();
     assert!(error.source().unwrap().to_string().contains("missing field `lost`"), "{error:?}");
 }

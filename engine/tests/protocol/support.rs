@@ -3,7 +3,7 @@
 use std::{any::Any, time::Duration};
 
 use cofferdam_engine::{
-    Attempt, BoxError, ChannelIndex, CheckpointBarrier, CheckpointId, ProcessingTime, StreamElement,
+    Attempt, BoxError, ChannelIndex, CheckpointBarrier, CheckpointId, NoTime, ProcessingTime, Stamped, StreamElement,
     checkpoint::{
         config::CheckpointMode,
         gate::{GateEvent, InputGate},
@@ -21,7 +21,7 @@ pub fn at(milliseconds: u64) -> ProcessingTime {
 }
 
 pub fn batch(record: u64) -> StreamElement {
-    StreamElement::Batch(Box::new(vec![record]))
+    StreamElement::Batch(Box::new(vec![Stamped::from(record)]))
 }
 
 pub fn barrier(checkpoint: u64) -> StreamElement {
@@ -79,8 +79,10 @@ impl From<GateEvent> for Seen {
         match event {
             GateEvent::Deliver(_, batch) => {
                 let batch: Box<dyn Any> = batch;
-                let records = batch.downcast_ref::<Vec<u64>>();
-                Self::Delivered(records.map_or_else(|| panic!("batches here hold numbers"), |records| records[0]))
+                let records = batch.downcast_ref::<Vec<Stamped<u64, NoTime>>>();
+                Self::Delivered(
+                    records.map_or_else(|| panic!("batches here hold numbers"), |records| records[0].record),
+                )
             }
             GateEvent::EndOfInput => Self::Ended,
             GateEvent::Recorded(checkpoint, recorded) => {

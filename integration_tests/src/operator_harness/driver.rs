@@ -3,7 +3,7 @@
 use std::{any::Any, collections::BTreeMap, sync::Arc};
 
 use cofferdam_engine::{
-    Batch, BoxError, ChannelIndex, CheckpointId, Clock as _, Error, ErrorKind, Record, StreamElement,
+    Batch, BoxError, ChannelIndex, CheckpointId, Clock as _, Error, ErrorKind, Record, Stamp, Stamped, StreamElement,
     checkpoint::{
         config::CheckpointMode,
         coordinator::SubtaskReport,
@@ -25,6 +25,18 @@ use crate::{
 /// Records of one turn, at most: few, so that steps are interrupted.
 const TURN: u64 = 3;
 
+/// The records of a batch that the steps gave.
+pub(super) type Unpack<O> = fn(Box<dyn Batch>) -> Vec<O>;
+
+/// Unpacks batches of records with stamps `S`.
+pub(super) fn unpack<O: Record, S: Stamp>(batch: Box<dyn Batch>) -> Vec<O> {
+    let batch: Box<dyn Any> = batch;
+    match batch.downcast::<Vec<Stamped<O, S>>>() {
+        Ok(records) => records.into_iter().map(|stamped| stamped.record).collect(),
+        Err(_) => unreachable!("the last stream's type is the harness's"),
+    }
+}
+
 pub(super) struct Driver<O> {
     parts: Vec<(SubtaskId, Part)>,
     channels: Channels,
@@ -36,11 +48,12 @@ pub(super) struct Driver<O> {
     acknowledged: BTreeMap<CheckpointId, BTreeMap<SubtaskId, SubtaskSnapshot>>,
     pub(super) clock: VirtualClock,
     pub(super) output: Vec<Emitted<O>>,
+    unpack: Unpack<O>,
 }
 
 impl<O: Record> Driver<O> {
     /// Opens every subtask of `plan` but the two ends.
-    pub(super) fn open(plan: &Plan, restored: &Restored) -> Result<Self, Error> {
+    pub(super) fn open(plan: &Plan, restored: &Restored, unpack: Unpack<O>) -> Result<Self, Error> {
         let place = "a snapshot of the harness";
         plan.check_restorable(&restored.metadata, place, &Choices::default())?;
         let metadata = Arc::new(restored.metadata.clone());
@@ -64,6 +77,7 @@ impl<O: Record> Driver<O> {
             acknowledged: BTreeMap::new(),
             clock: VirtualClock::default(),
             output: Vec::new(),
+            unpack,
         };
         driver.clock.advance_to(restored.time);
         for mut one in steps {
@@ -172,11 +186,7 @@ impl<O: Record> Driver<O> {
     fn take(&mut self, event: GateEvent) {
         match event {
             GateEvent::Deliver(_, batch) => {
-                let batch: Box<dyn Any> = batch;
-                match batch.downcast::<Vec<O>>() {
-                    Ok(records) => self.output.extend(records.into_iter().map(Emitted::Record)),
-                    Err(_) => unreachable!("the last stream's type is the harness's"),
-                }
+                self.output.extend((self.unpack)(batch).into_iter().map(Emitted::Record));
             }
             GateEvent::Aligned(aligned) => self.output.push(Emitted::Barrier(aligned.barrier.checkpoint)),
             GateEvent::EndOfInput => self.output.push(Emitted::End),

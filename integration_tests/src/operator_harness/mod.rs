@@ -14,7 +14,7 @@ mod surroundings;
 use std::{rc::Rc, time::Duration};
 
 use cofferdam_engine::{
-    CheckpointBarrier, CheckpointId, Clock as _, Error, Record, RestartStrategy, StreamElement,
+    CheckpointBarrier, CheckpointId, Clock as _, Error, Record, RestartStrategy, Stamped, StreamElement,
     operator::{Input, Operator},
     topology::{
         Stream, Topology,
@@ -23,7 +23,10 @@ use cofferdam_engine::{
 };
 
 pub use self::snapshot::Snapshot;
-use self::{driver::Driver, snapshot::Restored};
+use self::{
+    driver::{Driver, Unpack, unpack},
+    snapshot::Restored,
+};
 
 /// One thing that came out of the steps in an [`OperatorHarness`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +99,7 @@ pub struct OperatorHarness<I, O> {
     shape: Shape,
     topology: Rc<dyn Fn() -> Topology>,
     driver: Driver<O>,
+    unpack: Unpack<O>,
     /// What the subtasks went on from.
     restored: Restored,
     /// The newest snapshot.
@@ -129,7 +133,7 @@ impl<I: Record, O: Record> OperatorHarness<I, O> {
     {
         let topology: Rc<dyn Fn() -> Topology> = Rc::new(move || surroundings::around(&steps, shape.inputs));
         let snapshot = Snapshot::genesis(&plan(&topology, shape)?)?;
-        Self::open(shape, topology, snapshot)
+        Self::open(shape, topology, snapshot, unpack::<O, P::Time>)
     }
 
     /// Steps that go on from a snapshot of others, as after a new version of a program was deployed. An error if their state is not that
@@ -142,22 +146,28 @@ impl<I: Record, O: Record> OperatorHarness<I, O> {
     where
         P: Operator<Out = O>,
     {
-        Self::open(shape, Rc::new(move || surroundings::around(&steps, shape.inputs)), snapshot.clone())
+        let topology = Rc::new(move || surroundings::around(&steps, shape.inputs));
+        Self::open(shape, topology, snapshot.clone(), unpack::<O, P::Time>)
     }
 
     /// The same steps, built anew on `parallelism` subtasks, with the state of `snapshot`, at its time, an open input and no output. This harness is left
     /// as it is. An error if the snapshot was taken behind the end of the input.
     pub fn restore(&self, snapshot: &Snapshot, parallelism: u32) -> Result<Self, Error> {
-        Self::open(Shape { parallelism, ..self.shape }, self.topology.clone(), snapshot.clone())
+        Self::open(Shape { parallelism, ..self.shape }, self.topology.clone(), snapshot.clone(), self.unpack)
     }
 
-    fn open(shape: Shape, topology: Rc<dyn Fn() -> Topology>, snapshot: Snapshot) -> Result<Self, Error> {
+    fn open(
+        shape: Shape,
+        topology: Rc<dyn Fn() -> Topology>,
+        snapshot: Snapshot,
+        unpack: Unpack<O>,
+    ) -> Result<Self, Error> {
         let restored = snapshot.restore()?;
-        let driver = Driver::open(&plan(&topology, shape)?, &restored)?;
+        let driver = Driver::open(&plan(&topology, shape)?, &restored, unpack)?;
         let input = InputState { barrier: snapshot.checkpoint(), ended: false };
         let inputs = vec![input; driver.inputs()];
         let record = std::marker::PhantomData;
-        Ok(Self { shape, topology, driver, restored, snapshot, inputs, pushed: 0, failed: None, record })
+        Ok(Self { shape, topology, driver, unpack, restored, snapshot, inputs, pushed: 0, failed: None, record })
     }
 
     /// Feeds a record on input 0.
@@ -175,9 +185,10 @@ impl<I: Record, O: Record> OperatorHarness<I, O> {
         if records.is_empty() {
             return Ok(());
         }
+        let batch: Vec<_> = records.into_iter().map(Stamped::from).collect();
         let turn = self.pushed;
         self.pushed += 1;
-        self.run(|driver| driver.send(input, turn, Box::new(records)))
+        self.run(|driver| driver.send(input, turn, Box::new(batch)))
     }
 
     /// Feeds a barrier on every input, and those before it that an input has not had. Nothing is stored: the checkpoint might as well have been

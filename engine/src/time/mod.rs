@@ -1,0 +1,7 @@
+//! Time: when something happened, and what a stream's records carry of it. See `docs/decisions/0018`.
+
+mod stamp;
+mod timestamp;
+
+pub use stamp::{ByClock, InTime, NoTime, Stamp, Stamped};
+pub use timestamp::Timestamp;
