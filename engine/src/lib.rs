@@ -36,10 +36,11 @@ mod spill;
 pub mod state;
 pub mod subtask;
 pub mod supervisor;
+pub mod time;
 pub mod topology;
 
 pub use channel_queue::{ChannelQueue, Circulating};
-pub use element::{CheckpointBarrier, InFlight, StreamElement, overtake};
+pub use element::{CheckpointBarrier, Copied, InFlight, StreamElement, Watermark, overtake};
 pub use error::{BoxError, Error, ErrorKind, Location, NotRetryable};
 pub use id::{Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime, SavepointId, SubtaskIndex, WallTime};
 pub use key::Key;
@@ -55,3 +56,4 @@ pub use sink::{Ownership, Sink, SinkContext, SinkWriter, TwoPhaseSink};
 pub use slice::{Clock, Slice};
 pub use source::{Read, Source, SplitReader};
 pub use state::value_state::ValueState;
+pub use time::Timestamp;

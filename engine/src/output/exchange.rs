@@ -1,7 +1,7 @@
 //! How records travel to the next chain.
 
 use crate::{
-    element::{CheckpointBarrier, StreamElement},
+    element::{CheckpointBarrier, Copied, StreamElement, Watermark},
     error::BoxError,
     id::{ChannelIndex, ProcessingTime},
     key::Key,
@@ -16,6 +16,8 @@ use crate::{
 pub(crate) struct Exchange<T, R> {
     lanes: Vec<Lane<T>>,
     rule: R,
+    /// Its records have times: the lanes carry watermarks.
+    is_timed: bool,
 }
 
 /// Finds the lanes of a record.
@@ -25,7 +27,13 @@ pub(crate) trait Rule<T>: Send + 'static {
 
 impl<T: Record, R: Rule<T>> Exchange<T, R> {
     pub(crate) fn new(lanes: usize, batch_size: usize, rule: R) -> Self {
-        Self { lanes: (0..lanes).map(|_| Lane::new(batch_size)).collect(), rule }
+        Self { lanes: (0..lanes).map(|_| Lane::new(batch_size)).collect(), rule, is_timed: false }
+    }
+
+    /// The same, for records that have times.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no stream has times yet"))]
+    pub(crate) fn timed(self) -> Self {
+        Self { is_timed: true, ..self }
     }
 }
 
@@ -41,6 +49,14 @@ impl<T: Record, R: Rule<T>> Tail<T> for Exchange<T, R> {
 impl<T: Record, R: Rule<T>> TailControl for Exchange<T, R> {
     fn flush(&mut self) -> bool {
         self.lanes.iter_mut().fold(false, |any, lane| lane.flush() | any)
+    }
+
+    fn mark(&mut self, mark: Watermark, all: bool, now: ProcessingTime) -> bool {
+        let lanes = if self.is_timed { self.lanes.iter_mut() } else { [].iter_mut() };
+        match all {
+            true => lanes.fold(false, |any, lane| lane.mark(mark, now) | any),
+            false => lanes.fold(false, |any, lane| lane.mark_ready(mark, now) | any),
+        }
     }
 
     fn send_all(&mut self, element: &dyn Fn() -> StreamElement) {
@@ -63,7 +79,7 @@ impl<T: Record, R: Rule<T>> TailControl for Exchange<T, R> {
         &mut self,
         channel: ChannelIndex,
         now: ProcessingTime,
-    ) -> Result<Option<(CheckpointBarrier, Vec<Vec<u8>>)>, BoxError> {
+    ) -> Result<Option<(CheckpointBarrier, Vec<Copied<Vec<u8>>>)>, BoxError> {
         self.lanes[channel.index()].take_overtaking(now)
     }
 

@@ -61,6 +61,7 @@ impl SavepointWriter {
             draining: false,
             operators: Vec::new(),
             in_flight: Vec::new(),
+            times: Vec::new(),
             origin: None,
         };
         Ok(Self { metadata, base: None, built: BTreeMap::new() })

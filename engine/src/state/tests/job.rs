@@ -164,6 +164,7 @@ fn context(store: Arc<Store>, subtask: SubtaskIndex, parallelism: u32) -> OpenCo
         draining: false,
         operators: Vec::new(),
         in_flight: Vec::new(),
+        times: Vec::new(),
         origin: None,
     };
     OpenContext {

@@ -1,0 +1,5 @@
+//! Event time.
+
+mod timestamp;
+
+pub use timestamp::Timestamp;
