@@ -191,9 +191,12 @@ impl InputEdge {
         (stored.parallelism, stored.channels) == (parallelism, self.layout.channels)
     }
 
-    /// Whether a subtask takes what was in flight to another one, when there are `parallelism` now. Where everybody gets every record, each goes on as one of those
-    /// that there were; so does a broadcast state.
+    /// Whether a subtask takes what was in flight to one of then, when there are `parallelism` now: its own, if nothing has changed. Where everybody gets every record,
+    /// each goes on as one of those that there were; so does a broadcast state.
     fn takes(&self, subtask: SubtaskIndex, parallelism: u32, stored: &InFlightRecord) -> bool {
+        if self.is_like(parallelism, stored) {
+            return stored.subtask == subtask;
+        }
         match self.is_broadcast {
             true => stored.subtask.0 == subtask.0 % stored.parallelism,
             false => self.by_key || stored.subtask.0 % parallelism == subtask.0,

@@ -462,6 +462,17 @@ fn a_restored_subtask_says_first_what_it_knew_and_what_was_in_flight_comes_on_it
 }
 
 #[test]
+fn what_was_in_flight_to_another_subtask_says_nothing_of_time_here() {
+    let mine = InFlightRecord { parallelism: 2, ..in_flight(0, vec![encoded(1)]) };
+    let other = InFlightRecord { subtask: SubtaskIndex(1), ..mine.clone() };
+    let other = InFlightRecord { batches: vec![active(8).to_bytes(), encoded(2)], ..other };
+    let by_key = InputEdge { by_key: true, ..edge(0, 2) };
+    let mut rig = Rig::restored(vec![by_key], &[], context(2, vec![mine, other], Vec::new()));
+    assert_eq!(rig.flush(), [vec![Sent::Records(vec![1])], vec![]]);
+    assert_eq!(rig.subtask.gate.times().channels, [Watermark::NONE; 2]);
+}
+
+#[test]
 fn with_another_parallelism_time_begins_at_the_least_and_watermarks_in_flight_are_dropped() {
     let batches = vec![encoded(1), active(8).to_bytes()];
     let times = vec![time(0, 2, 6, vec![active(6), active(9)]), time(1, 2, 4, vec![active(4), active(5)])];
