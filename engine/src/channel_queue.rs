@@ -1,14 +1,15 @@
 //! What waits in a channel: a FIFO, in memory or, beyond a mark, outside of it.
 //!
 //! # Invariants
-//! - What is pushed is popped, in the same order, wherever it waited.
-//! - Batches in memory are at most as many as the mark; barriers and ends are always in memory.
+//! - What is pushed is popped, in the same order, wherever it waited, but for watermarks that were replaced.
+//! - Batches in memory are at most as many as the mark; watermarks, barriers and ends are always in memory.
+//! - No watermark waits behind another one: the first goes.
 //! - With nothing spilled, nothing is kept outside of memory.
 
 use std::collections::VecDeque;
 
 use crate::{
-    element::{CheckpointBarrier, InFlight, StreamElement, has_line, overtake, overtakes_at},
+    element::{CheckpointBarrier, Copied, InFlight, StreamElement, has_line, overtake, overtakes_at, push_or_replace},
     error::BoxError,
     id::ProcessingTime,
     mutation::{self, Mutation},
@@ -75,18 +76,18 @@ enum Waiting {
 
 /// Copies of [`Waiting`] ones.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Copied {
+enum Piece {
     Encoded(Vec<u8>),
     Spilled(Run),
 }
 
 impl InFlight for Waiting {
-    type Copy = Copied;
+    type Copy = Piece;
 
-    fn copy(&self) -> Result<Copied, BoxError> {
+    fn copy(&self) -> Result<Piece, BoxError> {
         match self {
-            Self::InMemory(batch) => batch.copy().map(Copied::Encoded),
-            Self::Spilled(run) => Ok(Copied::Spilled(*run)),
+            Self::InMemory(batch) => batch.copy().map(Piece::Encoded),
+            Self::Spilled(run) => Ok(Piece::Spilled(*run)),
         }
     }
 
@@ -160,7 +161,15 @@ impl ChannelQueue {
             }
             StreamElement::Barrier(barrier, copies) => {
                 self.has_line = true;
-                StreamElement::Barrier(barrier, copies.into_iter().map(Copied::Encoded).collect())
+                let piece = |copied| match copied {
+                    Copied::Batch(bytes) => Copied::Batch(Piece::Encoded(bytes)),
+                    Copied::Watermark(watermark) => Copied::Watermark(watermark),
+                };
+                StreamElement::Barrier(barrier, copies.into_iter().map(piece).collect())
+            }
+            StreamElement::Watermark(watermark) => {
+                push_or_replace(&mut self.elements, watermark);
+                return Ok(());
             }
             StreamElement::EndOfInput => {
                 self.has_line = true;
@@ -211,6 +220,7 @@ impl ChannelQueue {
                 }
                 StreamElement::Batch(batch)
             }
+            StreamElement::Watermark(watermark) => StreamElement::Watermark(watermark),
             StreamElement::Barrier(barrier, copies) => {
                 self.has_line = has_line(&self.elements);
                 StreamElement::Barrier(barrier, self.encoded(copies)?)
@@ -222,8 +232,11 @@ impl ChannelQueue {
         }))
     }
 
-    /// Takes a barrier that may [overtake](crate::overtake) now, with copies of the batches in front of it, wherever they wait.
-    pub fn overtake(&mut self, now: ProcessingTime) -> Result<Option<(CheckpointBarrier, Vec<Vec<u8>>)>, BoxError> {
+    /// Takes a barrier that may [overtake](crate::overtake) now, with copies of the batches and watermarks in front of it, wherever they wait.
+    pub fn overtake(
+        &mut self,
+        now: ProcessingTime,
+    ) -> Result<Option<(CheckpointBarrier, Vec<Copied<Vec<u8>>>)>, BoxError> {
         if !self.has_line {
             return Ok(None);
         }
@@ -232,14 +245,19 @@ impl ChannelQueue {
         Ok(Some((barrier, self.encoded(copies)?)))
     }
 
-    fn encoded(&mut self, copies: Vec<Copied>) -> Result<Vec<Vec<u8>>, BoxError> {
+    fn encoded(&mut self, copies: Vec<Copied<Piece>>) -> Result<Vec<Copied<Vec<u8>>>, BoxError> {
         let mut all = Vec::with_capacity(copies.len());
         for copy in copies {
             match (copy, &mut self.feedback) {
-                (Copied::Encoded(bytes), _) => all.push(bytes),
-                (Copied::Spilled(_), _) if mutation::is(Mutation::SpilledNotCopied) => {}
-                (Copied::Spilled(run), Some(feedback)) => feedback.copy(run, &mut all)?,
-                (Copied::Spilled(_), None) => unreachable!("only queues of loops spill"),
+                (Copied::Watermark(watermark), _) => all.push(Copied::Watermark(watermark)),
+                (Copied::Batch(Piece::Encoded(bytes)), _) => all.push(Copied::Batch(bytes)),
+                (Copied::Batch(Piece::Spilled(_)), _) if mutation::is(Mutation::SpilledNotCopied) => {}
+                (Copied::Batch(Piece::Spilled(run)), Some(feedback)) => {
+                    let mut batches = Vec::new();
+                    feedback.copy(run, &mut batches)?;
+                    all.extend(batches.into_iter().map(Copied::Batch));
+                }
+                (Copied::Batch(Piece::Spilled(_)), None) => unreachable!("only queues of loops spill"),
             }
         }
         Ok(all)

@@ -40,7 +40,7 @@ pub mod time;
 pub mod topology;
 
 pub use channel_queue::{ChannelQueue, Circulating};
-pub use element::{CheckpointBarrier, InFlight, StreamElement, overtake};
+pub use element::{CheckpointBarrier, Copied, InFlight, StreamElement, Watermark, overtake};
 pub use error::{BoxError, Error, ErrorKind, Location, NotRetryable};
 pub use id::{Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime, SavepointId, SubtaskIndex, WallTime};
 pub use key::Key;

@@ -6,6 +6,7 @@
 //! Need::Room     take what is ready off the outputs (take_ready), as the channels have room; a barrier that overtakes (take_overtaking) needs none
 //! Need::Turn     step(Resume): more records are at hand
 //! Need::Input    step(Element) from any channel that can_read; if there is none, flush(), and wait
+//! Need::Wait     as Input, but no channel is read
 //! ```
 //! [`Control`], [`Completion`] and [`Overtaken`](SubtaskInput::Overtaken) inputs are welcome at any time. Effects are for the driver to carry out.
 //!
@@ -13,6 +14,9 @@
 //! - A barrier is put on every output directly behind the last record of its checkpoint; if it overtakes, it takes copies of what it leaves behind along.
 //! - A trigger, a barrier and the end of input are handled only when nothing is left over from the records before; a barrier that overtakes, between any two
 //!   records.
+//! - A watermark leaves behind every record that came before it, and in front of every barrier: so the channel knows by then what the snapshot knows, and to say it
+//!   again after a restart changes nothing.
+//! - Nothing is made due by time behind the barrier of a stop.
 //!
 //! What is due between records, acknowledged and published is for the [`Participant`] to know.
 
@@ -26,9 +30,11 @@ use crate::{
         gate::{Aligned, GateEvent, InputGate, Recorded},
         layout::EdgeLayout,
         participant::{Boundary, Participant, ParticipantEffect},
-        snapshot::{InFlightBatch, InFlightRecord, PreparedTransaction, SnapshotStats, SubtaskId, SubtaskSnapshot},
+        snapshot::{
+            GateTime, InFlightBatch, InFlightRecord, PreparedTransaction, SnapshotStats, SubtaskId, SubtaskSnapshot,
+        },
     },
-    element::{CheckpointBarrier, StreamElement},
+    element::{CheckpointBarrier, Copied, StreamElement, Watermark},
     error::{BoxError, Error, Location, is_not_retryable},
     fail_point::{FailPoints, Passage, Point},
     id::{ChannelIndex, CheckpointId, ProcessingTime, SubtaskIndex},
@@ -37,6 +43,7 @@ use crate::{
     output::Commit,
     panic_site,
     slice::{Slice, Stop},
+    time::Timestamp,
 };
 
 /// What can happen to a subtask.
@@ -45,7 +52,7 @@ pub enum SubtaskInput {
     /// An element came off a channel.
     Element(ChannelIndex, StreamElement),
     /// A barrier has [overtaken](crate::element::overtake) what is in its channel, with copies of it.
-    Overtaken(ChannelIndex, CheckpointBarrier, Vec<Vec<u8>>),
+    Overtaken(ChannelIndex, CheckpointBarrier, Vec<Copied<Vec<u8>>>),
     /// The subtask may go on with what it has.
     Resume,
     /// A message of the coordinator's.
@@ -109,6 +116,8 @@ pub enum Need {
     Turn,
     /// An element from a channel that can be read; from this moment on (if any) also a turn.
     Input(Option<ProcessingTime>),
+    /// Something that is under way to return; from this moment on (if any) a turn. Its channels are not read.
+    Wait(Option<ProcessingTime>),
 }
 
 /// Records that passed since last asked.
@@ -145,6 +154,19 @@ pub struct Subtask {
     /// A checkpoint was asked for since the last one was completed or aborted.
     has_asked: bool,
     clock_stride: u32,
+    /// What is said of time behind the chain.
+    out: Watermark,
+    /// What all outputs have been told of it, and when the next time is.
+    told: Watermark,
+    tell_at: ProcessingTime,
+    /// When the clock was last looked at for it.
+    told_at: ProcessingTime,
+    /// The inputs' time has moved, and the chain has not been told.
+    time_moved: bool,
+    /// The chain moves time by itself.
+    moves_time: bool,
+    /// The input has ended, and what that leads to may be under way.
+    has_ended: bool,
 }
 
 /// An edge that leads to a subtask's chain.
@@ -159,12 +181,22 @@ pub(crate) struct InputEdge {
     pub(crate) is_broadcast: bool,
     /// It comes round: the chain is the head of a loop.
     pub(crate) is_feedback: bool,
+    /// Its records have times, and so it carries watermarks.
+    pub(crate) is_timed: bool,
 }
 
 impl InputEdge {
-    /// Whether a subtask takes what was in flight to another one, when there are `parallelism` now. Where everybody gets every record, each goes on as one of those
-    /// that there were; so does a broadcast state.
+    /// Whether what was in flight was so on channels that are the same today.
+    fn is_like(&self, parallelism: u32, stored: &InFlightRecord) -> bool {
+        (stored.parallelism, stored.channels) == (parallelism, self.layout.channels)
+    }
+
+    /// Whether a subtask takes what was in flight to one of then, when there are `parallelism` now: its own, if nothing has changed. Where everybody gets every record,
+    /// each goes on as one of those that there were; so does a broadcast state.
     fn takes(&self, subtask: SubtaskIndex, parallelism: u32, stored: &InFlightRecord) -> bool {
+        if self.is_like(parallelism, stored) {
+            return stored.subtask == subtask;
+        }
         match self.is_broadcast {
             true => stored.subtask.0 == subtask.0 % stored.parallelism,
             false => self.by_key || stored.subtask.0 % parallelism == subtask.0,
@@ -174,6 +206,9 @@ impl InputEdge {
 
 /// Elements that wait on feedback channels when the head of a loop stops taking ordinary input.
 const BACKLOG: usize = 8;
+
+/// How long outputs to which nothing goes may not know how far time has come.
+const MARKS_EVERY: Duration = Duration::from_millis(10);
 
 /// The most turns that are spent on the rest of one record, whether there is room for it or not, so that a barrier may overtake.
 const REST_TURNS: u32 = 64;
@@ -193,6 +228,10 @@ impl Subtask {
         for edge in inputs.iter().filter(|edge| edge.is_feedback) {
             edge.layout.all().for_each(|channel| gate.set_feedback(channel));
         }
+        for edge in inputs.iter().filter(|edge| !edge.is_timed) {
+            edge.layout.all().for_each(|channel| gate.set_untimed(channel));
+        }
+        let moves_time = chain.head().moves_time();
         Self {
             id,
             job: context.job_name.clone(),
@@ -210,6 +249,13 @@ impl Subtask {
             has_begun: false,
             has_asked: false,
             clock_stride: 1,
+            out: Watermark::NONE,
+            told: Watermark::NONE,
+            tell_at: ProcessingTime::default(),
+            told_at: ProcessingTime::default(),
+            time_moved: false,
+            moves_time,
+            has_ended: false,
         }
     }
 
@@ -244,24 +290,52 @@ impl Subtask {
         let restored = context.restored.checkpoint;
         let opened = panic_site::catch(|| {
             self.chain.open(context)?;
+            self.restore_time(context);
             self.put_back(context)?;
             self.reach(Point::RestoreApplied, restored).map(drop).map_err(|cause| self.failed(cause))
         });
         opened.unwrap_or_else(|panic| Err(self.panicked(panic)))
     }
 
-    /// Puts back what was in flight when the restored checkpoint was taken. Where a key decides, each subtask picks its own records; else whole channels are
-    /// shared out, or copied where each subtask gets every record. All of it comes before what is new, on the first channel: should it be in flight once more, it still does.
+    /// Takes up what the inputs had said of time at the restored checkpoint. Over several edges the earliest counts.
+    fn restore_time(&mut self, context: &OpenContext) {
+        let mut saved = GateTime { event_time: Timestamp::MAX, channels: Vec::new() };
+        for edge in &self.inputs {
+            let GateTime { event_time, channels } =
+                edge.layout.restored_time(&context.restored.times, context.subtask, context.parallelism);
+            saved.channels.extend(channels);
+            if edge.is_timed {
+                saved.event_time = saved.event_time.min(event_time);
+            }
+        }
+        if self.inputs.iter().any(|edge| edge.is_timed) {
+            self.gate.restore_times(&saved);
+            self.time_moved = self.gate.watermark() != Watermark::NONE;
+        }
+    }
+
+    /// Puts back what was in flight when the restored checkpoint was taken, before what is new. With as many subtasks and channels as then, on its own channel. Otherwise,
+    /// where a key decides, each subtask picks its own records; else whole channels are shared out, or copied where each subtask gets every record. Then all of it is put
+    /// on the first channel (should it be in flight once more, it still comes before what is new), and watermarks are dropped: on one channel, the records of another that
+    /// come behind them would be late.
     fn put_back(&mut self, context: &OpenContext) -> Result<(), Error> {
         let (owned, parallelism) = (context.key_groups(), context.parallelism);
         for edge in &self.inputs {
             let stored = context.restored.in_flight.iter().filter(|stored| stored.edge == edge.layout.name);
             for stored in stored.filter(|stored| edge.takes(context.subtask, parallelism, stored)) {
+                let is_like = edge.is_like(parallelism, stored);
+                let channel = if is_like { edge.layout.first.0 + stored.channel.0 } else { edge.layout.first.0 };
                 for bytes in &stored.batches {
+                    if let Some(mark) = Watermark::of_bytes(bytes) {
+                        if is_like && edge.is_timed {
+                            self.gate.put_back(ChannelIndex(channel), StreamElement::Watermark(mark));
+                        }
+                        continue;
+                    }
                     let batch = self.chain.head().decode_batch(bytes, owned, context.max_parallelism);
                     let batch = batch.map_err(|error| not_in_flight(&edge.layout.name, context, &error))?;
                     if !batch.is_empty() && !mutation::is(Mutation::InFlightNotRestored) {
-                        self.gate.put_back(edge.layout.first, batch);
+                        self.gate.put_back(ChannelIndex(channel), StreamElement::Batch(batch));
                     }
                 }
             }
@@ -278,14 +352,21 @@ impl Subtask {
             return Need::Room;
         }
         if self.chain.head().has_leftover() || self.participant.has_boundary() || self.gate.has_replay() {
-            return Need::Turn;
+            return if self.end_waits() { Need::Wait(self.chain.head().wake_at()) } else { Need::Turn };
         }
         if self.participant.is_halted() {
             return Need::Input(None);
         }
+        if self.time_moved || self.chain.head().has_due() {
+            return Need::Turn;
+        }
+        let wake_at = self.chain.head().wake_at();
+        if self.chain.head().is_full() {
+            return Need::Wait(wake_at);
+        }
         match self.chain.head().source_status() {
-            None => Need::Input(None),
-            Some(SourceStatus::NotBefore(time)) => Need::Input(Some(time)),
+            None => Need::Input(wake_at),
+            Some(SourceStatus::NotBefore(time)) => Need::Input(wake_at.into_iter().chain([time]).min()),
             Some(SourceStatus::Ready | SourceStatus::Ended) => Need::Turn,
         }
     }
@@ -363,9 +444,14 @@ impl Subtask {
         }
     }
 
-    /// Makes batches that are not full ready: there is nothing else to do. Whether there were any.
+    /// Makes batches that are not full ready, and says on all outputs how far time has come: there is nothing else to do. Whether there was any of it.
     pub fn flush(&mut self) -> bool {
-        self.chain.tail().flush()
+        let has_flushed = self.chain.tail().flush();
+        if self.out == Watermark::NONE {
+            return has_flushed;
+        }
+        self.told = self.out;
+        self.chain.tail().mark(self.out, true, self.told_at) || has_flushed
     }
 
     /// Records that passed since last asked.
@@ -564,11 +650,14 @@ impl Subtask {
             }
             GateEvent::Recorded(checkpoint, Recorded { batches, is_quiet }) => {
                 self.reach(Point::Recorded, checkpoint)?;
-                let batches = batches.into_iter().map(|(channel, bytes)| InFlightBatch { channel, bytes }).collect();
+                let in_flight =
+                    |(channel, copied): (_, Copied<_>)| InFlightBatch { channel, bytes: copied.into_bytes() };
+                let batches = batches.into_iter().map(in_flight).collect();
                 let wanted = self.participant.recorded(checkpoint, batches, is_quiet);
                 self.pass_on(wanted, effects)?;
             }
-            GateEvent::EndOfInput => self.participant.end_of_input(),
+            GateEvent::Time(_) => self.time_moved = true,
+            GateEvent::EndOfInput => self.end_of_input(),
             GateEvent::Declined(checkpoint) => {
                 let wanted = self.participant.give_up(checkpoint);
                 self.pass_on(wanted, effects)?;
@@ -585,16 +674,54 @@ impl Subtask {
         Ok(())
     }
 
-    fn begin(&mut self) -> Result<(), BoxError> {
-        if !std::mem::replace(&mut self.has_begun, true) && self.chain.head().source_status().is_some() {
+    fn begin(&mut self, slice: &Slice<'_>) -> Result<(), BoxError> {
+        if std::mem::replace(&mut self.has_begun, true) {
+            return Ok(());
+        }
+        // Before anything else leaves, the outputs know what they knew.
+        self.pass_time(true, slice);
+        if self.chain.head().source_status().is_some() {
             self.reach(Point::ReplayBegun, self.restored)?;
         }
         Ok(())
     }
 
+    /// Nothing comes any more: time is at its end, and behind what that makes due the outputs end.
+    fn end_of_input(&mut self) {
+        self.gate.end_time();
+        (self.time_moved, self.has_ended) = (true, true);
+        self.participant.end_of_input();
+    }
+
+    /// What the chain's head says of time. In a loop it stands still, as what comes round may be older than what comes in.
+    fn head_time(&self) -> Watermark {
+        if self.is_loop_head() && !self.has_ended { Watermark::NONE } else { self.gate.watermark() }
+    }
+
+    /// Tells the chain how far time has come, if it has, and the outputs behind it: all of them at times, if idleness begins or ends, or if asked for; else those to
+    /// which something goes anyway. Not within a record: what is left of it goes out first.
+    fn pass_time(&mut self, all: bool, slice: &Slice<'_>) {
+        if (self.time_moved || self.moves_time) && !self.chain.head().is_within_record() {
+            let head = self.head_time();
+            self.out = self.chain.head().watermark(head, slice);
+            self.time_moved = false;
+        }
+        // Idleness is told again, as records end it.
+        if self.out == self.told && !self.out.is_idle {
+            return;
+        }
+        let now = slice.now();
+        let all = all || self.out.is_idle != self.told.is_idle || now >= self.tell_at;
+        self.chain.tail().mark(self.out, all, now);
+        self.told_at = now;
+        if all {
+            (self.told, self.tell_at) = (self.out, now.after(MARKS_EVERY));
+        }
+    }
+
     /// Goes on with what is at hand: first what is left over, then what waited for that, then what was stashed, then the source.
     fn work(&mut self, slice: &mut Slice<'_>, effects: &mut Vec<SubtaskEffect>) -> Result<(), BoxError> {
-        self.begin()?;
+        self.begin(slice)?;
         self.gate.time_passed(slice.now(), &mut self.events)?;
         self.gate_events(effects)?;
         loop {
@@ -605,6 +732,9 @@ impl Subtask {
             if !self.participant.is_halted() || self.chain.head().has_leftover() {
                 let flow = self.chain.run(slice);
                 self.if_heap_spent(effects);
+                if !matches!(flow, Err(Stop::Failed(_))) {
+                    self.pass_time(false, slice);
+                }
                 match flow {
                     Ok(()) => {}
                     Err(Stop::Yield) => {
@@ -621,8 +751,9 @@ impl Subtask {
             }
             self.gate_events(effects)?;
         }
-        if !self.participant.is_halted() && self.chain.head().source_status() == Some(SourceStatus::Ended) {
-            self.participant.end_of_input();
+        let is_open = !self.participant.is_halted() && !self.has_ended;
+        if is_open && self.chain.head().source_status() == Some(SourceStatus::Ended) {
+            self.end_of_input();
             self.boundary(slice, effects)?;
         }
         Ok(())
@@ -662,7 +793,7 @@ impl Subtask {
             return Ok(false);
         }
         if self.participant.waits_for_batch() {
-            return Ok(!self.chain.head().has_leftover());
+            return Ok(!self.chain.head().has_leftover() && self.is_end_reached(slice));
         }
         if self.chain.head().is_within_record() && self.rest_turns < REST_TURNS {
             self.rest_turns += 1;
@@ -672,6 +803,24 @@ impl Subtask {
             flow?;
         }
         Ok(!self.chain.head().is_within_record())
+    }
+
+    /// Whether the end is due, and only what is under way keeps it.
+    fn end_waits(&mut self) -> bool {
+        let is_waiting = self.participant.is_finishing() && !self.participant.is_halted() && !self.time_moved;
+        is_waiting
+            && !self.chain.head().has_leftover()
+            && !self.chain.head().has_due()
+            && self.chain.head().is_pending()
+    }
+
+    /// Whether an end, if that is what is due, has nothing to wait for: what it makes due is done, and what is under way has returned.
+    fn is_end_reached(&mut self, slice: &Slice<'_>) -> bool {
+        if !self.participant.is_finishing() || self.participant.is_halted() {
+            return true;
+        }
+        self.pass_time(false, slice);
+        !self.chain.head().has_leftover() && !self.chain.head().has_due() && !self.chain.head().is_pending()
     }
 
     fn hand_out_rest(&mut self, slice: &mut Slice<'_>) -> Result<(), BoxError> {
@@ -701,9 +850,11 @@ impl Subtask {
         }
         slice.refresh();
         let began = slice.now();
+        self.pass_time(true, slice);
         let finished = self.participant.is_finished();
         let builder = self.chain.snapshot(checkpoint, finished || aligned.barrier.halt, slice.wall_time())?;
         slice.refresh();
+        let time = self.gate.times();
         let sync = slice.now().since(began);
         if is_source && mutation::is(Mutation::PositionOneOff) {
             // Whether it stops for want of room or of time does not matter.
@@ -728,7 +879,7 @@ impl Subtask {
         };
         let rest = if aligned.is_early { self.chain.head().rest_of_batch()? } else { None };
         let in_flight = rest.map(|bytes| InFlightBatch { channel: self.feeding, bytes }).into_iter().collect();
-        let snapshot = SubtaskSnapshot { deltas, operators, in_flight, finished, is_quiet: false, stats };
+        let snapshot = SubtaskSnapshot { deltas, operators, in_flight, finished, is_quiet: false, time, stats };
         self.reach(Point::Encoded, checkpoint)?;
         if mutation::is(Mutation::SubsumedTooEarly) {
             self.chain.completed(checkpoint);
@@ -771,3 +922,6 @@ fn not_in_flight(edge: &str, context: &OpenContext, error: &BoxError) -> Error {
         context.restored.checkpoint, context.state_place, context.job_name
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! One input channel: a FIFO that insists on the grammar of streams; bounded, unless it comes round in a loop.
 
 use cofferdam_engine::{
-    BoxError, ChannelQueue, CheckpointBarrier, CheckpointId, NewScratch, ProcessingTime, StreamElement,
+    BoxError, ChannelQueue, CheckpointBarrier, CheckpointId, Copied, NewScratch, ProcessingTime, StreamElement,
+    Watermark,
 };
 
 use crate::order::EdgeDigest;
@@ -13,6 +14,7 @@ pub(crate) struct Channel {
     admits_lines: bool,
     last_barrier: CheckpointId,
     ended: bool,
+    mark: Watermark,
     /// Told what passes, if somebody wants to know.
     digest: Option<EdgeDigest>,
 }
@@ -20,7 +22,15 @@ pub(crate) struct Channel {
 impl Channel {
     pub(crate) fn new(capacity: usize, admits_lines: bool, digest: Option<EdgeDigest>) -> Self {
         let queue = ChannelQueue::new();
-        Self { queue, capacity, admits_lines, last_barrier: CheckpointId(0), ended: false, digest }
+        Self {
+            queue,
+            capacity,
+            admits_lines,
+            last_barrier: CheckpointId(0),
+            ended: false,
+            mark: Watermark::NONE,
+            digest,
+        }
     }
 
     /// One that comes round in the loop of this name, and keeps so many batches in memory.
@@ -47,6 +57,11 @@ impl Channel {
                     batch.encode_each(&mut |record| digest.add(record));
                 }
             }
+            StreamElement::Watermark(mark) => {
+                assert!(!self.ended, "a watermark behind the end of input");
+                assert!(mark.time >= self.mark.time, "time falls from {:?} to {mark:?}", self.mark);
+                self.mark = *mark;
+            }
             StreamElement::Barrier(barrier, _) => {
                 assert!(barrier.checkpoint > self.last_barrier, "barriers grow");
                 self.last_barrier = barrier.checkpoint;
@@ -60,7 +75,7 @@ impl Channel {
     pub(crate) fn overtake(
         &mut self,
         now: ProcessingTime,
-    ) -> Result<Option<(CheckpointBarrier, Vec<Vec<u8>>)>, BoxError> {
+    ) -> Result<Option<(CheckpointBarrier, Vec<Copied<Vec<u8>>>)>, BoxError> {
         self.queue.overtake(now)
     }
 

@@ -96,13 +96,18 @@ impl Part {
                     }
                 }
                 if found.len() == before {
-                    if until.is_some_and(|time| time <= now) {
-                        found.push(Move::Resume);
-                    } else if self.may_flush {
-                        found.push(Move::Flush);
-                    }
+                    self.waits(until, now, found);
                 }
             }
+            Need::Wait(until) => self.waits(until, now, found),
+        }
+    }
+
+    fn waits(&self, until: Option<ProcessingTime>, now: ProcessingTime, found: &mut Vec<Move>) {
+        if until.is_some_and(|time| time <= now) {
+            found.push(Move::Resume);
+        } else if self.may_flush {
+            found.push(Move::Flush);
         }
     }
 
@@ -125,7 +130,7 @@ impl Part {
         if self.state != State::Running {
             return None;
         }
-        let until = if let Need::Input(until) = self.subtask.need() { until } else { None };
+        let until = if let Need::Input(until) | Need::Wait(until) = self.subtask.need() { until } else { None };
         until.into_iter().chain(self.overtakes_at(channels)).min()
     }
 

@@ -128,6 +128,7 @@ fn checkpoint(attempt: Attempt, round: u64, size: Size, kind: Kind) -> Checkpoin
             finished: false,
             draining: false,
             in_flight: Vec::new(),
+            times: Vec::new(),
             origin: None,
             operators: vec![],
         },

@@ -119,6 +119,7 @@ fn commit(
         finished: false,
         draining: false,
         in_flight: Vec::new(),
+        times: Vec::new(),
         operators: vec![],
         origin: None,
     };

@@ -322,6 +322,7 @@ mod tests {
             draining: false,
             operators: vec![],
             in_flight: vec![],
+            times: vec![],
             origin: None,
         };
         let (num_retained, fail_points) = (NonZeroU32::new(num_retained).unwrap(), Default::default());

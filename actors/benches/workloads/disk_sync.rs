@@ -65,6 +65,7 @@ fn empty(attempt: Attempt, checkpoint: CheckpointId) -> CheckpointCommit {
             draining: false,
             operators: Vec::new(),
             in_flight: Vec::new(),
+            times: Vec::new(),
             origin: None,
         },
         deltas: Vec::new(),

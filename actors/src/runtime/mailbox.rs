@@ -11,7 +11,7 @@ use std::{
     task::{Context, Waker},
 };
 
-use cofferdam_engine::{BoxError, ChannelQueue, CheckpointBarrier, Circulating, ProcessingTime, StreamElement};
+use cofferdam_engine::{BoxError, ChannelQueue, CheckpointBarrier, Circulating, Copied, ProcessingTime, StreamElement};
 use parking_lot::Mutex;
 
 struct Shared {
@@ -106,7 +106,10 @@ impl Receiver {
     }
 
     /// Takes a barrier that may overtake now, with copies of what is in front of it.
-    pub(crate) fn overtake(&self, now: ProcessingTime) -> Result<Option<(CheckpointBarrier, Vec<Vec<u8>>)>, BoxError> {
+    pub(crate) fn overtake(
+        &self,
+        now: ProcessingTime,
+    ) -> Result<Option<(CheckpointBarrier, Vec<Copied<Vec<u8>>>)>, BoxError> {
         self.0.lock().queue.overtake(now)
     }
 

@@ -116,7 +116,7 @@ impl SubtaskActor {
                     break;
                 }
                 Need::Turn => SubtaskInput::Resume,
-                Need::Input(until) => match self.next_element(task)? {
+                need @ (Need::Input(until) | Need::Wait(until)) => match self.next_element(need, task)? {
                     Some((channel, element)) => SubtaskInput::Element(channel, element),
                     None if until.is_some_and(|time| time <= slice.now()) => SubtaskInput::Resume,
                     None if self.parts.subtask.flush() => continue,
@@ -207,7 +207,10 @@ impl SubtaskActor {
         Ok(all)
     }
 
-    fn next_element(&mut self, task: &Context<'_>) -> Result<Option<(ChannelIndex, StreamElement)>, Error> {
+    fn next_element(&mut self, need: Need, task: &Context<'_>) -> Result<Option<(ChannelIndex, StreamElement)>, Error> {
+        if matches!(need, Need::Wait(_)) {
+            return Ok(None);
+        }
         let count = self.parts.inputs.len();
         if !self.feedback.is_empty() {
             self.parts.subtask.set_backlog(self.feedback.iter().map(|index| self.parts.inputs[*index].len()).sum());

@@ -693,6 +693,7 @@ impl Coordinator {
         };
         self.committing = Some((Committing { checkpoint, began: now, end, savepoints: savepoints.clone() }, stats));
         let operators = self.layout.operators.iter().map(|operator| operator.record(&snapshots)).collect();
+        let times = self.layout.edges.iter().flat_map(|edge| edge.times(&snapshots)).collect();
         let in_flight = self.layout.edges.iter().flat_map(|edge| edge.take_in_flight(&mut snapshots)).collect();
         let metadata = CheckpointMetadata {
             job: self.layout.job,
@@ -704,6 +705,7 @@ impl Coordinator {
             draining: self.is_draining,
             operators,
             in_flight,
+            times,
             origin: self.inherited.origin,
         };
         let dropped = self.inherited.dropped.iter().map(|delta| Arc::new(StateDelta { checkpoint, ..delta.clone() }));

@@ -7,6 +7,7 @@
 //!                    | waiting                      | collecting n
 //! -------------------+------------------------------+--------------------------------------------------
 //! batch              | deliver                      | deliver; blocked channel: stash
+//! watermark          | heard by `InputTimes`        | the same; blocked channel: stash, in the place of one at the stash's end
 //! barrier m <= last  | drop                         | drop
 //! barrier n          | collect n                    | mark the channel; last one: aligned
 //! barrier m > n      | (= collect m)                | channel not marked: n can no longer come here: decline n
@@ -20,9 +21,11 @@
 //!
 //! # Recording
 //! A checkpoint is aligned early if its barrier overtakes ([`CheckpointBarrier::is_due`]), and, at the head of a loop, when the ordinary channels have
-//! delivered it: a feedback channel is not waited for. Then a *recording* begins, of the channels whose barrier *n* is missing: every batch that
-//! they deliver until barrier *n* is in flight, and so part of *n*; and so is every batch that a barrier *n* has overtaken, wherever it waits. It ends with the last barrier
+//! delivered it: a feedback channel is not waited for. Then a *recording* begins, of the channels whose barrier *n* is missing: every batch and watermark that
+//! they deliver until barrier *n* is in flight, and so part of *n*; and so is every one that a barrier *n* has overtaken, wherever it waits. It ends with the last barrier
 //! (`Recorded`), or is given up: a barrier *m > n* comes first (`Declined`), or *n* is cancelled. See `docs/decisions/0010` and `0011`.
+//!
+//! Watermarks of channels that come round, or whose records have no time, are dropped.
 //!
 //! # Invariants
 //! - What is in a channel's stash came before everything still in the channel: it is replayed, through the same table, before the
@@ -36,8 +39,10 @@ use std::{
 };
 
 use crate::{
-    checkpoint::config::CheckpointMode,
-    element::{CheckpointBarrier, InFlight, StreamElement, overtake, overtakes_at},
+    checkpoint::{config::CheckpointMode, input_times::InputTimes, snapshot::GateTime},
+    element::{
+        CheckpointBarrier, Copied, InFlight, StreamElement, Watermark, copy, overtake, overtakes_at, push_or_replace,
+    },
     error::BoxError,
     id::{ChannelIndex, CheckpointId, ProcessingTime},
     mutation::{self, Mutation},
@@ -49,7 +54,9 @@ use crate::{
 pub enum GateEvent<B: InFlight = Box<dyn Batch>> {
     /// Records for the chain.
     Deliver(ChannelIndex, B),
-    /// The last channel has ended.
+    /// The inputs say this of time now.
+    Time(Watermark),
+    /// The last channel has ended, and with it time.
     EndOfInput,
     /// The first barrier of a checkpoint is in; others are awaited.
     Collecting(CheckpointId),
@@ -83,9 +90,9 @@ pub struct Aligned {
 /// What was in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Recorded<C> {
-    /// Batches, in the order of each channel.
-    pub batches: Vec<(ChannelIndex, C)>,
-    /// The head of a loop: its ordinary channels had ended, and nothing came round.
+    /// Batches and watermarks, in the order of each channel.
+    pub batches: Vec<(ChannelIndex, Copied<C>)>,
+    /// The head of a loop: its ordinary channels had ended, and no record came round.
     pub is_quiet: bool,
 }
 
@@ -101,8 +108,8 @@ struct Collecting<C> {
     barrier: CheckpointBarrier,
     since: ProcessingTime,
     arrived: Vec<bool>,
-    /// Of batches that its barriers have overtaken.
-    copies: Vec<(ChannelIndex, C)>,
+    /// Of what its barriers have overtaken.
+    copies: Vec<(ChannelIndex, Copied<C>)>,
     stashed: u64,
 }
 
@@ -111,7 +118,17 @@ struct Recording<C> {
     checkpoint: CheckpointId,
     arrived: Vec<bool>,
     had_ended: bool,
-    batches: Vec<(ChannelIndex, C)>,
+    batches: Vec<(ChannelIndex, Copied<C>)>,
+}
+
+impl<C> Recording<C> {
+    /// A watermark of a channel whose barrier is missing. It takes the place of one that was the last of its channel.
+    fn push_mark(&mut self, channel: ChannelIndex, mark: Watermark) {
+        match self.batches.iter_mut().rfind(|(of, _)| *of == channel) {
+            Some((_, Copied::Watermark(last))) => last.replace(mark),
+            _ => self.batches.push((channel, Copied::Watermark(mark))),
+        }
+    }
 }
 
 /// Aligns barriers. See the module's table.
@@ -120,6 +137,7 @@ pub struct InputGate<B: InFlight = Box<dyn Batch>> {
     mode: CheckpointMode,
     limit: usize,
     channels: Vec<Channel<B>>,
+    times: InputTimes,
     /// Oldest first; in exactly-once mode one at most.
     collecting: VecDeque<Collecting<B::Copy>>,
     /// Oldest first.
@@ -142,6 +160,7 @@ impl<B: InFlight> InputGate<B> {
             mode,
             limit,
             channels: (0..channels).map(|_| channel()).collect(),
+            times: InputTimes::new(channels),
             collecting: VecDeque::new(),
             recordings: VecDeque::new(),
             last,
@@ -156,12 +175,48 @@ impl<B: InFlight> InputGate<B> {
     /// Says that a channel comes round from this very gate: nothing waits for its barriers, nor for its end.
     pub fn set_feedback(&mut self, channel: ChannelIndex) {
         self.channels[channel.index()].is_feedback = true;
+        self.times.leave_out(channel);
     }
 
-    /// Puts back a batch that was in flight when the restored checkpoint was taken. To be called before anything is received, in order.
-    pub fn put_back(&mut self, channel: ChannelIndex, batch: B) {
-        self.channels[channel.index()].stash.push_back(StreamElement::Batch(batch));
-        self.stashed += 1;
+    /// Says that a channel's records have no time: what it says of it does not count.
+    pub fn set_untimed(&mut self, channel: ChannelIndex) {
+        self.times.leave_out(channel);
+    }
+
+    /// What the inputs say of time together.
+    pub fn watermark(&self) -> Watermark {
+        self.times.combined()
+    }
+
+    /// What the inputs say of time, each: for a snapshot.
+    pub fn times(&self) -> GateTime {
+        self.times.save()
+    }
+
+    /// Takes up what the inputs had said of time in a snapshot. To be called before anything is received.
+    pub fn restore_times(&mut self, saved: &GateTime) {
+        self.times.restore(saved);
+    }
+
+    /// The input has ended, whatever the channels say of time. A gate without channels, a source's, is told.
+    pub fn end_time(&mut self) {
+        self.times.end();
+    }
+
+    /// Puts back a batch or a watermark that was in flight when the restored checkpoint was taken. To be called before anything is received, in order.
+    pub fn put_back(&mut self, channel: ChannelIndex, element: StreamElement<B>) {
+        self.stash(channel.index(), element);
+    }
+
+    fn stash(&mut self, channel: usize, element: StreamElement<B>) {
+        let stash = &mut self.channels[channel].stash;
+        match element {
+            StreamElement::Watermark(mark) => self.stashed += usize::from(!push_or_replace(stash, mark)),
+            element => {
+                stash.push_back(element);
+                self.stashed += 1;
+            }
+        }
     }
 
     /// Number of channels.
@@ -230,8 +285,7 @@ impl<B: InFlight> InputGate<B> {
             && let StreamElement::Batch(batch) = &element
         {
             self.record(channel, batch)?;
-            self.channels[channel.index()].stash.push_back(element);
-            self.stashed += 1;
+            self.stash(channel.index(), element);
             return Ok(());
         }
         let is_blocked = self.is_blocked(channel.index());
@@ -242,17 +296,16 @@ impl<B: InFlight> InputGate<B> {
             collecting.stashed += batch.records();
         }
         events.push(GateEvent::Stashed(collecting.barrier.checkpoint));
-        self.channels[channel.index()].stash.push_back(element);
-        self.stashed += 1;
+        self.stash(channel.index(), element);
         Ok(())
     }
 
-    /// Takes a barrier that has overtaken: `copies` are of batches that are still in the channel.
+    /// Takes a barrier that has overtaken: `copies` are of what is still in the channel.
     pub fn overtaken(
         &mut self,
         channel: ChannelIndex,
         barrier: CheckpointBarrier,
-        copies: Vec<B::Copy>,
+        copies: Vec<Copied<B::Copy>>,
         now: ProcessingTime,
         events: &mut Vec<GateEvent<B>>,
     ) -> Result<(), BoxError> {
@@ -321,14 +374,24 @@ impl<B: InFlight> InputGate<B> {
             StreamElement::Batch(batch) => {
                 debug_assert!(!state.ended, "grammar: no batch after the end of input");
                 self.record(channel, &batch)?;
+                if self.times.batch(channel) {
+                    events.push(GateEvent::Time(self.times.combined()));
+                }
                 events.push(GateEvent::Deliver(channel, batch));
+            }
+            StreamElement::Watermark(mark) => {
+                debug_assert!(!state.ended, "grammar: no watermark after the end of input");
+                self.mark(channel, mark, events);
             }
             // The end of the loop's own input comes round.
             StreamElement::EndOfInput if state.is_feedback => {}
             StreamElement::EndOfInput => {
                 debug_assert!(!state.ended, "grammar: one end of input");
                 state.ended = true;
-                self.if_all_ended(events);
+                let has_moved = self.times.ended(channel);
+                if !self.if_all_ended(events) && has_moved {
+                    events.push(GateEvent::Time(self.times.combined()));
+                }
             }
             StreamElement::Barrier(barrier, copies) => return self.barrier(channel, barrier, copies, now, events),
         }
@@ -337,31 +400,42 @@ impl<B: InFlight> InputGate<B> {
 
     fn record(&mut self, channel: ChannelIndex, batch: &B) -> Result<(), BoxError> {
         for recording in self.recordings.iter_mut().filter(|recording| !recording.arrived[channel.index()]) {
-            recording.batches.push((channel, batch.copy()?));
+            recording.batches.push((channel, Copied::Batch(batch.copy()?)));
         }
         Ok(())
     }
 
-    /// Copies of the batches that wait in a channel's stash.
-    fn copy_stash(&self, channel: usize) -> Result<Vec<B::Copy>, BoxError> {
-        let batches = self.channels[channel].stash.iter().filter_map(|element| match element {
-            StreamElement::Batch(batch) => Some(batch.copy()),
-            _ => None,
-        });
-        batches.collect()
+    fn mark(&mut self, channel: ChannelIndex, mark: Watermark, events: &mut Vec<GateEvent<B>>) {
+        if !self.times.counts(channel) {
+            return;
+        }
+        for recording in self.recordings.iter_mut().filter(|recording| !recording.arrived[channel.index()]) {
+            recording.push_mark(channel, mark);
+        }
+        if self.times.heard(channel, mark) {
+            events.push(GateEvent::Time(self.times.combined()));
+        }
     }
 
-    fn if_all_ended(&self, events: &mut Vec<GateEvent<B>>) {
-        if self.channels.iter().all(|channel| channel.ended) {
+    /// Copies of the batches and watermarks that wait in a channel's stash.
+    fn copy_stash(&self, channel: usize) -> Result<Vec<Copied<B::Copy>>, BoxError> {
+        self.channels[channel].stash.iter().filter_map(|element| copy(element).transpose()).collect()
+    }
+
+    fn if_all_ended(&mut self, events: &mut Vec<GateEvent<B>>) -> bool {
+        let is_over = self.channels.iter().all(|channel| channel.ended);
+        if is_over {
+            self.times.end();
             events.push(GateEvent::EndOfInput);
         }
+        is_over
     }
 
     fn barrier(
         &mut self,
         channel: ChannelIndex,
         barrier: CheckpointBarrier,
-        copies: Vec<B::Copy>,
+        copies: Vec<Copied<B::Copy>>,
         now: ProcessingTime,
         events: &mut Vec<GateEvent<B>>,
     ) -> Result<(), BoxError> {
@@ -403,7 +477,7 @@ impl<B: InFlight> InputGate<B> {
         &mut self,
         channel: ChannelIndex,
         barrier: CheckpointBarrier,
-        copies: Vec<B::Copy>,
+        copies: Vec<Copied<B::Copy>>,
         now: ProcessingTime,
         events: &mut Vec<GateEvent<B>>,
     ) -> Result<(), BoxError> {
@@ -470,7 +544,8 @@ impl<B: InFlight> InputGate<B> {
         let is_whole = |one: &Recording<_>| one.checkpoint == checkpoint && !one.arrived.contains(&false);
         let Some(place) = self.recordings.iter().position(is_whole) else { return };
         if let Some(Recording { had_ended, batches, .. }) = self.recordings.remove(place) {
-            let is_quiet = had_ended && (batches.is_empty() || mutation::is(Mutation::LoopEndedEarly));
+            let has_records = batches.iter().any(|(_, copied)| matches!(copied, Copied::Batch(_)));
+            let is_quiet = had_ended && (!has_records || mutation::is(Mutation::LoopEndedEarly));
             events.push(GateEvent::Recorded(checkpoint, Recorded { batches, is_quiet }));
         }
     }

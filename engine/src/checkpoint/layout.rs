@@ -7,11 +7,13 @@ use std::{
 
 use crate::{
     checkpoint::snapshot::{
-        InFlightRecord, OperatorKind, OperatorRecord, OperatorSnapshot, SubtaskId, SubtaskSnapshot,
+        EdgeTime, GateTime, InFlightRecord, OperatorKind, OperatorRecord, OperatorSnapshot, SubtaskId, SubtaskSnapshot,
     },
+    element::Watermark,
     fail_point::FailPoints,
-    id::{ChannelIndex, JobId, ProcessingTime},
+    id::{ChannelIndex, JobId, ProcessingTime, SubtaskIndex},
     state::DeclaredState,
+    time::Timestamp,
 };
 
 /// Who has acknowledged a checkpoint, when, and with what.
@@ -86,6 +88,37 @@ impl EdgeLayout {
             }));
         }
         records
+    }
+}
+
+impl EdgeLayout {
+    /// What was known of time at each subtask that it leads to, where anything was.
+    pub(super) fn times(&self, acknowledged: &Acknowledged) -> Vec<EdgeTime> {
+        let own: Vec<_> = acknowledged.iter().filter(|(subtask, _)| subtask.chain == self.chain).collect();
+        let channels = self.first.index()..(self.first.0 + self.channels) as usize;
+        let times = own.iter().filter_map(|(subtask, (_, snapshot))| {
+            Some(EdgeTime {
+                edge: self.name.clone(),
+                subtask: subtask.index,
+                parallelism: own.len() as u32,
+                event_time: snapshot.time.event_time,
+                channels: snapshot.time.channels.get(channels.clone())?.to_vec(),
+            })
+        });
+        times.collect()
+    }
+
+    /// What a subtask begins with on this edge. Laid out as it was, what it had; else on each channel the least that any subtask had: what was behind that is
+    /// no later now. Nothing is known of an edge that is new.
+    pub(crate) fn restored_time(&self, times: &[EdgeTime], subtask: SubtaskIndex, parallelism: u32) -> GateTime {
+        let own = || times.iter().filter(|one| one.edge == self.name);
+        let is_like = |one: &&EdgeTime| one.parallelism == parallelism && one.channels.len() == self.channels as usize;
+        if let Some(one) = own().filter(is_like).find(|one| one.subtask == subtask) {
+            return GateTime { event_time: one.event_time, channels: one.channels.clone() };
+        }
+        let event_time = own().map(|one| one.event_time).min().unwrap_or(Timestamp::MIN);
+        let channel = Watermark { time: event_time, is_idle: false };
+        GateTime { event_time, channels: vec![channel; self.channels as usize] }
     }
 }
 

@@ -48,6 +48,7 @@ pub mod config;
 pub mod coordinator;
 pub mod gate;
 pub mod inherited;
+pub mod input_times;
 pub mod layout;
 pub mod participant;
 pub mod snapshot;

@@ -151,6 +151,11 @@ impl<P> Participant<P> {
         !matches!(self.boundaries.front(), Some(Boundary::Checkpoint(aligned)) if aligned.is_early)
     }
 
+    /// Whether what is due next is the end.
+    pub fn is_finishing(&self) -> bool {
+        self.boundaries.front() == Some(&Boundary::Finish)
+    }
+
     /// What is due next. To be asked only between two records, and when nothing is left over [if it waits for that](Self::waits_for_batch).
     pub fn next_boundary(&mut self) -> Option<Boundary> {
         let boundary = self.boundaries.pop_front()?;

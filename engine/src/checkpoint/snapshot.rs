@@ -11,10 +11,12 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    element::Watermark,
     fail_point::FailPoints,
     id::{Attempt, ChannelIndex, CheckpointId, JobId, SavepointId, SubtaskIndex},
     key_format::KeyFormat,
     key_group::KeyGroup,
+    time::Timestamp,
 };
 
 /// Where a keyed state lives: it finds its blocks again under this name, whatever else changes.
@@ -91,14 +93,32 @@ pub struct SubtaskSnapshot {
     pub deltas: Vec<Arc<StateDelta>>,
     /// Operator states, by `uid`.
     pub operators: Vec<(String, OperatorSnapshot)>,
-    /// Batches that were on their way to the subtask, in the order of each channel.
+    /// Batches and watermarks that were on their way to the subtask, in the order of each channel.
     pub in_flight: Vec<InFlightBatch>,
     /// Whether the input had ended and everything it led to had been sent before the barrier.
     pub finished: bool,
     /// The head of a loop: its ordinary input had ended, and nothing came round.
     pub is_quiet: bool,
+    /// What the subtask's inputs had said of time.
+    pub time: GateTime,
     /// What it took.
     pub stats: SnapshotStats,
+}
+
+/// What a subtask's inputs had said of time when a snapshot was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GateTime {
+    /// What followed from it.
+    pub event_time: Timestamp,
+    /// The last watermark of each channel; [`Watermark::NONE`] of those without time. Empty if none has.
+    pub channels: Vec<Watermark>,
+}
+
+impl Default for GateTime {
+    /// Of inputs without time.
+    fn default() -> Self {
+        Self { event_time: Timestamp::MIN, channels: Vec::new() }
+    }
 }
 
 /// What one subtask's part of a checkpoint took.
@@ -124,12 +144,12 @@ pub struct SnapshotStats {
     pub is_unaligned: bool,
 }
 
-/// A batch that was on its way when a snapshot was taken.
+/// A batch or a watermark that was on its way when a snapshot was taken.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InFlightBatch {
     /// The subtask's input channel.
     pub channel: ChannelIndex,
-    /// Its records, encoded.
+    /// Its records, encoded; or [the watermark](Watermark::to_bytes).
     pub bytes: Vec<u8>,
 }
 
@@ -154,6 +174,9 @@ pub struct CheckpointMetadata {
     pub operators: Vec<OperatorRecord>,
     /// Records that were on their way.
     pub in_flight: Vec<InFlightRecord>,
+    /// What was known of time at the ends of edges. Not part of the stored record: a restart from a store begins without.
+    #[serde(skip)]
+    pub times: Vec<EdgeTime>,
     /// The savepoint that the job was started from, if it was.
     pub origin: Option<Origin>,
 }
@@ -180,8 +203,30 @@ pub struct InFlightRecord {
     pub channels: u32,
     /// Which of them.
     pub channel: ChannelIndex,
-    /// Encoded batches, in order.
+    /// Encoded batches, and [watermarks](Watermark::to_bytes) between them, in order.
     pub batches: Vec<Vec<u8>>,
+}
+
+impl InFlightRecord {
+    /// Whether there is a batch among them, and not watermarks alone.
+    pub fn has_records(&self) -> bool {
+        self.batches.iter().any(|bytes| Watermark::of_bytes(bytes).is_none())
+    }
+}
+
+/// What was known of time at one end of an edge.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct EdgeTime {
+    /// The edge's name.
+    pub edge: String,
+    /// The subtask at its end.
+    pub subtask: SubtaskIndex,
+    /// How many subtasks there were.
+    pub parallelism: u32,
+    /// The subtask's event time.
+    pub event_time: Timestamp,
+    /// The last watermark of each of the edge's channels.
+    pub channels: Vec<Watermark>,
 }
 
 /// One operator in a checkpoint.

@@ -33,6 +33,7 @@ use crate::{
         snapshot::{CheckpointMetadata, OperatorSnapshot, StateDelta},
         store::StateReader,
     },
+    element::Watermark,
     error::{BoxError, Error},
     fail_point::FailPoints,
     failed_records::{FailedRecords, RecordId},
@@ -120,6 +121,37 @@ pub trait Step: Stateful {
     /// Whether state that no checkpoint holds takes more of the heap than its share.
     fn heap_is_spent(&mut self) -> bool {
         self.upstream().is_some_and(|upstream| upstream.heap_is_spent())
+    }
+
+    /// The watermark behind this step, given the one at the chain's head. Never falls. A step learns of time by this call, and one that has something to do first,
+    /// or to give, holds the watermark back until that has left.
+    fn watermark(&mut self, head: Watermark, slice: &Slice<'_>) -> Watermark {
+        self.upstream().map_or(head, |upstream| upstream.watermark(head, slice))
+    }
+
+    /// Whether the watermark behind this step can move without one at the head: by records, or by what was done. Always the same answer.
+    fn moves_time(&mut self) -> bool {
+        self.upstream().is_some_and(|upstream| upstream.moves_time())
+    }
+
+    /// Whether there is work at hand that is *state*, such as timers that are due: unlike what is left over it need not be done before a snapshot.
+    fn has_due(&mut self) -> bool {
+        self.upstream().is_some_and(|upstream| upstream.has_due())
+    }
+
+    /// Whether requests are under way. The end waits for them, a snapshot does not.
+    fn is_pending(&mut self) -> bool {
+        self.upstream().is_some_and(|upstream| upstream.is_pending())
+    }
+
+    /// Whether no input can be taken before something that is under way returns.
+    fn is_full(&mut self) -> bool {
+        self.upstream().is_some_and(|upstream| upstream.is_full())
+    }
+
+    /// When the clock makes something due, first of all steps: then a turn is needed. A step asks those before it, too.
+    fn wake_at(&mut self) -> Option<ProcessingTime> {
+        self.upstream().and_then(|upstream| upstream.wake_at())
     }
 
     /// Records that entered at the head since the last call.

@@ -1,7 +1,7 @@
 //! How records travel to the next chain.
 
 use crate::{
-    element::{CheckpointBarrier, StreamElement},
+    element::{CheckpointBarrier, Copied, StreamElement, Watermark},
     error::BoxError,
     id::{ChannelIndex, ProcessingTime},
     key::Key,
@@ -44,6 +44,15 @@ impl<T: Record, S: Stamp, R: Rule<T>> TailControl for Exchange<T, S, R> {
         self.lanes.iter_mut().fold(false, |any, lane| lane.flush() | any)
     }
 
+    fn mark(&mut self, mark: Watermark, all: bool, now: ProcessingTime) -> bool {
+        // Where records have no time, nobody asks for it.
+        let lanes = if S::IS_TIMED { self.lanes.iter_mut() } else { [].iter_mut() };
+        match all {
+            true => lanes.fold(false, |any, lane| lane.mark(mark, now) | any),
+            false => lanes.fold(false, |any, lane| lane.mark_ready(mark, now) | any),
+        }
+    }
+
     fn send_all(&mut self, element: &dyn Fn() -> StreamElement) {
         self.lanes.iter_mut().for_each(|lane| lane.send(element()));
     }
@@ -64,7 +73,7 @@ impl<T: Record, S: Stamp, R: Rule<T>> TailControl for Exchange<T, S, R> {
         &mut self,
         channel: ChannelIndex,
         now: ProcessingTime,
-    ) -> Result<Option<(CheckpointBarrier, Vec<Vec<u8>>)>, BoxError> {
+    ) -> Result<Option<(CheckpointBarrier, Vec<Copied<Vec<u8>>>)>, BoxError> {
         self.lanes[channel.index()].take_overtaking(now)
     }
 

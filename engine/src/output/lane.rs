@@ -1,9 +1,9 @@
 //! One output channel's elements on their way out.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use crate::{
-    element::{CheckpointBarrier, StreamElement, has_line, overtake, overtakes_at},
+    element::{CheckpointBarrier, Copied, StreamElement, Watermark, has_line, overtake, overtakes_at, push_or_replace},
     error::BoxError,
     id::ProcessingTime,
     mutation::{self, Mutation},
@@ -17,11 +17,26 @@ pub(crate) struct Lane<T, S> {
     ready: VecDeque<StreamElement>,
     batch_size: usize,
     records_out: u64,
+    /// What the channel was last told of time, with what is ready.
+    marked: Watermark,
+    marked_at: ProcessingTime,
+    has_ended: bool,
 }
+
+/// How long what is ready may go without a newer watermark behind it: an element costs its receiver as much as some twenty records.
+const MARK_AGE: Duration = Duration::from_millis(1);
 
 impl<T: Record, S: Stamp> Lane<T, S> {
     pub(crate) fn new(batch_size: usize) -> Self {
-        Self { filling: Vec::new(), ready: VecDeque::new(), batch_size, records_out: 0 }
+        Self {
+            filling: Vec::new(),
+            ready: VecDeque::new(),
+            batch_size,
+            records_out: 0,
+            marked: Watermark::NONE,
+            marked_at: ProcessingTime::default(),
+            has_ended: false,
+        }
     }
 
     #[inline]
@@ -43,7 +58,26 @@ impl<T: Record, S: Stamp> Lane<T, S> {
         }
         self.records_out += self.filling.len() as u64;
         self.ready.push_back(StreamElement::Batch(Box::new(std::mem::take(&mut self.filling))));
+        // Who gets a batch takes its channel for awake.
+        self.marked.is_idle = false;
         true
+    }
+
+    /// Puts a watermark behind all records, if the channel does not know it; whether something became ready.
+    pub(crate) fn mark(&mut self, mark: Watermark, now: ProcessingTime) -> bool {
+        let is_known = mark == self.marked && (!mark.is_idle || self.filling.is_empty());
+        if is_known || self.has_ended {
+            return false;
+        }
+        self.flush();
+        push_or_replace(&mut self.ready, mark);
+        (self.marked, self.marked_at) = (mark, now);
+        true
+    }
+
+    /// [`mark`](Self::mark), if something is ready anyway and the last watermark is old enough.
+    pub(crate) fn mark_ready(&mut self, mark: Watermark, now: ProcessingTime) -> bool {
+        self.is_blocked() && now >= self.marked_at.after(MARK_AGE) && self.mark(mark, now)
     }
 
     pub(crate) fn send(&mut self, element: StreamElement) {
@@ -51,6 +85,7 @@ impl<T: Record, S: Stamp> Lane<T, S> {
             return self.ready.push_back(element);
         }
         self.flush();
+        self.has_ended |= matches!(element, StreamElement::EndOfInput);
         self.ready.push_back(element);
     }
 
@@ -58,11 +93,11 @@ impl<T: Record, S: Stamp> Lane<T, S> {
         self.ready.pop_front()
     }
 
-    /// Takes a barrier that may leave before the batches in front of it, with copies of them.
+    /// Takes a barrier that may leave before what is in front of it, with copies of that.
     pub(crate) fn take_overtaking(
         &mut self,
         now: ProcessingTime,
-    ) -> Result<Option<(CheckpointBarrier, Vec<Vec<u8>>)>, BoxError> {
+    ) -> Result<Option<(CheckpointBarrier, Vec<Copied<Vec<u8>>>)>, BoxError> {
         overtake(&mut self.ready, now)
     }
 

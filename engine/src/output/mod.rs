@@ -2,7 +2,7 @@
 //!
 //! Each output channel has a *lane*: the batch being filled, and elements ready to be sent. The driver takes what is ready as fast as the
 //! channel has room. While anything is ready the chain is *blocked* and takes no input: so a lane holds one full batch at most, plus
-//! barriers and the end of input.
+//! watermarks, barriers and the end of input.
 
 pub(crate) mod exchange;
 pub(crate) mod lane;
@@ -10,7 +10,7 @@ pub(crate) mod sink;
 
 use crate::{
     checkpoint::snapshot::PreparedTransaction,
-    element::{CheckpointBarrier, StreamElement},
+    element::{CheckpointBarrier, Copied, StreamElement, Watermark},
     error::BoxError,
     id::{ChannelIndex, ProcessingTime},
     operator::Stateful,
@@ -28,6 +28,12 @@ pub(crate) trait Tail<T, S: Stamp>: TailControl + 'static {
 pub(crate) trait TailControl: Stateful {
     /// Makes batches that are not full ready to be sent; whether there were any.
     fn flush(&mut self) -> bool {
+        false
+    }
+
+    /// Says how far event time has come, behind all records: on `all` channels, or only where something is ready and the last watermark is a millisecond
+    /// old. Nothing is said twice. Whether something became ready.
+    fn mark(&mut self, _mark: Watermark, _all: bool, _now: ProcessingTime) -> bool {
         false
     }
 
@@ -54,7 +60,7 @@ pub(crate) trait TailControl: Stateful {
         &mut self,
         _channel: ChannelIndex,
         _now: ProcessingTime,
-    ) -> Result<Option<(CheckpointBarrier, Vec<Vec<u8>>)>, BoxError> {
+    ) -> Result<Option<(CheckpointBarrier, Vec<Copied<Vec<u8>>>)>, BoxError> {
         Ok(None)
     }
 

@@ -65,6 +65,7 @@ impl SavepointWriter {
             draining: false,
             operators: Vec::new(),
             in_flight: Vec::new(),
+            times: Vec::new(),
             origin: None,
         };
         Ok(Self { metadata, base: None, built: BTreeMap::new() })

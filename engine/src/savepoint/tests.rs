@@ -52,6 +52,7 @@ fn metadata() -> CheckpointMetadata {
         draining: false,
         operators: vec![operator],
         in_flight: Vec::new(),
+        times: Vec::new(),
         origin: None,
     }
 }

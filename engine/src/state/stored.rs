@@ -460,6 +460,7 @@ mod tests {
             draining: false,
             operators: vec![OperatorRecord { uid, kind, states: vec![state], subtasks: vec![] }],
             in_flight: vec![],
+            times: vec![],
             origin: None,
         };
         StoredCheckpoint::new("here", metadata, Arc::new(blocks))

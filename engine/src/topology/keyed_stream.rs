@@ -80,7 +80,7 @@ impl<K: Key, T: Record, Z: Stamp> KeyedStream<K, T, Z> {
         state: StateDescriptor<OneValue, S>,
         initial: S,
         function: F,
-    ) -> Stream<Fold<K, T, S, F>>
+    ) -> Stream<Fold<K, T, S, F, Z>>
     where
         S: Record + Clone,
         F: FnMut(&mut S, T) + Clone + Send + 'static,
@@ -110,7 +110,7 @@ impl<K: Key, T: Record, Z: Stamp> KeyedStream<K, T, Z> {
         name: impl Into<String>,
         state: StateDescriptor<OneValue, T>,
         function: F,
-    ) -> Stream<Reduce<K, T, F>>
+    ) -> Stream<Reduce<K, T, F, Z>>
     where
         T: Clone,
         F: FnMut(&mut T, T) + Clone + Send + 'static,

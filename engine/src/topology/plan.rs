@@ -157,6 +157,7 @@ impl Plan {
                 is_forward: kind == EdgeKind::Forward,
                 is_broadcast: kind == EdgeKind::Broadcast,
                 is_feedback: kind == EdgeKind::Feedback,
+                is_timed: false,
             }
         });
         inputs.collect()
@@ -225,6 +226,7 @@ impl Plan {
             draining: false,
             operators,
             in_flight: Vec::new(),
+            times: Vec::new(),
             origin: None,
         };
         let (num_retained, fail_points) = (self.settings.checkpoints.num_retained, self.settings.fail_points.clone());

@@ -110,7 +110,9 @@ impl Plan {
 
     fn in_flight_obstacle(&self, checkpoint: &CheckpointMetadata) -> Option<String> {
         let edges: BTreeSet<_> = self.edges().map(|edge| edge.layout.name).collect();
-        if let Some(lost) = checkpoint.in_flight.iter().find(|stored| !edges.contains(&stored.edge)) {
+        if let Some(lost) =
+            checkpoint.in_flight.iter().find(|stored| !edges.contains(&stored.edge) && stored.has_records())
+        {
             return Some(format!(
                 "it has records in flight on '{}', and the topology has no such edge; stop the job with the topology that it was started with, which leaves none in flight",
                 lost.edge
@@ -130,7 +132,8 @@ impl Plan {
         let mut edges = self.edges().filter(|edge| edge.is_forward).map(|edge| edge.layout);
         edges.find_map(|edge| {
             let now = self.parallelism_of(edge.chain);
-            let mut stored = checkpoint.in_flight.iter().filter(|stored| stored.edge == edge.name);
+            let mut stored =
+                checkpoint.in_flight.iter().filter(|stored| stored.edge == edge.name && stored.has_records());
             stored.find(|stored| stored.channels == 1 && stored.parallelism != now).map(|stored| (stored, edge.clone()))
         })
     }

@@ -12,8 +12,8 @@ use std::{
 };
 
 use cofferdam_engine::{
-    Attempt, Batch, BoxError, ChannelQueue, CheckpointBarrier, CheckpointId, NewScratch, NoTime, ProcessingTime,
-    Scratch, Stamped, StreamElement,
+    Attempt, Batch, BoxError, ChannelQueue, CheckpointBarrier, CheckpointId, Copied, NewScratch, NoTime,
+    ProcessingTime, Scratch, Stamped, StreamElement, Timestamp, Watermark,
 };
 use proptest::prelude::*;
 
@@ -56,13 +56,14 @@ fn scratches() -> (NewScratch, Arc<AtomicU64>) {
 #[derive(Clone, Debug, PartialEq)]
 enum Plain {
     Batch(Vec<u64>),
-    Barrier(CheckpointBarrier, Vec<Vec<u64>>),
+    Mark(Watermark),
+    Barrier(CheckpointBarrier, Vec<Plain>),
     End,
 }
 
 impl Plain {
     fn is_line(&self) -> bool {
-        !matches!(self, Self::Batch(_))
+        matches!(self, Self::Barrier(..) | Self::End)
     }
 
     fn overtakes(&self) -> Option<ProcessingTime> {
@@ -73,10 +74,18 @@ impl Plain {
         match self {
             Self::Batch(records) => StreamElement::Batch(Box::new(stamped(records))),
             Self::Barrier(barrier, copies) => {
-                let copies = copies.into_iter().map(|records| stamped(records).encode().unwrap());
-                StreamElement::Barrier(barrier, copies.collect())
+                StreamElement::Barrier(barrier, copies.into_iter().map(Self::into_copied).collect())
             }
+            Self::Mark(mark) => StreamElement::Watermark(mark),
             Self::End => StreamElement::EndOfInput,
+        }
+    }
+
+    fn into_copied(self) -> Copied<Vec<u8>> {
+        match self {
+            Self::Batch(records) => Copied::Batch(stamped(records).encode().unwrap()),
+            Self::Mark(mark) => Copied::Watermark(mark),
+            Self::Barrier(..) | Self::End => panic!("lines are not copied"),
         }
     }
 
@@ -87,6 +96,7 @@ impl Plain {
                 let records: Box<Vec<Stamped<u64, NoTime>>> = batch.downcast().unwrap();
                 Self::Batch(records.into_iter().map(|stamped| stamped.record).collect())
             }
+            StreamElement::Watermark(mark) => Self::Mark(mark),
             StreamElement::Barrier(barrier, copies) => Self::Barrier(barrier, decoded(&copies)),
             StreamElement::EndOfInput => Self::End,
         }
@@ -98,22 +108,24 @@ fn stamped<T>(records: Vec<T>) -> Vec<Stamped<T, NoTime>> {
     records.into_iter().map(Stamped::from).collect()
 }
 
-fn decoded(copies: &[Vec<u8>]) -> Vec<Vec<u64>> {
+fn decoded(copies: &[Copied<Vec<u8>>]) -> Vec<Plain> {
     let decoder = stamped(Vec::<u64>::new()).decoder();
-    let batches = copies.iter().map(|bytes| Plain::of(StreamElement::Batch(decoder(bytes).unwrap())));
-    let records = batches.map(|batch| if let Plain::Batch(records) = batch { records } else { Vec::new() });
-    records.collect()
+    let plain = copies.iter().map(|copied| match copied {
+        Copied::Batch(bytes) => Plain::of(StreamElement::Batch(decoder(bytes).unwrap())),
+        Copied::Watermark(mark) => Plain::Mark(*mark),
+    });
+    plain.collect()
 }
 
-/// The first barrier that is due, with copies of the batches in front of it; barriers and ends in front of it: barriers go.
-fn overtake(plain: &mut VecDeque<Plain>, now: u64) -> Option<(CheckpointId, Vec<Vec<u64>>)> {
+/// The first barrier that is due, with copies of the batches and watermarks in front of it; barriers and ends in front of it: barriers go.
+fn overtake(plain: &mut VecDeque<Plain>, now: u64) -> Option<(CheckpointId, Vec<Plain>)> {
     let place = plain.iter().position(|one| one.overtakes().is_some_and(|time| time.0 <= now))?;
     let behind = plain.split_off(place + 1);
     let Some(Plain::Barrier(barrier, taken)) = plain.pop_back() else { return None };
     let mut copies = Vec::new();
     for one in plain.iter() {
-        if let Plain::Batch(records) = one {
-            copies.push(records.clone());
+        if !one.is_line() {
+            copies.push(one.clone());
         }
     }
     copies.extend(taken);
@@ -125,7 +137,8 @@ fn overtake(plain: &mut VecDeque<Plain>, now: u64) -> Option<(CheckpointId, Vec<
 #[derive(Clone, Debug)]
 enum Action {
     Batches(Vec<Vec<u64>>),
-    Barrier(Option<u64>, Vec<Vec<u64>>),
+    Marks(Vec<Watermark>),
+    Barrier(Option<u64>, Vec<Plain>),
     End,
     Pop(usize),
     Overtake(u64),
@@ -133,9 +146,12 @@ enum Action {
 
 fn actions() -> impl Strategy<Value = Vec<Action>> {
     let batch = || prop::collection::vec(any::<u64>(), 1..6);
+    let mark = || (0..3i64, any::<bool>()).prop_map(|(time, idle)| Watermark { time: Timestamp(time), is_idle: idle });
+    let copy = prop_oneof![batch().prop_map(Plain::Batch), mark().prop_map(Plain::Mark)];
     let action = prop_oneof![
         4 => prop::collection::vec(batch(), 1..8).prop_map(Action::Batches),
-        2 => (prop::option::of(0u64..10), prop::collection::vec(batch(), 0..3)).prop_map(|(at, copies)| Action::Barrier(at, copies)),
+        2 => (prop::option::of(0u64..10), prop::collection::vec(copy, 0..3)).prop_map(|(at, copies)| Action::Barrier(at, copies)),
+        2 => prop::collection::vec(mark(), 1..4).prop_map(Action::Marks),
         1 => Just(Action::End),
         4 => (1usize..8).prop_map(Action::Pop),
         2 => (0u64..10).prop_map(Action::Overtake),
@@ -169,6 +185,13 @@ proptest! {
                 Action::Batches(batches) => for records in batches {
                     plain.push_back(Plain::Batch(records));
                     queue.push(plain.back().unwrap().clone().into_element()).unwrap();
+                },
+                Action::Marks(marks) => for mark in marks {
+                    match plain.back_mut() {
+                        Some(Plain::Mark(last)) => *last = Watermark { time: last.time.max(mark.time), is_idle: mark.is_idle },
+                        _ => plain.push_back(Plain::Mark(mark)),
+                    }
+                    queue.push(StreamElement::Watermark(mark)).unwrap();
                 },
                 Action::Barrier(overtakes, copies) => {
                     next += 1;

@@ -64,6 +64,7 @@ fn snapshot(finished: bool) -> SubtaskSnapshot {
         deltas: Vec::new(),
         operators,
         in_flight: Vec::new(),
+        time: Default::default(),
         finished,
         is_quiet: false,
         stats: SnapshotStats::default(),

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use cofferdam_engine::{
-    ChannelIndex, CheckpointId, StreamElement,
+    ChannelIndex, CheckpointId, StreamElement, Watermark,
     checkpoint::{
         config::CheckpointMode::{self, AtLeastOnce, ExactlyOnce},
         gate::{GateEvent, InputGate},
@@ -13,7 +13,7 @@ use cofferdam_engine::{
 
 use std::collections::VecDeque;
 
-use crate::support::{Gate, Seen, at, barrier, batch, end, ms, overtaking};
+use crate::support::{Gate, Seen, active, at, barrier, batch, end, idle, idle_mark, mark, ms, overtaking};
 
 const MODES: [CheckpointMode; 2] = [ExactlyOnce, AtLeastOnce];
 
@@ -362,8 +362,7 @@ fn an_older_barrier_that_is_passed_goes_and_its_checkpoint_is_declined() {
 fn what_was_put_back_and_not_handled_yet_is_in_flight_again() {
     let mut gate = unaligned();
     for record in [1, 2] {
-        let StreamElement::Batch(batch) = batch(record) else { continue };
-        gate.0.put_back(ChannelIndex(0), batch);
+        gate.0.put_back(ChannelIndex(0), batch(record));
     }
     assert!(!gate.can_read(1), "it comes before anything else");
     assert_eq!(gate.overtaken(0, 1, &[3]), Seen::Aligned(1));
@@ -411,7 +410,7 @@ fn the_head_of_a_loop_is_quiet_only_after_its_input_has_ended_and_with_nothing_i
     let mut gate = looped();
     gate.receive(0, barrier(1));
     assert!(!quiet(&mut gate, 1), "more may come");
-    assert_eq!(gate.receive(0, end()), Seen::Nothing);
+    assert_eq!(gate.receive(0, end()), Seen::Time(Watermark::END), "of what comes in, not of what comes round");
     gate.receive(0, barrier(2));
     gate.receive(1, batch(11));
     assert!(!quiet(&mut gate, 2), "a batch came round");
@@ -421,4 +420,159 @@ fn the_head_of_a_loop_is_quiet_only_after_its_input_has_ended_and_with_nothing_i
     gate.0.end_loop(&mut events);
     assert!(matches!(events[..], [GateEvent::EndOfInput]), "{events:?}");
     assert_eq!(gate.receive(1, end()), Seen::Nothing, "its own end comes round");
+}
+
+/// A gate over two channels that waits, and has heard 5 on channel 0.
+fn timed(mode: CheckpointMode) -> Gate {
+    let mut gate = Gate::new(2, mode, 4);
+    assert_eq!(gate.receive(0, mark(5)), Seen::Nothing, "channel 1 has said nothing");
+    gate
+}
+
+#[test]
+fn a_waiting_gate_hears_watermarks_and_tells_the_least_of_them() {
+    for mode in MODES {
+        let mut gate = timed(mode);
+        assert_eq!(gate.receive(1, mark(3)), Seen::Time(active(3)));
+        assert_eq!(gate.receive(0, mark(9)), Seen::Nothing);
+        assert_eq!(gate.receive(1, mark(7)), Seen::Time(active(7)));
+        assert_eq!(gate.receive(1, mark(7)), Seen::Nothing, "said twice");
+        assert_eq!(gate.0.watermark(), active(7));
+    }
+}
+
+#[test]
+fn a_collecting_gate_hears_watermarks_of_channels_whose_barrier_is_out() {
+    for mode in MODES {
+        let mut gate = timed(mode);
+        gate.receive(0, barrier(1));
+        assert_eq!(gate.receive(1, mark(3)), Seen::Time(active(3)));
+    }
+}
+
+#[test]
+fn a_watermark_behind_the_barrier_waits_in_exactly_once_mode_only_and_replaces_the_one_before() {
+    let mut gate = timed(ExactlyOnce);
+    gate.receive(1, barrier(1));
+    for time in 1..1000 {
+        assert_eq!(gate.receive(1, mark(time)), Seen::Stashed(1));
+        assert!(gate.can_read(1), "one element waits, not {time}");
+    }
+    gate.receive(1, batch(7));
+    gate.receive(1, idle_mark(1000));
+    assert_eq!(gate.receive(0, barrier(1)), Seen::Aligned(1));
+    let expected = [Seen::Time(active(5)), Seen::Delivered(7)];
+    assert_eq!(gate.replay(), expected, "1000 is past what channel 0 says");
+    let mut gate = timed(AtLeastOnce);
+    gate.receive(1, barrier(1));
+    assert_eq!(gate.receive(1, mark(3)), Seen::Time(active(3)));
+}
+
+#[test]
+fn a_batch_wakes_its_idle_channel() {
+    for mode in MODES {
+        let mut gate = timed(mode);
+        assert_eq!(gate.receive(1, idle_mark(2)), Seen::Time(active(5)), "nobody waits for channel 1");
+        assert_eq!(gate.receive(0, idle_mark(6)), Seen::Time(idle(6)), "the maximum of the idle");
+        assert_eq!(gate.receive(1, batch(7)), [Seen::Time(active(6)), Seen::Delivered(7)], "time does not fall to 2");
+        assert_eq!(gate.receive(1, batch(8)), Seen::Delivered(8));
+        assert_eq!(gate.receive(0, mark(20)), Seen::Nothing, "channel 1 is awake, at 2");
+        assert_eq!(gate.receive(1, mark(9)), Seen::Time(active(9)));
+    }
+}
+
+#[test]
+fn an_ended_channel_holds_nothing_back_and_is_not_compared_with_idle_ones() {
+    for mode in MODES {
+        let mut gate = Gate::new(3, mode, 4);
+        gate.receive(0, mark(5));
+        gate.receive(1, mark(6));
+        assert_eq!(gate.receive(2, end()), Seen::Time(active(5)));
+        assert_eq!(gate.receive(0, idle_mark(5)), Seen::Time(active(6)));
+        assert_eq!(gate.receive(1, idle_mark(7)), Seen::Time(idle(7)), "the end of channel 2 does not count");
+        assert_eq!(gate.receive(0, end()), Seen::Nothing);
+        assert_eq!(gate.receive(1, end()), Seen::Ended);
+        assert_eq!(gate.0.watermark(), Watermark::END);
+    }
+}
+
+#[test]
+fn channels_without_time_and_those_that_come_round_do_not_count() {
+    for mode in MODES {
+        let mut gate = Gate::new(3, mode, 4);
+        gate.0.set_untimed(ChannelIndex(1));
+        gate.0.set_feedback(ChannelIndex(2));
+        assert_eq!(gate.receive(1, idle_mark(9)), Seen::Nothing);
+        assert_eq!(gate.receive(2, mark(9)), Seen::Nothing);
+        assert_eq!(gate.receive(0, mark(3)), Seen::Time(active(3)));
+        assert_eq!(gate.0.times().channels, [active(3), Watermark::NONE, Watermark::NONE]);
+    }
+}
+
+#[test]
+fn a_recording_has_watermarks_in_their_place_among_the_batches() {
+    let mut gate = unaligned();
+    assert_eq!(gate.receive(1, mark(1)), Seen::Nothing);
+    assert_eq!(gate.overtaken(0, 1, &[1, -4, 2]), Seen::Aligned(1));
+    assert_eq!(gate.0.times().channels, [Watermark::NONE, active(1)], "what is in flight was not heard");
+    gate.receive(1, batch(7));
+    (2..1000).for_each(|time| drop(gate.receive(1, mark(time))));
+    gate.receive(1, batch(8));
+    let recorded = vec![1, -4, 2, 7, -999, 8, -1000, 9];
+    assert_eq!(gate.overtaken(1, 1, &[-1000, 9]), Seen::Recorded(1, recorded), "one of many in a row");
+}
+
+#[test]
+fn a_watermark_in_the_stash_is_copied_when_a_barrier_overtakes_it_there() {
+    let mut gate = unaligned();
+    gate.receive(0, overtaking(1, Some(at(10))));
+    for element in [mark(3), batch(1), mark(4), overtaking(2, Some(at(20)))] {
+        assert_eq!(gate.receive(0, element), Seen::Stashed(1));
+    }
+    assert_eq!(gate.time_passed(at(20)), [Seen::Aligned(1), Seen::Aligned(2)]);
+    gate.overtaken(1, 1, &[]);
+    assert_eq!(gate.overtaken(1, 2, &[]), Seen::Recorded(2, vec![-3, 1, -4]));
+    assert_eq!(gate.replay(), [Seen::Delivered(1)]);
+    assert_eq!(gate.0.times().channels[0], active(4), "and it was heard in its turn");
+}
+
+#[test]
+fn overtaken_watermarks_keep_their_place_among_the_batches() {
+    let mut queue: VecDeque<_> = [mark(1), batch(1), mark(2), barrier(1), mark(3), overtaking(2, Some(at(5)))].into();
+    let (_, copies) = overtake(&mut queue, at(5)).unwrap().unwrap();
+    let mut gate = unaligned();
+    let StreamElement::Barrier(barrier, _) = overtaking(2, Some(at(0))) else { unreachable!() };
+    let mut events = Vec::new();
+    gate.0.overtaken(ChannelIndex(0), barrier, copies, at(0), &mut events).unwrap();
+    assert_eq!(gate.overtaken(1, 2, &[]), Seen::Recorded(2, vec![-1, 1, -2, -3]));
+    assert_eq!(queue.len(), 4, "they stay where they were");
+}
+
+#[test]
+fn a_gate_that_goes_on_from_a_snapshot_is_as_it_was_and_what_is_said_again_changes_nothing() {
+    let mut gate = Gate::new(3, ExactlyOnce, 4);
+    gate.receive(0, mark(5));
+    gate.receive(1, idle_mark(3));
+    assert_eq!(gate.receive(2, mark(8)), Seen::Time(active(5)));
+    gate.receive(0, idle_mark(6));
+    let saved = gate.0.times();
+    let mut restored = Gate::new(3, ExactlyOnce, 4);
+    restored.0.restore_times(&saved);
+    assert_eq!((restored.0.watermark(), restored.0.times()), (gate.0.watermark(), saved));
+    for (channel, again) in [(0, idle_mark(6)), (1, idle_mark(3)), (2, mark(8)), (2, mark(4))] {
+        assert_eq!(restored.receive(channel, again), Seen::Nothing);
+    }
+    assert_eq!(restored.receive(2, mark(9)), Seen::Time(active(9)));
+}
+
+#[test]
+fn a_watermark_that_was_put_back_is_heard_behind_the_batches_in_front_of_it() {
+    let mut gate = unaligned();
+    for element in [batch(1), mark(4), batch(2)] {
+        gate.0.put_back(ChannelIndex(0), element);
+    }
+    gate.0.put_back(ChannelIndex(1), mark(9));
+    assert_eq!(gate.overtaken(0, 1, &[3]), Seen::Aligned(1));
+    assert_eq!(gate.overtaken(1, 1, &[]), Seen::Recorded(1, vec![1, -4, 2, 3, -9]), "in flight again");
+    assert_eq!(gate.replay(), [Seen::Delivered(1), Seen::Delivered(2), Seen::Time(active(4))]);
 }

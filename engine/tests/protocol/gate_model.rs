@@ -1,16 +1,19 @@
-//! The gate against a model that stashes without bound and has one rule: handle what is not blocked, the lowest channel first.
+//! The gate against a model that stashes without bound and has one rule: handle what is not blocked, the lowest channel first. Of time it has one rule, too: the least of
+//! what the open channels say that are not idle; if all are, the most; and never less than before.
 
 use std::collections::{BTreeSet, VecDeque};
 
-use cofferdam_engine::checkpoint::config::CheckpointMode;
+use cofferdam_engine::{Timestamp, Watermark, checkpoint::config::CheckpointMode};
 use proptest::{prelude::*, sample::Index};
 
-use crate::support::{Gate, Seen, barrier, batch, end};
+use crate::support::{Gate, Seen, barrier, batch, end, idle_mark, mark};
 
 /// An element of a script; batches are numbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Item {
     Batch(u64),
+    /// A time, and whether the channel is idle.
+    Mark(i64, bool),
     Barrier(u64),
     End,
 }
@@ -18,7 +21,10 @@ enum Item {
 struct Model {
     mode: CheckpointMode,
     queues: Vec<VecDeque<Item>>,
-    ended: usize,
+    ended: BTreeSet<usize>,
+    /// What each channel has said of time, and the answer.
+    said: Vec<(i64, bool)>,
+    time: (i64, bool),
     /// Oldest first.
     collecting: Vec<(u64, BTreeSet<usize>)>,
     last: u64,
@@ -35,16 +41,42 @@ impl Model {
     fn settle(&mut self) {
         while let Some(channel) = (0..self.queues.len()).find(|i| !self.queues[*i].is_empty() && !self.is_blocked(*i)) {
             match self.queues[channel].pop_front() {
-                Some(Item::Batch(n)) => self.events.push(Seen::Delivered(n)),
+                Some(Item::Batch(n)) => {
+                    self.said[channel].1 = false;
+                    self.tell();
+                    self.events.push(Seen::Delivered(n));
+                }
+                Some(Item::Mark(time, is_idle)) => {
+                    self.said[channel] = (time, is_idle);
+                    self.tell();
+                }
                 Some(Item::End) => {
-                    self.ended += 1;
-                    if self.ended == self.queues.len() {
-                        self.events.push(Seen::Ended);
+                    self.ended.insert(channel);
+                    match self.ended.len() == self.queues.len() {
+                        true => self.events.push(Seen::Ended),
+                        false => self.tell(),
                     }
                 }
                 Some(Item::Barrier(n)) => self.barrier(channel, n),
                 None => {}
             }
+        }
+    }
+
+    fn tell(&mut self) {
+        let open = || (0..self.said.len()).filter(|i| !self.ended.contains(i)).map(|i| self.said[i]);
+        let least = open().filter(|(_, is_idle)| !is_idle).map(|(time, _)| time).min();
+        let most = open().map(|(time, _)| time).max().unwrap_or(i64::MAX);
+        let now = (self.time.0.max(least.unwrap_or(most)), least.is_none());
+        if std::mem::replace(&mut self.time, now) != now {
+            self.events.push(Seen::Time(Watermark { time: Timestamp(now.0), is_idle: now.1 }));
+        }
+    }
+
+    fn push(&mut self, channel: usize, item: Item) {
+        match (self.queues[channel].back_mut(), item) {
+            (Some(Item::Mark(time, is_idle)), Item::Mark(newer, now)) => (*time, *is_idle) = (newer, now),
+            (_, item) => self.queues[channel].push_back(item),
         }
     }
 
@@ -83,7 +115,9 @@ impl Model {
 
 /// One channel's elements: batches, barriers with growing numbers, of which some are left out, perhaps an end.
 fn channel(barriers: u64) -> impl Strategy<Value = Vec<Item>> {
-    let between = prop::collection::vec(0..3usize, barriers as usize + 1);
+    let item =
+        prop_oneof![Just(Item::Batch(0)), (0..4i64, any::<bool>()).prop_map(|(step, idle)| Item::Mark(step, idle))];
+    let between = prop::collection::vec(prop::collection::vec(item, 0..4), barriers as usize + 1);
     let skipped = prop::collection::vec(prop::bool::weighted(0.15), barriers as usize);
     (between, skipped, 0..=barriers + 1).prop_map(move |(between, skipped, end)| {
         let mut items = Vec::new();
@@ -94,7 +128,7 @@ fn channel(barriers: u64) -> impl Strategy<Value = Vec<Item>> {
                 ended = true;
             }
             if !ended {
-                items.extend(std::iter::repeat_n(Item::Batch(0), between[n as usize]));
+                items.extend(between[n as usize].iter().copied());
             }
             if n < barriers && !skipped[n as usize] {
                 items.push(Item::Barrier(n + 1));
@@ -114,13 +148,20 @@ fn script() -> impl Strategy<Value = (Vec<Vec<Item>>, Vec<Step>, usize)> {
     let channels = prop::collection::vec(channel(5), 1..4);
     let step = prop_oneof![20 => any::<Index>().prop_map(Step::Read), 1 => (1..6u64).prop_map(Step::Cancel)];
     (channels, prop::collection::vec(step, 1..200), 0..6usize).prop_map(|(mut channels, steps, limit)| {
-        // Numbered, so that each batch tells its channel and its place there.
+        // Numbered, so that each batch tells its channel and its place there. What was by how much time grows becomes the time.
         for (number, items) in channels.iter_mut().enumerate() {
-            let mut next = number as u64 * 1000;
+            let (mut next, mut time) = (number as u64 * 1000, 0);
             for item in items {
-                if let Item::Batch(n) = item {
-                    *n = next;
-                    next += 1;
+                match item {
+                    Item::Batch(n) => {
+                        *n = next;
+                        next += 1;
+                    }
+                    Item::Mark(step, _) => {
+                        time += *step;
+                        *step = time;
+                    }
+                    Item::Barrier(_) | Item::End => {}
                 }
             }
         }
@@ -131,6 +172,8 @@ fn script() -> impl Strategy<Value = (Vec<Vec<Item>>, Vec<Step>, usize)> {
 fn element(item: Item) -> cofferdam_engine::StreamElement {
     match item {
         Item::Batch(n) => batch(n),
+        Item::Mark(time, true) => idle_mark(time),
+        Item::Mark(time, false) => mark(time),
         Item::Barrier(n) => barrier(n),
         Item::End => end(),
     }
@@ -151,7 +194,9 @@ fn check(mode: CheckpointMode, channels: Vec<Vec<Item>>, steps: Vec<Step>, limit
     let mut model = Model {
         mode,
         queues,
-        ended: 0,
+        ended: BTreeSet::new(),
+        said: vec![(i64::MIN, false); channels.len()],
+        time: (i64::MIN, false),
         collecting: Vec::new(),
         last: 0,
         cancelled: BTreeSet::new(),
@@ -176,7 +221,7 @@ fn check(mode: CheckpointMode, channels: Vec<Vec<Item>>, steps: Vec<Step>, limit
                 let Some(item) = unread[channel].pop_front() else { break };
                 received += 1;
                 events.extend(gate.receive(channel as u32, element(item)).0);
-                model.queues[channel].push_back(item);
+                model.push(channel, item);
                 model.settle();
             }
         }

@@ -4,6 +4,7 @@ mod channel_queue;
 mod coordinator;
 mod gate;
 mod gate_model;
+mod input_times;
 mod opening;
 mod participant;
 mod supervisor;

@@ -102,6 +102,7 @@ fn commit() -> CheckpointCommit {
             draining: false,
             operators: Vec::new(),
             in_flight: Vec::new(),
+            times: Vec::new(),
             origin: None,
         },
         deltas: Vec::new(),

@@ -16,6 +16,7 @@ fn snapshot() -> SubtaskSnapshot {
         deltas: Vec::new(),
         operators,
         in_flight: Vec::new(),
+        time: Default::default(),
         finished: false,
         is_quiet: false,
         stats: SnapshotStats::default(),

@@ -3,7 +3,8 @@
 use std::{any::Any, time::Duration};
 
 use cofferdam_engine::{
-    Attempt, BoxError, ChannelIndex, CheckpointBarrier, CheckpointId, NoTime, ProcessingTime, Stamped, StreamElement,
+    Attempt, BoxError, ChannelIndex, CheckpointBarrier, CheckpointId, Copied, NoTime, ProcessingTime, Stamped,
+    StreamElement, Timestamp, Watermark,
     checkpoint::{
         config::CheckpointMode,
         gate::{GateEvent, InputGate},
@@ -22,6 +23,22 @@ pub fn at(milliseconds: u64) -> ProcessingTime {
 
 pub fn batch(record: u64) -> StreamElement {
     StreamElement::Batch(Box::new(vec![Stamped::from(record)]))
+}
+
+pub fn mark(time: i64) -> StreamElement {
+    StreamElement::Watermark(active(time))
+}
+
+pub fn idle_mark(time: i64) -> StreamElement {
+    StreamElement::Watermark(idle(time))
+}
+
+pub fn active(time: i64) -> Watermark {
+    Watermark { time: Timestamp(time), is_idle: false }
+}
+
+pub fn idle(time: i64) -> Watermark {
+    Watermark { time: Timestamp(time), is_idle: true }
 }
 
 pub fn barrier(checkpoint: u64) -> StreamElement {
@@ -45,9 +62,10 @@ pub fn end() -> StreamElement {
 pub enum Seen {
     Delivered(u64),
     Ended,
+    Time(Watermark),
     Aligned(u64),
-    /// All that was in flight, by its numbers.
-    Recorded(u64, Vec<u64>),
+    /// All that was in flight: batches by their numbers, watermarks below zero by their times.
+    Recorded(u64, Vec<i64>),
     Collecting(u64),
     Declined(u64),
     Stashed(u64),
@@ -86,9 +104,13 @@ impl From<GateEvent> for Seen {
             }
             GateEvent::EndOfInput => Self::Ended,
             GateEvent::Recorded(checkpoint, recorded) => {
-                let decode = |bytes: &Vec<u8>| codec::decode::<Vec<u64>>(bytes).unwrap_or_default();
-                Self::Recorded(checkpoint.0, recorded.batches.iter().flat_map(|(_, bytes)| decode(bytes)).collect())
+                let decode = |copied: &Copied<Vec<u8>>| match copied {
+                    Copied::Batch(bytes) => codec::decode::<Vec<i64>>(bytes).unwrap_or_default(),
+                    Copied::Watermark(mark) => vec![-mark.time.0],
+                };
+                Self::Recorded(checkpoint.0, recorded.batches.iter().flat_map(|(_, copied)| decode(copied)).collect())
             }
+            GateEvent::Time(mark) => Self::Time(mark),
             GateEvent::Aligned(aligned) => Self::Aligned(aligned.barrier.checkpoint.0),
             GateEvent::Collecting(checkpoint) => Self::Collecting(checkpoint.0),
             GateEvent::Declined(checkpoint) => Self::Declined(checkpoint.0),
@@ -113,10 +135,14 @@ impl Gate {
         self.ask(|gate, events| gate.receive(ChannelIndex(channel), element, now, events))
     }
 
-    /// A barrier has overtaken batches of these numbers, one each.
-    pub fn overtaken(&mut self, channel: u32, checkpoint: u64, batches: &[u64]) -> Events {
+    /// A barrier has overtaken batches of these numbers, one each, and watermarks of the times that are below zero.
+    pub fn overtaken(&mut self, channel: u32, checkpoint: u64, copies: &[i64]) -> Events {
         let StreamElement::Barrier(barrier, _) = overtaking(checkpoint, Some(at(0))) else { return Events(Vec::new()) };
-        let copies = batches.iter().map(|batch| codec::encode(&vec![*batch]).unwrap_or_default()).collect();
+        let copy = |number: &i64| match *number {
+            time @ ..0 => Copied::Watermark(active(-time)),
+            batch => Copied::Batch(codec::encode(&vec![batch]).unwrap_or_default()),
+        };
+        let copies = copies.iter().map(copy).collect();
         self.ask(|gate, events| gate.overtaken(ChannelIndex(channel), barrier, copies, at(0), events))
     }
 

@@ -5,7 +5,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use cofferdam_engine::{
-    ChannelIndex, CheckpointId, ProcessingTime, StreamElement,
+    ChannelIndex, CheckpointId, Copied, ProcessingTime, StreamElement,
     checkpoint::{
         coordinator::SubtaskReport,
         gate::{Aligned, GateEvent, InputGate, Recorded},
@@ -72,7 +72,7 @@ impl Node {
         job.feedback(node).for_each(|channel| gate.set_feedback(ChannelIndex(channel as u32)));
         if model.mistake != Some(Mistake::NotPutBack) {
             let own = restored.in_flight.iter().filter(|(to, ..)| *to == node);
-            own.for_each(|(_, channel, record)| gate.put_back(*channel, Travelling(*record)));
+            own.for_each(|(_, channel, record)| gate.put_back(*channel, StreamElement::Batch(Travelling(*record))));
         }
         Self {
             node,
@@ -236,7 +236,10 @@ impl Node {
             GateEvent::Deliver(_, Travelling(record)) => self.apply(job, record, effects),
             GateEvent::Aligned(aligned) => self.participant.aligned(aligned),
             GateEvent::Recorded(checkpoint, Recorded { batches, is_quiet }) => {
-                let batch = |(channel, record)| InFlightBatch { channel, bytes: vec![record] };
+                let batch = |(channel, copied)| match copied {
+                    Copied::Batch(record) => InFlightBatch { channel, bytes: vec![record] },
+                    Copied::Watermark(mark) => InFlightBatch { channel, bytes: mark.to_bytes() },
+                };
                 let batches = batches.into_iter().map(batch).collect();
                 pass_on(self.participant.recorded(checkpoint, batches, is_quiet), effects);
             }
@@ -245,7 +248,7 @@ impl Node {
                 pass_on(self.participant.give_up(checkpoint), effects);
                 effects.push(NodeEffect::Report(SubtaskReport::Declined(checkpoint, String::new())))
             }
-            GateEvent::Collecting(_) | GateEvent::Stashed(_) => {}
+            GateEvent::Time(_) | GateEvent::Collecting(_) | GateEvent::Stashed(_) => {}
         }
     }
 
@@ -313,6 +316,7 @@ impl Node {
                 .collect(),
             finished: self.participant.is_finished(),
             is_quiet: false,
+            time: self.gate.times(),
             stats: SnapshotStats::default(),
         };
         let is_recording = aligned.is_recording && !self.acknowledges_early;

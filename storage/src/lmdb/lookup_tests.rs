@@ -64,6 +64,7 @@ fn commit(store: &mut Store, number: u64, groups: u16, num_retained: u32, deltas
         finished: false,
         draining: false,
         in_flight: Vec::new(),
+        times: Vec::new(),
         operators: vec![],
         origin: None,
     };

@@ -44,6 +44,7 @@ fn commit_blocks(store: &mut Store, number: u64, num_retained: u32, blocks: Vec<
         finished: false,
         draining: false,
         in_flight: Vec::new(),
+        times: Vec::new(),
         origin: None,
         operators: vec![],
     };

@@ -75,6 +75,7 @@ pub fn metadata(attempt: Attempt, checkpoint: u64) -> CheckpointMetadata {
             subtasks: vec![snapshot],
         }],
         in_flight: vec![],
+        times: vec![],
         origin: None,
     }
 }

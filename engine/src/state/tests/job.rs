@@ -164,6 +164,7 @@ pub fn context(store: Arc<Store>, subtask: SubtaskIndex, parallelism: u32) -> Op
         draining: false,
         operators: Vec::new(),
         in_flight: Vec::new(),
+        times: Vec::new(),
         origin: None,
     };
     OpenContext {
