@@ -142,6 +142,7 @@ mod tests {
             finished: false,
             draining: false,
             in_flight: Vec::new(),
+            times: Vec::new(),
             origin: None,
             operators: Vec::new(),
         }
