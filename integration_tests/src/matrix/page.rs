@@ -65,7 +65,7 @@ something also with the death of the process after it; and that death twice in a
 |---|---|--:|---|---|---|--:|--:|--:|
 {rows}| **all** | | | | | | {drawn} | {} | {} |
 
-Not in these numbers: the same points, with `SIGKILL` to a real process (`cargo test -p cofferdam-testkit --test kill_points`), and with the other faults on real
+Not in these numbers: the same points, with `SIGKILL` to a real process (`cargo test -p cofferdam-testkit --test kill_suites points`), and with the other faults on real
 threads (`--test armed_threads`).
 ",
             total.runs, total.failures

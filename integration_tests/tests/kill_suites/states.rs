@@ -1,9 +1,5 @@
 //! `kill -9` of jobs with state of every type, on every durable backend and at changing parallelism, and of a loop that has more than memory is to hold.
 
-#![cfg(unix)]
-// Helpers of tests are tests too.
-#![allow(clippy::unwrap_used)]
-
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     env, fs,
@@ -227,7 +223,7 @@ fn child() {
 
 fn start_child(place: &Path, name: &str, parallelism: u32) -> Child {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", "child", "--nocapture", "--test-threads=1"]);
+    command.args(["--exact", "states::child", "--nocapture", "--test-threads=1"]);
     command.env(PLACE, place).env(JOB, name).env(PARALLELISM, parallelism.to_string());
     let said = fs::File::create(place.join("said")).unwrap();
     command.stdout(Stdio::null()).stderr(said).spawn().unwrap()

@@ -1,14 +1,8 @@
 //! `kill -9` of the `collatz` example as people run it: what was on its way round its loop is neither lost nor goes round twice.
 
-#![cfg(unix)]
-// Helpers of tests are tests too.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
-
-mod kill_support;
-
 use std::{thread, time::Duration};
 
-use kill_support::{Place, Program, Random, assert_same_lines};
+use crate::kill_support::{Place, Program, Random, assert_same_lines};
 
 const NUMBERS: u64 = 20_000;
 const KILLS: u32 = 25;

@@ -1,17 +1,10 @@
 //! `kill -9` at every fail point of a real process, at several in a row, and while it recovers.
 
-#![cfg(unix)]
-// Helpers of tests are tests too.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
-
-mod kill_support;
-mod reaching;
-
 use std::{fs, ops::RangeInclusive};
 
+use crate::kill_support::{Place, Program, assert_same_lines, flights_oracle};
+use crate::reaching::{is_of_every_job, is_of_opening, reaching};
 use cofferdam_testkit::{Fault, Point, SCHEDULE_VARIABLE};
-use kill_support::{Place, Program, assert_same_lines, flights_oracle};
-use reaching::{is_of_every_job, is_of_opening, reaching};
 
 const ROWS: usize = 3000;
 

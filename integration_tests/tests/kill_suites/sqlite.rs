@@ -1,15 +1,9 @@
 //! `kill -9` of the `orders_to_sqlite` example as people run it: what is in the database adds up.
 
-#![cfg(unix)]
-// Helpers of tests are tests too.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
-
-mod kill_support;
-
 use std::{collections::BTreeMap, path::Path, thread, time::Duration};
 
+use crate::kill_support::{Place, Program, Random};
 use cofferdam_examples::orders::order;
-use kill_support::{Place, Program, Random};
 use rusqlite::{Connection, OpenFlags};
 
 const ORDERS: u64 = 30_000;

@@ -1,9 +1,5 @@
 //! `kill -9` while savepoints are written, and while a job starts from one.
 
-#![cfg(unix)]
-// Helpers of tests are tests too.
-#![allow(clippy::unwrap_used)]
-
 use std::{
     env, fs,
     os::unix::process::ExitStatusExt as _,
@@ -85,7 +81,7 @@ fn child() {
 
 fn start_child(place: &Path, schedule: &Schedule) -> Child {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", "child", "--nocapture", "--test-threads=1"]).env(PLACE, place);
+    command.args(["--exact", "savepoints::child", "--nocapture", "--test-threads=1"]).env(PLACE, place);
     command.env(SCHEDULE_VARIABLE, schedule.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()
 }

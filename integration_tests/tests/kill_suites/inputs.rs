@@ -1,15 +1,9 @@
 //! The same output from any text, at any parallelism; and inputs that are none.
 
-#![cfg(unix)]
-// Helpers of tests are tests too.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
-
-mod kill_support;
-
 use std::{collections::HashMap, fs};
 
+use crate::kill_support::{Place, Program, assert_same_lines, flights_oracle};
 use cofferdam_testkit::Point;
-use kill_support::{Place, Program, assert_same_lines, flights_oracle};
 
 #[test]
 fn parallelism_1_2_and_4_publish_the_same_lines() {

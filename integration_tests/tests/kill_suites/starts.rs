@@ -1,15 +1,11 @@
 //! What a start finds: a job that runs, one that is finished, state without output and output without state.
 
-#![cfg(unix)]
-// Helpers of tests are tests too.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
-
-mod kill_support;
-
 use std::{collections::BTreeMap, fs};
 
+use crate::kill_support::{
+    Place, Program, assert_same_lines, everything_below, flights_oracle, published_in, sorted_lines,
+};
 use cofferdam_testkit::Point;
-use kill_support::{Place, Program, assert_same_lines, everything_below, flights_oracle, published_in, sorted_lines};
 
 #[test]
 fn a_second_start_while_the_first_runs_is_refused_and_names_the_directory() {
