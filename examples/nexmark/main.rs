@@ -1,0 +1,2 @@
+//! Nexmark.
+fn main() {}
