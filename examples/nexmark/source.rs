@@ -79,7 +79,12 @@ impl Events {
 
     /// All of them in their order.
     pub fn iter(&self) -> impl Iterator<Item = NumberedEvent> + use<> {
-        let mut reader = self.every(EveryNth { first: 0, step: 1 }, 0);
+        self.share(0, 1)
+    }
+
+    /// Every `step`-th, from number `first` on.
+    pub fn share(&self, first: u64, step: u64) -> impl Iterator<Item = NumberedEvent> + use<> {
+        let mut reader = self.every(EveryNth { first, step }, first);
         std::iter::from_fn(move || reader.next())
     }
 
