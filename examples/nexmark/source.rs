@@ -54,6 +54,7 @@ impl NumberedEvent {
 #[derive(Clone, Debug)]
 pub struct Events {
     count: u64,
+    apart: u32,
     config: NexmarkConfig,
 }
 
@@ -62,11 +63,12 @@ impl Events {
     pub fn new(count: u64) -> Self {
         // The generator's default would read the clock.
         let config = NexmarkConfig { base_time: BASE_TIME, ..NexmarkConfig::default() };
-        Self { count, config }.apart(100)
+        Self { count, apart: 0, config }.apart(100)
     }
 
     /// So many microseconds of event time from one event to the next.
     pub fn apart(mut self, micros: u32) -> Self {
+        self.apart = micros;
         (self.config.first_rate, self.config.next_rate) = (1, 1);
         self.config.us_per_unit = micros as usize;
         self
@@ -95,9 +97,18 @@ impl Events {
     }
 }
 
+/// A split of [`Events`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventSplit {
+    /// Which of them.
+    pub numbers: EveryNth,
+    /// How many microseconds apart: with another distance they would be other events.
+    pub apart: u32,
+}
+
 impl Source for Events {
     type Record = NumberedEvent;
-    type Split = EveryNth;
+    type Split = EventSplit;
     type Position = NextNumber;
     type Reader = EventReader;
 
@@ -105,13 +116,22 @@ impl Source for Events {
         true
     }
 
-    fn splits(&self, parallelism: u32) -> Result<Vec<EveryNth>, BoxError> {
+    fn splits(&self, parallelism: u32) -> Result<Vec<EventSplit>, BoxError> {
         let step = u64::from(parallelism.max(1));
-        Ok((0..step).map(|first| EveryNth { first, step }).collect())
+        Ok((0..step).map(|first| EventSplit { numbers: EveryNth { first, step }, apart: self.apart }).collect())
     }
 
-    fn open(&self, split: &EveryNth, position: Option<&NextNumber>) -> Result<EventReader, BoxError> {
-        Ok(self.every(*split, position.map_or(split.first, |next| next.0)))
+    fn open(&self, split: &EventSplit, position: Option<&NextNumber>) -> Result<EventReader, BoxError> {
+        let EventSplit { numbers, apart } = *split;
+        if apart != self.apart {
+            let message = format!(
+                "the job has begun with events {apart} microseconds apart, and is now given some {} apart: give it {apart} again, or remove state and \
+                 output to start over",
+                self.apart
+            );
+            return Err(message.into());
+        }
+        Ok(self.every(numbers, position.map_or(numbers.first, |next| next.0)))
     }
 }
 
@@ -179,6 +199,13 @@ mod tests {
                 let _ = reader.read(ProcessingTime(0)).unwrap();
             }
         }
+    }
+
+    #[test]
+    fn a_split_of_events_of_other_times_is_refused() {
+        let split = Events::new(10).splits(1).unwrap()[0];
+        let error = Events::new(10).apart(7).open(&split, None).err().unwrap().to_string();
+        assert!(error.contains("100 microseconds apart") && error.contains("7 apart"), "{error}");
     }
 
     #[test]
