@@ -4,6 +4,7 @@
 //! cargo bench -p cofferdam --bench workloads -- W1 --records 50000000 --checkpoint-ms 1000 --backend lmdb
 //! cargo bench -p cofferdam --bench workloads -- limit W1        the same on one thread, without an engine
 //! cargo bench -p cofferdam --bench workloads -- limit W3        the highest bids of windows; W4: a join; both as limits alone
+//! cargo bench -p cofferdam --bench workloads -- threads W3      the same on threads with an exchange, without an engine
 //! cargo bench -p cofferdam --bench workloads -- compare W1      both in turn; the median ratio
 //! cargo bench -p cofferdam --bench workloads -- ratio W1 --checkpoint-ms 10 --backend lmdb      with checkpoints and without, in turn
 //! cargo bench -p cofferdam --bench workloads -- REC             from a failure to the next row
@@ -30,6 +31,7 @@ mod reference;
 mod report;
 mod restore;
 mod sparse;
+mod threads;
 mod ticks;
 mod topologies;
 mod workload;
@@ -43,9 +45,9 @@ use crate::workload::Workload;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "workloads")]
 struct Args {
-    /// `limit`, `compare` or `ratio` before the workload's name, or the name alone: W1 (keyed count), W2 (map and filter), W3 (windowed bids) and W4 (a join), REC (W1 with a failure), LAT (W1 at a
+    /// `limit`, `threads` (W3), `compare` or `ratio` before the workload's name, or the name alone: W1 (keyed count), W2 (map and filter), W3 (windowed bids) and W4 (a join), REC (W1 with a failure), LAT (W1 at a
     /// rate), SPARSE (W1 with 10 M keys, of which 10 k change between checkpoints) or RESTORE.
-    #[arg(required = true, num_args = 1..=2, value_name = "[limit|compare|ratio] WORKLOAD")]
+    #[arg(required = true, num_args = 1..=2, value_name = "[limit|threads|compare|ratio] WORKLOAD")]
     what: Vec<String>,
     /// Records, all sources together.
     #[arg(long, default_value_t = 50_000_000)]
@@ -185,10 +187,11 @@ fn main() {
         }
         "engine" if args.name() == Name::Restore => restore::run(&args),
         "engine" => engine_run::run(&args).print(),
-        "limit" => {
-            let report = limit::run(&args);
-            assert_eq!(report.checksum, reference::answer(args.workload(), &[args.records]), "the answer is wrong");
-            report.print();
+        "limit" => without_engine(&args, &limit::run(&args)),
+        "threads" if args.name() == Name::W3 => without_engine(&args, &threads::run(&args)),
+        "threads" => {
+            eprintln!("threads: only W3 is written by hand for threads");
+            std::process::exit(2);
         }
         "compare" => pairs::compare(&args),
         "ratio" if args.checkpoint_ms.is_some() => pairs::ratio(&args),
@@ -197,8 +200,13 @@ fn main() {
             std::process::exit(2);
         }
         other => {
-            eprintln!("'{other}' is neither limit, compare nor ratio");
+            eprintln!("'{other}' is neither limit, threads, compare nor ratio");
             std::process::exit(2);
         }
     }
+}
+
+fn without_engine(args: &Args, report: &report::Report) {
+    assert_eq!(report.checksum, reference::answer(args.workload(), &[report.records]), "the answer is wrong");
+    report.print();
 }
