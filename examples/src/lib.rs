@@ -6,6 +6,7 @@
 //! | [`words`] | words, and the topology that counts them |
 //! | [`collatz`] | numbers, and the topology that sends each round a loop |
 //! | [`orders`] | orders, and the topology that adds them up in a database |
+//! | [`nexmark`] | the events and the queries of Nexmark |
 //! | [`options`] | the command line |
 //! | [`inputs`] | remembers what a job reads |
 //! | [`run`] | starts a job, shows progress while it runs and a table at its end |
@@ -15,6 +16,8 @@
 pub mod collatz;
 pub mod flights;
 pub mod inputs;
+#[path = "../nexmark/mod.rs"]
+pub mod nexmark;
 pub mod options;
 pub mod orders;
 pub mod paced;

@@ -224,7 +224,7 @@ impl Report {
 }
 
 /// The records that left the last chain, which is the sink's in these topologies.
-fn rows_published(status: &JobStatus) -> u64 {
+pub fn rows_published(status: &JobStatus) -> u64 {
     let Some(last) = status.subtasks.last() else { return 0 };
     status.subtasks.iter().filter(|subtask| subtask.chain == last.chain).map(|subtask| subtask.records_out).sum()
 }

@@ -21,7 +21,7 @@ pub fn run(args: &Args) -> Report {
         Name::Recovery => topologies::recovery(args),
         Name::Latency => topologies::latency(args),
         Name::Sparse => sparse::topology(args),
-        Name::W1 | Name::W2 | Name::Restore => topologies::plain(args, args.workload()),
+        Name::W1 | Name::W2 | Name::W3 | Name::W4 | Name::Restore => topologies::plain(args, args.workload()),
     };
     let directory = tempfile::tempdir().unwrap();
     let state = args.state.clone().unwrap_or_else(|| directory.path().join("state"));

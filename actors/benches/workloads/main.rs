@@ -3,6 +3,8 @@
 //! ```text
 //! cargo bench -p cofferdam --bench workloads -- W1 --records 50000000 --checkpoint-ms 1000 --backend lmdb
 //! cargo bench -p cofferdam --bench workloads -- limit W1        the same on one thread, without an engine
+//! cargo bench -p cofferdam --bench workloads -- limit W3        the highest bids of windows; W4: a join; both as limits alone
+//! cargo bench -p cofferdam --bench workloads -- threads W3      the same on threads with an exchange, without an engine
 //! cargo bench -p cofferdam --bench workloads -- compare W1      both in turn; the median ratio
 //! cargo bench -p cofferdam --bench workloads -- ratio W1 --checkpoint-ms 10 --backend lmdb      with checkpoints and without, in turn
 //! cargo bench -p cofferdam --bench workloads -- REC             from a failure to the next row
@@ -23,11 +25,13 @@ mod latency_sink;
 mod limit;
 mod memory;
 mod pairs;
+mod panes;
 mod recovery;
 mod reference;
 mod report;
 mod restore;
 mod sparse;
+mod threads;
 mod ticks;
 mod topologies;
 mod workload;
@@ -41,9 +45,9 @@ use crate::workload::Workload;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "workloads")]
 struct Args {
-    /// `limit`, `compare` or `ratio` before the workload's name, or the name alone: W1 (keyed count), W2 (map and filter), REC (W1 with a failure), LAT (W1 at a
+    /// `limit`, `threads` (W3), `compare` or `ratio` before the workload's name, or the name alone: W1 (keyed count), W2 (map and filter), W3 (windowed bids) and W4 (a join), REC (W1 with a failure), LAT (W1 at a
     /// rate), SPARSE (W1 with 10 M keys, of which 10 k change between checkpoints) or RESTORE.
-    #[arg(required = true, num_args = 1..=2, value_name = "[limit|compare|ratio] WORKLOAD")]
+    #[arg(required = true, num_args = 1..=2, value_name = "[limit|threads|compare|ratio] WORKLOAD")]
     what: Vec<String>,
     /// Records, all sources together.
     #[arg(long, default_value_t = 50_000_000)]
@@ -106,6 +110,8 @@ struct Args {
 enum Name {
     W1,
     W2,
+    W3,
+    W4,
     Recovery,
     Latency,
     Sparse,
@@ -118,12 +124,14 @@ impl Args {
         match self.what.last().map_or("", String::as_str) {
             "W1" => Name::W1,
             "W2" => Name::W2,
+            "W3" => Name::W3,
+            "W4" => Name::W4,
             "REC" => Name::Recovery,
             "LAT" => Name::Latency,
             "SPARSE" => Name::Sparse,
             "RESTORE" => Name::Restore,
             other => {
-                eprintln!("no workload '{other}': W1, W2, REC, LAT, SPARSE or RESTORE");
+                eprintln!("no workload '{other}': W1, W2, W3, W4, REC, LAT, SPARSE or RESTORE");
                 std::process::exit(2);
             }
         }
@@ -133,6 +141,8 @@ impl Args {
     fn workload(&self) -> Workload {
         match self.name() {
             Name::W2 => Workload::MapFilter,
+            Name::W3 => Workload::WindowedBids,
+            Name::W4 => Workload::Joined,
             Name::W1 => Workload::KeyedCount { keys: self.keys(), hot: self.hot },
             Name::Sparse => Workload::KeyedCount { keys: self.keys(), hot: Some(self.keys()) },
             Name::Recovery | Name::Latency | Name::Restore => Workload::KeyedCount { keys: self.keys(), hot: None },
@@ -171,9 +181,18 @@ fn main() {
     }
     let variant = if args.what.len() == 2 { args.what[0].as_str() } else { "engine" };
     match variant {
+        "engine" | "compare" | "ratio" if matches!(args.name(), Name::W3 | Name::W4) => {
+            eprintln!("{:?} has no topology here, only a limit: limit {:?}", args.name(), args.name());
+            std::process::exit(2);
+        }
         "engine" if args.name() == Name::Restore => restore::run(&args),
         "engine" => engine_run::run(&args).print(),
-        "limit" => limit::run(&args).print(),
+        "limit" => without_engine(&args, &limit::run(&args)),
+        "threads" if args.name() == Name::W3 => without_engine(&args, &threads::run(&args)),
+        "threads" => {
+            eprintln!("threads: only W3 is written by hand for threads");
+            std::process::exit(2);
+        }
         "compare" => pairs::compare(&args),
         "ratio" if args.checkpoint_ms.is_some() => pairs::ratio(&args),
         "ratio" => {
@@ -181,8 +200,13 @@ fn main() {
             std::process::exit(2);
         }
         other => {
-            eprintln!("'{other}' is neither limit, compare nor ratio");
+            eprintln!("'{other}' is neither limit, threads, compare nor ratio");
             std::process::exit(2);
         }
     }
+}
+
+fn without_engine(args: &Args, report: &report::Report) {
+    assert_eq!(report.checksum, reference::answer(args.workload(), &[report.records]), "the answer is wrong");
+    report.print();
 }

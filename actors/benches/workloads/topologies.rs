@@ -39,6 +39,7 @@ pub fn plain(args: &Args, workload: Workload) -> Prepared {
             let (source, released) = for_seconds(seconds, splitmix64);
             map_filter(source, released)
         }
+        (Workload::WindowedBids | Workload::Joined, _) => unreachable!("W3 and W4 are refused before"),
     }
 }
 
