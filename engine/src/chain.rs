@@ -1,6 +1,6 @@
 //! An operator chain with its types hidden: one virtual call per batch.
 
-use std::convert::Infallible;
+use std::{collections::BTreeMap, convert::Infallible};
 
 use crate::{
     error::{BoxError, Error},
@@ -26,11 +26,20 @@ pub(crate) trait Chain: Send {
 pub(crate) struct FusedChain<O, T> {
     pub(crate) operator: O,
     pub(crate) tail: T,
+    /// The split that was last read: what is left of its record leaves in a later turn.
+    split: u32,
+}
+
+impl<O, T> FusedChain<O, T> {
+    pub(crate) fn new(operator: O, tail: T) -> Self {
+        Self { operator, tail, split: 0 }
+    }
 }
 
 impl<O: Operator, T: Tail<O::Out, O::Time>> Chain for FusedChain<O, T> {
     fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
         each_step(&mut self.operator, |step| step.open(context))?;
+        each_step(&mut self.operator, |step| step.begin(context))?;
         self.tail.open(context)
     }
 
@@ -39,8 +48,11 @@ impl<O: Operator, T: Tail<O::Out, O::Time>> Chain for FusedChain<O, T> {
     }
 
     fn run(&mut self, slice: &mut Slice<'_>) -> Flow {
-        let Self { operator, tail } = self;
-        operator.drive(slice, &mut |_, record, time| tail.accept(record, time))
+        let Self { operator, tail, split } = self;
+        slice.split = *split;
+        let flow = operator.drive(slice, &mut |_, record, time| tail.accept(record, time));
+        *split = slice.split;
+        flow
     }
 
     fn snapshot(&mut self, checkpoint: CheckpointId, last: bool, time: WallTime) -> Result<SnapshotBuilder, BoxError> {
@@ -51,6 +63,7 @@ impl<O: Operator, T: Tail<O::Out, O::Time>> Chain for FusedChain<O, T> {
             deltas: Vec::new(),
             bytes_full: 0,
             operators: Vec::new(),
+            split_times: BTreeMap::new(),
             pre_commit: None,
         };
         each_step(&mut self.operator, |step| step.snapshot(&mut snapshot))?;

@@ -53,6 +53,8 @@ pub struct Slice<'a> {
     left: u64,
     /// Heads give nothing.
     only_rest: bool,
+    /// Which split the record at hand is of, in a chain that reads a source; else 0.
+    pub(crate) split: u32,
 }
 
 impl<'a> Slice<'a> {
@@ -61,7 +63,7 @@ impl<'a> Slice<'a> {
         let now = clock.now();
         *stride = (*stride).clamp(1, STRIDE_MAX);
         let (end, epoch) = (now.after(length), u64::try_from(clock.epoch().as_nanos()).unwrap_or(u64::MAX));
-        let mut slice = Self { clock, now, end, epoch, countdown: 0, stride, left: records, only_rest: false };
+        let mut slice = Self { clock, now, end, epoch, countdown: 0, stride, left: records, only_rest: false, split: 0 };
         slice.grant();
         slice
     }

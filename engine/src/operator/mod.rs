@@ -11,9 +11,11 @@
 
 pub mod divert;
 pub(crate) mod emitted;
+pub(crate) mod event_time;
 pub(crate) mod filter;
 pub(crate) mod flat_map;
 pub(crate) mod fold;
+pub(crate) mod ingestion_time;
 pub(crate) mod input;
 pub(crate) mod inspect;
 pub(crate) mod key_by;
@@ -21,11 +23,13 @@ pub(crate) mod keyed;
 pub(crate) mod map;
 pub(crate) mod process;
 pub(crate) mod process_operator;
+pub(crate) mod processing_time;
 pub(crate) mod reduce;
 pub(crate) mod source;
+pub(crate) mod split_clock;
 pub(crate) mod try_map;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 pub use self::input::Input;
 use crate::{
@@ -39,6 +43,7 @@ use crate::{
     failed_records::{FailedRecords, RecordId},
     id::{Attempt, CheckpointId, JobId, ProcessingTime, SubtaskIndex, WallTime},
     key_group::KeyGroupRange,
+    operator::split_clock::{Quiet, SplitTime, StoredClock},
     panic_site,
     record::Batch,
     slice::{Flow, Slice, Stop},
@@ -116,6 +121,22 @@ pub trait Step: Stateful {
     /// Where the head, if it is a source, is: the split being read and the place after the last record, encoded.
     fn source_position(&mut self) -> Option<Result<Vec<u8>, BoxError>> {
         self.upstream().and_then(|upstream| upstream.source_position())
+    }
+
+    /// Shows the splits that the head, if it is a source, has open: the number of each within the subtask, and how long its reader has had nothing, if it has none now.
+    /// Whether others wait to be opened; `None` if the head is no source.
+    fn splits(&mut self, visit: &mut dyn FnMut(u32, Option<Quiet>)) -> Option<bool> {
+        self.upstream().and_then(|upstream| upstream.splits(visit))
+    }
+
+    /// What the restored checkpoint has of the clocks of the step at `address`, for each split that is open or waits to be, by its number.
+    fn restored_clocks(&mut self, address: &str) -> Vec<Option<StoredClock>> {
+        self.upstream().map_or(Vec::new(), |upstream| upstream.restored_clocks(address))
+    }
+
+    /// Takes from the steps before what it needs of them. Called once, when all are open.
+    fn begin(&mut self, _context: &OpenContext) -> Result<(), Error> {
+        Ok(())
     }
 
     /// Whether state that no checkpoint holds takes more of the heap than its share.
@@ -242,6 +263,8 @@ pub struct SnapshotBuilder {
     pub bytes_full: u64,
     /// Other state, by `uid`.
     pub operators: Vec<(String, OperatorSnapshot)>,
+    /// The clocks of steps behind a source, by the number of their split: stored with it.
+    pub(crate) split_times: BTreeMap<u32, Vec<SplitTime>>,
     /// A two-phase sink's work before the acknowledgement.
     pub pre_commit: Option<PreCommit>,
 }

@@ -1,6 +1,9 @@
 //! The head of a chain that reads a source.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +12,10 @@ use crate::{
     codec::{decode, encode},
     error::{BoxError, Error, Location},
     id::ProcessingTime,
-    operator::{OpenContext, Operator, SnapshotBuilder, SourceStatus, Stateful, Step, StepError},
+    operator::{
+        OpenContext, Operator, SnapshotBuilder, SourceStatus, Stateful, Step, StepError,
+        split_clock::{Quiet, SplitTime, StoredClock},
+    },
     panic_site::running,
     slice::{Flow, Slice, Stop},
     source::{Read, Source, SplitReader},
@@ -29,18 +35,26 @@ pub(crate) struct SplitState<S, P> {
     split: S,
     position: Option<P>,
     ended: bool,
+    /// The clocks of steps behind the source: they go where the split goes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    times: Vec<SplitTime>,
 }
 
 /// The stored form of a split that has not been read yet.
 pub(crate) fn encode_new_split<S: Source>(split: S::Split) -> Result<Vec<u8>, BoxError> {
-    encode(&vec![SplitState::<_, S::Position> { split, position: None, ended: false }])
+    encode(&vec![SplitState::<_, S::Position> { split, position: None, ended: false, times: Vec::new() }])
 }
 
 struct OpenSplit<S: Source> {
+    /// Which of the subtask's splits, for [`Slice::split`].
+    number: u32,
     split: S::Split,
     reader: S::Reader,
     /// Set while the reader has nothing.
     not_before: Option<ProcessingTime>,
+    /// Since its last record, if it had nothing since.
+    quiet: Option<Quiet>,
+    restored: Vec<SplitTime>,
 }
 
 /// Reads its share of a source's splits. A bounded source's splits are read one after the other, an unbounded one's by turns.
@@ -51,7 +65,7 @@ pub struct SourceStep<S: Source> {
     /// The one at the front is being read.
     splits: VecDeque<OpenSplit<S>>,
     /// Splits of a bounded source that have not been opened yet.
-    waiting: VecDeque<SplitState<S::Split, S::Position>>,
+    waiting: VecDeque<(u32, SplitState<S::Split, S::Position>)>,
     /// Splits read to their end: kept in checkpoints, so that they are not read again.
     ended: Vec<SplitState<S::Split, S::Position>>,
     turn: u32,
@@ -78,9 +92,10 @@ impl<S: Source> SourceStep<S> {
     /// Opens the next split that waits, if the source is read one split after the other and none is open, or all of them.
     fn open_splits(&mut self) -> Result<(), BoxError> {
         while !self.waiting.is_empty() && (self.splits.is_empty() || !self.source.is_bounded()) {
-            let Some(state) = self.waiting.pop_front() else { break };
+            let Some((number, state)) = self.waiting.pop_front() else { break };
             let reader = running(self.step, || self.source.open(&state.split, state.position.as_ref()))?;
-            self.splits.push_back(OpenSplit { split: state.split, reader, not_before: None });
+            let SplitState { split, times: restored, .. } = state;
+            self.splits.push_back(OpenSplit { number, split, reader, not_before: None, quiet: None, restored });
         }
         Ok(())
     }
@@ -100,23 +115,29 @@ impl<S: Source> SourceStep<S> {
     fn end_front(&mut self) -> Result<(), BoxError> {
         if let Some(mut open) = self.splits.pop_front() {
             let position = Some(open.reader.position()?);
-            self.ended.push(SplitState { split: open.split, position, ended: true });
+            self.ended.push(SplitState { split: open.split, position, ended: true, times: Vec::new() });
         }
         self.open_splits()
     }
 
-    fn states(&mut self) -> Result<Vec<SplitState<S::Split, S::Position>>, BoxError> {
+    fn states(
+        &mut self,
+        times: &mut BTreeMap<u32, Vec<SplitTime>>,
+    ) -> Result<Vec<SplitState<S::Split, S::Position>>, BoxError> {
         let copy = |state: &SplitState<S::Split, S::Position>| SplitState {
             split: state.split.clone(),
             position: state.position.clone(),
             ended: state.ended,
+            times: state.times.clone(),
         };
-        let mut states: Vec<_> = self.ended.iter().chain(&self.waiting).map(copy).collect();
+        let waiting = self.waiting.iter().map(|(_, state)| state);
+        let mut states: Vec<_> = self.ended.iter().chain(waiting).map(copy).collect();
         for open in &mut self.splits {
             states.push(SplitState {
                 split: open.split.clone(),
                 position: Some(open.reader.position()?),
                 ended: false,
+                times: times.remove(&open.number).unwrap_or_default(),
             });
         }
         if self.drained {
@@ -146,7 +167,7 @@ impl<S: Source> Stateful for SourceStep<S> {
                 } else if state.ended {
                     self.ended.push(state);
                 } else {
-                    self.waiting.push_back(state);
+                    self.waiting.push_back((self.waiting.len() as u32, state));
                 }
             }
         }
@@ -155,7 +176,7 @@ impl<S: Source> Stateful for SourceStep<S> {
 
     fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError> {
         let step = self.step;
-        let states = running(step, || self.states()).map_err(|cause| StepError { step, cause })?;
+        let states = running(step, || self.states(&mut snapshot.split_times)).map_err(|cause| StepError { step, cause })?;
         let state = encode(&states)?;
         snapshot.operators.push((self.uid.to_string(), OperatorSnapshot { state, transactions: Vec::new() }));
         Ok(())
@@ -189,6 +210,25 @@ impl<S: Source> Step for SourceStep<S> {
     fn take_records_in(&mut self) -> u64 {
         std::mem::take(&mut self.records_in)
     }
+
+    fn splits(&mut self, visit: &mut dyn FnMut(u32, Option<Quiet>)) -> Option<bool> {
+        if self.drained {
+            return Some(false);
+        }
+        self.splits.iter().for_each(|open| visit(open.number, open.quiet));
+        Some(!self.waiting.is_empty())
+    }
+
+    fn restored_clocks(&mut self, address: &str) -> Vec<Option<StoredClock>> {
+        let open = self.splits.iter().map(|open| (open.number, &open.restored));
+        let waiting = self.waiting.iter().map(|(number, state)| (*number, &state.times));
+        let mut clocks = vec![None; self.splits.len() + self.waiting.len()];
+        for (number, times) in open.chain(waiting) {
+            let own = times.iter().find(|time| time.step == address);
+            clocks[number as usize] = own.map(|time| time.clock.clone());
+        }
+        clocks
+    }
 }
 
 impl<S: Source> Operator for SourceStep<S> {
@@ -207,8 +247,17 @@ impl<S: Source> Operator for SourceStep<S> {
         while self.find_ready(slice.now()) {
             let Self { step, splits, turn, records_in, .. } = self;
             let Some(front) = splits.front_mut() else { break };
-            match read_split(*step, front, by_turns.then_some(turn), records_in, slice, sink)? {
-                Left::Waiting(time) => front.not_before = Some(time),
+            slice.split = front.number;
+            let before = *records_in;
+            let left = read_split(*step, front, by_turns.then_some(turn), records_in, slice, sink);
+            if *records_in > before {
+                front.quiet = None;
+            }
+            match left? {
+                Left::Waiting(time) => {
+                    front.not_before = Some(time);
+                    front.quiet = Some(Quiet::from(front.quiet, slice.now(), time));
+                }
                 Left::Turn => splits.rotate_left(1),
                 Left::Ended => self.end_front().map_err(|error| StepError::stop(self.step, error))?,
             }

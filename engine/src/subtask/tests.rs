@@ -196,12 +196,12 @@ impl Rig {
 
     fn restored(inputs: Vec<InputEdge>, due: &[i64], context: OpenContext) -> Self {
         let chain: Box<dyn Chain> = match (inputs.iter().any(|edge| edge.is_timed), due) {
-            (true, []) => Box::new(FusedChain { operator: Input::<u64, Timestamp>::new(None), tail: tail() }),
-            (false, _) => Box::new(FusedChain { operator: Input::<u64>::new(None), tail: tail() }),
+            (true, []) => Box::new(FusedChain::new(Input::<u64, Timestamp>::new(None), tail())),
+            (false, _) => Box::new(FusedChain::new(Input::<u64>::new(None), tail())),
             (true, due) => {
                 let (upstream, due) = (Input::new(None), due.iter().copied().collect());
                 let operator = Timers { upstream, due, head: Watermark::NONE, settled: Watermark::NONE };
-                Box::new(FusedChain { operator, tail: tail() })
+                Box::new(FusedChain::new(operator, tail()))
             }
         };
         let id = SubtaskId { chain: 0, index: SubtaskIndex(0) };

@@ -1,7 +1,9 @@
 //! Time: when something happened, and what a stream's records carry of it. See `docs/decisions/0018`.
 
 mod stamp;
+pub(crate) mod strategy;
 mod timestamp;
 
 pub use stamp::{ByClock, InTime, NoTime, Stamp, Stamped};
+pub use strategy::{Bounded, IntoTimestamp, Punctuated, WatermarkGenerator, WatermarkStrategy};
 pub use timestamp::Timestamp;

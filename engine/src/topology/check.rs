@@ -41,6 +41,7 @@ pub(super) fn faults(graph: &Graph, settings: &Settings, parallelism: &[u32]) ->
     faults.extend(state_faults(graph));
     faults.extend(parallelism_faults(graph, settings, parallelism));
     faults.extend(nested_loops(graph));
+    faults.extend(never_idle(graph));
     if settings.checkpoints.interval.is_none() {
         faults.extend(unpublished(graph));
     }
@@ -102,6 +103,16 @@ fn parallelism_faults(graph: &Graph, settings: &Settings, parallelism: &[u32]) -
         }
     }
     faults
+}
+
+/// Steps that would never fall idle, though they are to.
+fn never_idle(graph: &Graph) -> impl Iterator<Item = TopologyFault> {
+    graph.never_idle.iter().map(|index| TopologyFault::Setting {
+        message: format!(
+            "'{}' has `idle_after` and stands behind an exchange, where no source says that it has nothing: put the step in front of the exchange, or leave `idle_after` out",
+            graph.steps[index.0 as usize].display_name(*index)
+        ),
+    })
 }
 
 /// Loops whose heads lead to each other.

@@ -62,6 +62,8 @@ pub(crate) struct Edge {
     pub(crate) from: Option<usize>,
     /// Known when the chain that reads it is complete.
     pub(crate) to: Option<usize>,
+    /// Its records have times, and so it carries watermarks.
+    pub(crate) is_timed: bool,
 }
 
 /// Enumerates a source's splits, its types hidden.
@@ -121,6 +123,8 @@ pub(crate) struct Graph {
     pub(crate) steps: Vec<StepInfo>,
     pub(crate) chains: Vec<ChainTemplate>,
     pub(crate) edges: Vec<Edge>,
+    /// Steps that are to fall idle, and stand where no reader says that it has nothing.
+    pub(crate) never_idle: Vec<StepIndex>,
 }
 
 impl Graph {
@@ -167,13 +171,19 @@ impl Graph {
     }
 
     /// Adds a complete chain and its outgoing edges, whose far ends are still open.
-    pub(crate) fn add_chain(&mut self, mut chain: ChainTemplate, outputs: &[EdgeKind]) -> Vec<EdgeIndex> {
+    pub(crate) fn add_chain(
+        &mut self,
+        mut chain: ChainTemplate,
+        outputs: &[EdgeKind],
+        is_timed: bool,
+    ) -> Vec<EdgeIndex> {
         let number = self.chains.len();
         for edge in &chain.inputs {
             self.edges[edge.0].to = Some(number);
         }
         let first = self.edges.len();
-        self.edges.extend(outputs.iter().map(|kind| Edge { kind: *kind, from: Some(number), to: None }));
+        let edge = |kind: &EdgeKind| Edge { kind: *kind, from: Some(number), to: None, is_timed };
+        self.edges.extend(outputs.iter().map(edge));
         chain.outputs = (first..self.edges.len()).map(EdgeIndex).collect();
         let edges = chain.outputs.clone();
         self.chains.push(chain);
@@ -181,8 +191,8 @@ impl Graph {
     }
 
     /// Adds an edge whose beginning is still open.
-    pub(crate) fn add_feedback(&mut self) -> EdgeIndex {
-        self.edges.push(Edge { kind: EdgeKind::Feedback, from: None, to: None });
+    pub(crate) fn add_feedback(&mut self, is_timed: bool) -> EdgeIndex {
+        self.edges.push(Edge { kind: EdgeKind::Feedback, from: None, to: None, is_timed });
         EdgeIndex(self.edges.len() - 1)
     }
 
@@ -193,8 +203,8 @@ impl Graph {
     }
 
     /// Adds one more edge out of a chain that is used more than once.
-    pub(crate) fn add_edge(&mut self, from: usize, kind: EdgeKind) -> EdgeIndex {
-        self.edges.push(Edge { kind, from: Some(from), to: None });
+    pub(crate) fn add_edge(&mut self, from: usize, kind: EdgeKind, is_timed: bool) -> EdgeIndex {
+        self.edges.push(Edge { kind, from: Some(from), to: None, is_timed });
         let edge = EdgeIndex(self.edges.len() - 1);
         self.chains[from].outputs.push(edge);
         edge

@@ -12,6 +12,7 @@ mod state_check;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod time;
 
 pub use keyed_stream::KeyedStream;
 pub use stream::{SharedStream, SinkHandle, Stream};

@@ -22,7 +22,7 @@ use crate::{
     topology::{
         Topology, check,
         fault::TopologyError,
-        graph::{BuildContext, ChainTemplate, EdgeIndex, EdgeKind, EdgeWidth, Graph, StepIndex},
+        graph::{BuildContext, ChainTemplate, Edge, EdgeIndex, EdgeKind, EdgeWidth, Graph, StepIndex},
     },
 };
 
@@ -150,14 +150,14 @@ impl Plan {
                 channels: self.channels_of(edge.0),
             };
             first.0 += layout.channels;
-            let kind = self.graph.edges[edge.0].kind;
+            let Edge { kind, is_timed, .. } = self.graph.edges[edge.0];
             InputEdge {
                 layout,
                 by_key: kind == EdgeKind::Key,
                 is_forward: kind == EdgeKind::Forward,
                 is_broadcast: kind == EdgeKind::Broadcast,
                 is_feedback: kind == EdgeKind::Feedback,
-                is_timed: false,
+                is_timed,
             }
         });
         inputs.collect()

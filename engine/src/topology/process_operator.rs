@@ -65,8 +65,10 @@ impl<O: Operator> Stream<O> {
             graph.step(step).states = states.declared();
             step
         };
-        self.then(step, move |upstream, context| {
+        let mut stream = self.then(step, move |upstream, context| {
             ProcessOperator::new(step, context.address(step), upstream, states.clone(), function.clone())
-        })
+        });
+        stream.delays = true;
+        stream
     }
 }

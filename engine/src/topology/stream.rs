@@ -70,6 +70,8 @@ pub struct Stream<O> {
     pub(crate) steps: Vec<StepIndex>,
     /// The step that this is the output of; it may belong to the chain before.
     pub(crate) last: StepIndex,
+    /// A step of the chain may give a record later than it got it: it may be of another split than the one being read.
+    pub(crate) delays: bool,
     pub(crate) build: Build<O>,
 }
 
@@ -103,6 +105,7 @@ pub(crate) fn source_stream<S: Source>(graph: SharedGraph, name: String, source:
         head: Head { parallelism: None, inputs: Vec::new(), splits: Some(splits) },
         steps: vec![step],
         last: step,
+        delays: false,
         build: Box::new(move |context| SourceStep::new(step, context.address(step), source.clone())),
     }
 }
@@ -122,6 +125,7 @@ impl<O: Operator> Stream<O> {
             head: self.head,
             steps: self.steps,
             last: step,
+            delays: self.delays,
             build: Box::new(move |context| wrap(build(context), context)),
         }
     }
@@ -154,10 +158,10 @@ impl<O: Operator> Stream<O> {
             splits: self.head.splits,
             sink,
             build: Box::new(move |context| -> Box<dyn Chain> {
-                Box::new(FusedChain { operator: build(context), tail: tail(context, context.outputs) })
+                Box::new(FusedChain::new(build(context), tail(context, context.outputs)))
             }),
         };
-        let edges = graph.add_chain(template, outputs);
+        let edges = graph.add_chain(template, outputs, <O::Time as Stamp>::IS_TIMED);
         drop(graph);
         (self.graph, edges, number)
     }
@@ -330,6 +334,9 @@ impl<O: Operator> Stream<O> {
     /// does not come back from it as it was (a field with `skip`) does not go round as it was. A loop whose body makes more of each record than it lets out never ends, and fills the disk. A loop cannot stand
     /// within another.
     ///
+    /// Event time stands still in the loop and behind it until the loop has ended: what comes round may be older than anything that is known of what comes in. So what is made
+    /// due by time, there, is done at the end. Records keep their times.
+    ///
     /// # Panics
     /// If the feedback is a stream of another topology.
     ///
@@ -366,7 +373,7 @@ impl<O: Operator> Stream<O> {
         let name = name.into();
         let step = self.graph.lock().add_step("iterate", None, Some(name.clone()));
         let (graph, mut edges, _) = self.close(&[EdgeKind::Forward], None, in_turn);
-        let back = graph.lock().add_feedback();
+        let back = graph.lock().add_feedback(<O::Time as Stamp>::IS_TIMED);
         edges.push(back);
         let mut looped = received(graph.clone(), step, edges);
         looped.steps.push(step);
@@ -482,7 +489,7 @@ fn received_by<T: Record, S: Stamp>(
     group: Option<GroupOf<T>>,
 ) -> Stream<Input<T, S>> {
     let build: Build<Input<T, S>> = Box::new(move |_| Input::new(group));
-    Stream { graph, head: Head::reading(edges), steps: Vec::new(), last: step, build }
+    Stream { graph, head: Head::reading(edges), steps: Vec::new(), last: step, delays: false, build }
 }
 
 /// A stream used more than once; see [`Stream::share`].
@@ -507,7 +514,7 @@ impl<T: Record + Clone, S: Stamp> SharedStream<T, S> {
     /// One more stream of all the records.
     pub fn stream(&self) -> Stream<Input<T, S>> {
         let mut graph = self.graph.lock();
-        let edge = graph.add_edge(self.chain, EdgeKind::Forward);
+        let edge = graph.add_edge(self.chain, EdgeKind::Forward, S::IS_TIMED);
         graph.step(self.step).consumed = true;
         let step = graph.add_step("shared", None, None);
         drop(graph);

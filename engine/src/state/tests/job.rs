@@ -144,6 +144,7 @@ impl<K: Key, D: KeyedStates<K>> Job<K, D> {
                 deltas: Vec::new(),
                 bytes_full: 0,
                 operators: Vec::new(),
+                split_times: Default::default(),
                 pre_commit: None,
             };
             tables.snapshot(&mut snapshot)?;
