@@ -189,6 +189,7 @@ impl<O: Record> Driver<O> {
                 self.output.extend((self.unpack)(batch).into_iter().map(Emitted::Record));
             }
             GateEvent::Aligned(aligned) => self.output.push(Emitted::Barrier(aligned.barrier.checkpoint)),
+            GateEvent::Time(watermark) => self.output.push(Emitted::Watermark(watermark)),
             GateEvent::EndOfInput => self.output.push(Emitted::End),
             _ => {}
         }

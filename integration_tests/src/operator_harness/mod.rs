@@ -14,7 +14,8 @@ mod surroundings;
 use std::{rc::Rc, time::Duration};
 
 use cofferdam_engine::{
-    CheckpointBarrier, CheckpointId, Clock as _, Error, Record, RestartStrategy, Stamped, StreamElement,
+    CheckpointBarrier, CheckpointId, Clock as _, Error, NoTime, Record, RestartStrategy, Stamp, Stamped, StreamElement,
+    Timestamp, Watermark,
     operator::{Input, Operator},
     topology::{
         Stream, Topology,
@@ -33,6 +34,8 @@ use self::{
 pub enum Emitted<T> {
     /// A record.
     Record(T),
+    /// What all subtasks together say of time, when it has changed: no record behind it is earlier, but for late ones. From timed steps alone.
+    Watermark(Watermark),
     /// A barrier, once it has left every subtask: what is before it belongs to the checkpoint, what is behind it does not.
     Barrier(CheckpointId),
     /// No record will follow.
@@ -66,7 +69,7 @@ impl Default for Shape {
 ///
 /// `I` is the type of the records fed, `O` of those that come out.
 ///
-/// The engine has no watermarks yet, so neither has the harness.
+/// Steps on a stream with time are fed by a harness made with [`timed`](OperatorHarness::timed): records with their times, and watermarks.
 ///
 /// ```
 /// use cofferdam_testkit::{OperatorHarness, Emitted};
@@ -95,7 +98,7 @@ impl Default for Shape {
 /// # Errors
 /// Every call gives the error that a step failed or panicked with, and from then on that error again. A snapshot from before can still
 /// be restored.
-pub struct OperatorHarness<I, O> {
+pub struct OperatorHarness<I, O, S = NoTime> {
     shape: Shape,
     topology: Rc<dyn Fn() -> Topology>,
     driver: Driver<O>,
@@ -108,7 +111,7 @@ pub struct OperatorHarness<I, O> {
     /// Batches pushed so far.
     pushed: usize,
     failed: Option<Error>,
-    record: std::marker::PhantomData<fn(I)>,
+    record: std::marker::PhantomData<fn(I, S)>,
 }
 
 #[derive(Clone)]
@@ -116,6 +119,9 @@ struct InputState {
     barrier: CheckpointId,
     ended: bool,
 }
+
+/// What is fed, and when it happened.
+type Batched<I, S> = Vec<Stamped<I, S>>;
 
 impl<I: Record, O: Record> OperatorHarness<I, O> {
     /// The steps that `steps` adds to a stream of `I`, without state, on one subtask with one input.
@@ -150,6 +156,78 @@ impl<I: Record, O: Record> OperatorHarness<I, O> {
         Self::open(shape, topology, snapshot.clone(), unpack::<O, P::Time>)
     }
 
+    /// Feeds a record on input 0.
+    pub fn push(&mut self, record: I) -> Result<(), Error> {
+        self.push_to(0, vec![record])
+    }
+
+    /// Feeds a batch of records on an input, to the subtasks of the first chain in turn. If a barrier has come on this input and not yet on
+    /// all, the records wait for it. Where a batch leads to several subtasks, only the order of what each of them gives is that of the batch.
+    ///
+    /// # Panics
+    /// If there is no such input.
+    pub fn push_to(&mut self, input: usize, records: Vec<I>) -> Result<(), Error> {
+        self.send(input, records.into_iter().map(Stamped::from).collect())
+    }
+}
+
+/// With time.
+impl<I: Record, O: Record> OperatorHarness<I, O, Timestamp> {
+    /// As [`with_shape`](OperatorHarness::with_shape), for steps on a stream whose records have times.
+    ///
+    /// ```
+    /// use cofferdam_engine::Timestamp;
+    /// use cofferdam_testkit::{Emitted, OperatorHarness, Shape};
+    ///
+    /// # fn main() -> Result<(), cofferdam_engine::Error> {
+    /// let mut doubled = OperatorHarness::<u64, _, _>::timed(Shape::default(), |numbers| numbers.map(|n| 2 * n))?;
+    /// doubled.push_at(Timestamp(5), 21)?;
+    /// doubled.watermark(Timestamp(4))?;
+    /// assert_eq!(doubled.take_records(), [42]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn timed<P>(
+        shape: Shape,
+        steps: impl Fn(Stream<Input<I, Timestamp>>) -> Stream<P> + 'static,
+    ) -> Result<Self, Error>
+    where
+        P: Operator<Out = O>,
+    {
+        let topology: Rc<dyn Fn() -> Topology> = Rc::new(move || surroundings::timed(&steps, shape.inputs));
+        let snapshot = Snapshot::genesis(&plan(&topology, shape)?)?;
+        Self::open(shape, topology, snapshot, unpack::<O, P::Time>)
+    }
+
+    /// Feeds a record on input 0.
+    pub fn push_at(&mut self, time: Timestamp, record: I) -> Result<(), Error> {
+        self.push_to_at(0, vec![(time, record)])
+    }
+
+    /// Feeds a batch of records on an input, as [`push_to`](OperatorHarness::push_to) does.
+    ///
+    /// # Panics
+    /// If there is no such input.
+    pub fn push_to_at(&mut self, input: usize, records: Vec<(Timestamp, I)>) -> Result<(), Error> {
+        self.send(input, records.into_iter().map(|(time, record)| Stamped { record, time }).collect())
+    }
+
+    /// Says on every input how far time has come.
+    pub fn watermark(&mut self, time: Timestamp) -> Result<(), Error> {
+        (0..self.inputs.len()).try_for_each(|input| self.watermark_to(input, Watermark { time, is_idle: false }))
+    }
+
+    /// Says on one input how far time has come, or that it is idle.
+    ///
+    /// # Panics
+    /// If there is no such input.
+    pub fn watermark_to(&mut self, input: usize, watermark: Watermark) -> Result<(), Error> {
+        self.check_open(input)?;
+        self.run(|driver| driver.send_all(input, || StreamElement::Watermark(watermark)))
+    }
+}
+
+impl<I: Record, O: Record, S: Stamp> OperatorHarness<I, O, S> {
     /// The same steps, built anew on `parallelism` subtasks, with the state of `snapshot`, at its time, an open input and no output. This harness is left
     /// as it is. An error if the snapshot was taken behind the end of the input.
     pub fn restore(&self, snapshot: &Snapshot, parallelism: u32) -> Result<Self, Error> {
@@ -170,22 +248,11 @@ impl<I: Record, O: Record> OperatorHarness<I, O> {
         Ok(Self { shape, topology, driver, unpack, restored, snapshot, inputs, pushed: 0, failed: None, record })
     }
 
-    /// Feeds a record on input 0.
-    pub fn push(&mut self, record: I) -> Result<(), Error> {
-        self.push_to(0, vec![record])
-    }
-
-    /// Feeds a batch of records on an input, to the subtasks of the first chain in turn. If a barrier has come on this input and not yet on
-    /// all, the records wait for it. Where a batch leads to several subtasks, only the order of what each of them gives is that of the batch.
-    ///
-    /// # Panics
-    /// If there is no such input.
-    pub fn push_to(&mut self, input: usize, records: Vec<I>) -> Result<(), Error> {
+    fn send(&mut self, input: usize, batch: Batched<I, S>) -> Result<(), Error> {
         self.check_open(input)?;
-        if records.is_empty() {
+        if batch.is_empty() {
             return Ok(());
         }
-        let batch: Vec<_> = records.into_iter().map(Stamped::from).collect();
         let turn = self.pushed;
         self.pushed += 1;
         self.run(|driver| driver.send(input, turn, Box::new(batch)))
@@ -265,7 +332,7 @@ impl<I: Record, O: Record> OperatorHarness<I, O> {
     pub fn take_records(&mut self) -> Vec<O> {
         let record = |output| match output {
             Emitted::Record(record) => Some(record),
-            Emitted::Barrier(_) | Emitted::End => None,
+            Emitted::Watermark(_) | Emitted::Barrier(_) | Emitted::End => None,
         };
         self.take_output().into_iter().filter_map(record).collect()
     }

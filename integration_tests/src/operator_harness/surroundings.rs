@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use cofferdam_engine::{
-    BoxError, ProcessingTime, Read, Record, Sink, Source, SplitReader, SubtaskIndex,
+    BoxError, ProcessingTime, Read, Record, Sink, Source, SplitReader, SubtaskIndex, Timestamp, WatermarkStrategy,
     operator::{Input, Operator},
     topology::{Stream, Topology},
 };
@@ -16,6 +16,19 @@ where
 {
     let topology = Topology::new("operator-harness");
     let fed = topology.source("harness input", Outside(PhantomData)).parallelism(inputs).rebalance();
+    steps(fed).rebalance().parallelism(1).sink_at_least_once("harness output", Discard);
+    topology
+}
+
+/// As [`around`], of steps on a stream with time.
+pub(super) fn timed<I, P>(steps: &impl Fn(Stream<Input<I, Timestamp>>) -> Stream<P>, inputs: u32) -> Topology
+where
+    I: Record,
+    P: Operator<Out: Record>,
+{
+    let topology = Topology::new("operator-harness");
+    let source = topology.source("harness input", Outside(PhantomData)).parallelism(inputs);
+    let fed = source.event_time("harness time", WatermarkStrategy::monotonous(), |_: &I| Timestamp::MIN).rebalance();
     steps(fed).rebalance().parallelism(1).sink_at_least_once("harness output", Discard);
     topology
 }

@@ -9,3 +9,4 @@ mod operator_state;
 mod sinks;
 mod sources;
 mod state_types;
+mod time;
