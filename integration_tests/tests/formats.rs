@@ -1,6 +1,6 @@
 //! State that released versions have written is read for good: a fixture of each format is kept in `fixtures/`, as `NAME.FORMAT`.
 //!
-//! When a format number goes up, `cargo test -p cofferdam-testkit --test formats -- --ignored` writes the fixtures of the new one beside the old ones; list it in `FIXTURES`.
+//! When a format number goes up, `cargo test -p cofferdam-testkit --test formats -- --ignored` writes the fixtures of the new one beside the old ones; list it in `NEWEST`, and what was there in `OLDER`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,21 +8,29 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use cofferdam::{SavepointWriter, StoredCheckpoint, prelude::*};
 use cofferdam_engine::{
-    checkpoint::store::StateBackend,
+    ChannelIndex, SubtaskIndex, Timestamp, Watermark,
+    checkpoint::{
+        snapshot::{CheckpointCommit, CheckpointMetadata, EdgeTime, InFlightRecord},
+        store::StateBackend,
+    },
     savepoint::Savepoint,
     state::{EntryKey, Ttl},
 };
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use serde::{Deserialize, Serialize};
 
-/// What is kept, and the newest format of each.
-const FIXTURES: [&str; 3] = ["lmdb.3", "files.1", "savepoint.1"];
+/// What is kept of formats that are written no more. They have no times.
+const OLDER: [&str; 3] = ["lmdb.3", "files.1", "savepoint.1"];
+
+/// The newest format of each.
+const NEWEST: [&str; 3] = ["lmdb.4", "files.2", "savepoint.2"];
 
 const KEYS: u32 = 20;
 const RECORDS: u32 = 200;
@@ -87,6 +95,61 @@ fn expected() -> Expected {
     expected
 }
 
+/// As if the edge had carried watermarks: one subtask has heard of one channel only, and of the other channel's watermarks two are on their way.
+fn times() -> Vec<EdgeTime> {
+    let of = |subtask, event_time, channels: [Watermark; 2]| EdgeTime {
+        edge: "0: numbers -> step".to_string(),
+        subtask: SubtaskIndex(subtask),
+        parallelism: 2,
+        event_time: Timestamp(event_time),
+        channels: channels.to_vec(),
+    };
+    let said = |time, is_idle| Watermark { time: Timestamp(time), is_idle };
+    vec![
+        of(0, i64::MIN, [said(1_436_918_400_000, false), said(i64::MIN, false)]),
+        of(1, -5, [said(-5, true), said(i64::MAX, false)]),
+    ]
+}
+
+fn in_flight() -> Vec<InFlightRecord> {
+    vec![InFlightRecord {
+        edge: "0: numbers -> step".to_string(),
+        subtask: SubtaskIndex(0),
+        parallelism: 2,
+        channels: 2,
+        channel: ChannelIndex(1),
+        batches: vec![vec![0xc1, 0, 5, 0, 0, 0, 0, 0, 0, 0], vec![0xc1, 1, 7, 1, 0, 0, 0, 0, 0, 0]],
+    }]
+}
+
+/// A checkpoint as `check` wants it, and what it knows of time.
+fn check_all(stored: &StoredCheckpoint, is_timed: bool) {
+    check(stored);
+    check_times(stored.metadata(), is_timed);
+}
+
+fn check_times(metadata: &CheckpointMetadata, is_timed: bool) {
+    let expected = if is_timed { (times(), in_flight()) } else { Default::default() };
+    assert_eq!((&metadata.times, &metadata.in_flight), (&expected.0, &expected.1));
+}
+
+/// Goes on by hand: one more checkpoint of the same state, with times, as no public step has them yet; the one before is kept.
+fn commit_timed(backend: &dyn StateBackend) {
+    let mut store = backend.open().unwrap();
+    let newest = store.newest().unwrap().unwrap();
+    let metadata = CheckpointMetadata {
+        attempt: store.begin_attempt().unwrap(),
+        checkpoint: CheckpointId(newest.checkpoint.0 + 1),
+        times: times(),
+        in_flight: in_flight(),
+        ..newest
+    };
+    let num_retained = NonZeroU32::new(2).unwrap();
+    store
+        .commit(&CheckpointCommit { metadata, deltas: vec![], num_retained, fail_points: Default::default() })
+        .unwrap();
+}
+
 fn check(stored: &StoredCheckpoint) {
     let Expected { totals, seen, all, recent } = expected();
     let values = |name: &str| stored.entries::<String, Total>("step", name).unwrap().map(Result::unwrap);
@@ -139,10 +202,10 @@ fn with_newest(backend: &dyn StateBackend, look: impl FnOnce(&StoredCheckpoint))
 
 #[test]
 fn every_format_that_was_written_is_read() {
-    for name in FIXTURES {
-        let directory = tempfile::tempdir().unwrap();
-        let place = directory.path().join("state");
-        copy_all(&fixture(name), &place, &unpack);
+    for name in OLDER.into_iter().chain(NEWEST) {
+        let (_directory, place) = unpacked(name);
+        let is_timed = NEWEST.contains(&name);
+        let check = |stored: &StoredCheckpoint| check_all(stored, is_timed);
         match name.split_once('.').unwrap().0 {
             "lmdb" => {
                 let lmdb = Lmdb::at(&place);
@@ -159,9 +222,41 @@ fn every_format_that_was_written_is_read() {
             "savepoint" => {
                 let file = place.join("file");
                 check(&StoredCheckpoint::from(Savepoint::open(&file).unwrap()));
+                let memory = Memory::new();
+                let builder = Engine::builder().backend(memory.clone()).from_savepoint(&file);
+                builder.start_blocking(topology()).unwrap().wait_blocking().unwrap();
+                with_newest(&memory, check);
             }
             other => panic!("no such fixture: {other}"),
         }
+    }
+}
+
+/// A fixture's files, for as long as the directory is.
+fn unpacked(name: &str) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("state");
+    copy_all(&fixture(name), &place, &unpack);
+    (directory, place)
+}
+
+#[test]
+fn a_place_of_an_older_format_is_committed_to_and_keeps_what_it_had() {
+    for name in ["lmdb.3", "files.1"] {
+        let (_directory, place) = unpacked(name);
+        let backend: Box<dyn StateBackend> = match name {
+            "lmdb.3" => Box::new(Lmdb::at(&place)),
+            _ => Box::new(FileSystem::at(&place)),
+        };
+        commit_timed(&*backend);
+        with_newest(&*backend, |stored| check_all(stored, true));
+        let mut store = backend.open().unwrap();
+        let kept: Vec<_> = store.retained().unwrap().into_iter().map(|kept| kept.metadata.unwrap()).collect();
+        assert_eq!(kept.len(), 2);
+        check_times(&kept[0], false);
+        assert_eq!(store.go_back(kept[0].checkpoint).unwrap(), kept[0]);
+        drop(store);
+        with_newest(&*backend, |stored| check_all(stored, false));
     }
 }
 
@@ -179,12 +274,14 @@ fn write_the_fixtures() {
     let engine = || Engine::builder().parallelism(2);
     engine().backend(Lmdb::at(&lmdb)).start_blocking(topology()).unwrap().wait_blocking().unwrap();
     engine().backend(FileSystem::at(&files)).start_blocking(topology()).unwrap().wait_blocking().unwrap();
+    commit_timed(&Lmdb::at(&lmdb));
+    commit_timed(&FileSystem::at(&files));
     let savepoint = directory.path().join("savepoint");
     fs::create_dir(&savepoint).unwrap();
     with_newest(&Lmdb::at(&lmdb), |newest| {
         SavepointWriter::of(newest).write(savepoint.join("file")).unwrap();
     });
-    for (name, from) in FIXTURES.iter().zip([lmdb, files, savepoint]) {
+    for (name, from) in NEWEST.iter().zip([lmdb, files, savepoint]) {
         assert!(!fixture(name).exists(), "{name} is there already: a format that was written never changes");
         for left in ["LOCK", "lock.mdb"] {
             let _ = fs::remove_file(from.join(left));

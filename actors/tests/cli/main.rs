@@ -13,4 +13,5 @@ mod stopped_job;
 #[allow(dead_code, reason = "savepoints are tested with the same job")]
 #[path = "../savepoint/support.rs"]
 mod support;
+mod times;
 mod usage;

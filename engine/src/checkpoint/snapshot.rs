@@ -174,7 +174,8 @@ pub struct CheckpointMetadata {
     pub operators: Vec<OperatorRecord>,
     /// Records that were on their way.
     pub in_flight: Vec<InFlightRecord>,
-    /// What was known of time at the ends of edges. Not part of the stored record: a restart from a store begins without.
+    /// What was known of time at the ends of edges that carry any. Its own form leaves them out: what is stored has them behind it, so that what was stored without is
+    /// still read.
     #[serde(skip)]
     pub times: Vec<EdgeTime>,
     /// The savepoint that the job was started from, if it was.

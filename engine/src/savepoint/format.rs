@@ -1,20 +1,23 @@
 //! The parts of the file that are not blocks.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    mem,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    checkpoint::snapshot::{BlockKind, CheckpointMetadata, OperatorSnapshot, StateAddress},
+    checkpoint::snapshot::{BlockKind, CheckpointMetadata, EdgeTime, OperatorSnapshot, StateAddress},
     id::{CheckpointId, SavepointId},
     key_group::KeyGroup,
 };
 
 const MAGIC: [u8; 8] = *b"cofsave\n";
 
-/// Of the file's format.
-pub(super) const VERSION: u32 = 1;
+/// Of the file's format. Version 1 has no times.
+pub(super) const VERSION: u32 = 2;
 
 pub(super) const PREAMBLE: usize = 40;
 pub(super) const FOOTER: usize = 48;
@@ -77,12 +80,22 @@ pub(super) struct Header {
     engine: String,
     /// The checkpoint's record.
     pub(super) metadata: CheckpointMetadata,
+    /// Its times, which are not in its own form.
+    #[serde(default)]
+    times: Vec<EdgeTime>,
 }
 
 impl Header {
     pub(super) fn new(id: SavepointId, written: SystemTime, metadata: CheckpointMetadata) -> Self {
         let written = written.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        Self { savepoint: id.to_string(), written, engine: env!("CARGO_PKG_VERSION").to_string(), metadata }
+        let (engine, times) = (env!("CARGO_PKG_VERSION").to_string(), metadata.times.clone());
+        Self { savepoint: id.to_string(), written, engine, metadata, times }
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> serde_json::Result<Self> {
+        let mut header: Self = serde_json::from_slice(bytes)?;
+        header.metadata.times = mem::take(&mut header.times);
+        Ok(header)
     }
 
     pub(super) fn id(&self) -> Option<SavepointId> {

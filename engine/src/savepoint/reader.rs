@@ -231,7 +231,7 @@ impl<R: Read + Seek> Source<R> {
         if xxh3_64(&bytes) != preamble.header_checksum {
             return Err(self.damaged("its header has a broken checksum"));
         }
-        let header: Header = serde_json::from_slice(&bytes).map_err(|cause| {
+        let header = Header::decode(&bytes).map_err(|cause| {
             let message = format!("the header of {} cannot be read", self.name);
             StoreError::new(StoreErrorKind::Damaged, message, Some(Box::new(cause)))
         })?;

@@ -7,7 +7,10 @@ use std::{
     time::UNIX_EPOCH,
 };
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::{
+    build::SavepointWriter,
     export::{Pinned, Stamp},
     format::{FOOTER, Footer, Header, PREAMBLE, Preamble},
     reader::Savepoint,
@@ -15,13 +18,19 @@ use super::{
 };
 use crate::{
     checkpoint::{
-        snapshot::{BlockKind, CheckpointMetadata, OperatorKind, OperatorRecord, StateAddress, StateKind, StateRecord},
+        snapshot::{
+            BlockKind, CheckpointMetadata, EdgeTime, InFlightRecord, OperatorKind, OperatorRecord, StateAddress,
+            StateKind, StateRecord,
+        },
         store::{StateReader, StoreError, StoreErrorKind},
     },
+    element::Watermark,
     error::BoxError,
-    id::{Attempt, CheckpointId, JobId, SavepointId},
+    id::{Attempt, ChannelIndex, CheckpointId, JobId, SavepointId, SubtaskIndex},
     key_format::KeyFormat,
     key_group::{KeyGroup, KeyGroupRange},
+    state::StoredCheckpoint,
+    time::Timestamp,
 };
 
 const GROUPS: u16 = 4;
@@ -75,8 +84,12 @@ impl StateReader for Blocks {
 }
 
 fn write(to: &mut dyn Write) -> Result<u64, BoxError> {
+    write_with(metadata(), to)
+}
+
+fn write_with(metadata: CheckpointMetadata, to: &mut dyn Write) -> Result<u64, BoxError> {
     let stamp = Stamp { id: SavepointId(5), written: UNIX_EPOCH };
-    let (bytes, states) = Pinned::new(metadata(), Arc::new(Blocks)).write_to(to, stamp)?;
+    let (bytes, states) = Pinned::new(metadata, Arc::new(Blocks)).write_to(to, stamp)?;
     assert_eq!(states, [(address(), 4 * 50 + 2 * 9)]);
     Ok(bytes)
 }
@@ -116,16 +129,75 @@ fn what_was_written_is_read_in_whole_and_in_part() {
     savepoint.read(&other, KeyGroupRange { start: 0, end: GROUPS }, &mut |_, _, _, _| Err("none".into())).unwrap();
 }
 
+/// The same, with time on an edge, and a batch and watermarks on their way.
+fn timed() -> CheckpointMetadata {
+    let said = Watermark { time: Timestamp(-3), is_idle: true };
+    let time = EdgeTime {
+        edge: "a -> count".to_string(),
+        subtask: SubtaskIndex(1),
+        parallelism: 2,
+        event_time: Timestamp(1_436_918_400_000),
+        channels: vec![said, Watermark::NONE, Watermark::END],
+    };
+    let earlier = EdgeTime { subtask: SubtaskIndex(0), event_time: Timestamp::MIN, ..time.clone() };
+    let in_flight = InFlightRecord {
+        edge: time.edge.clone(),
+        subtask: SubtaskIndex(1),
+        parallelism: 2,
+        channels: 3,
+        channel: ChannelIndex(2),
+        batches: vec![said.to_bytes(), vec![0x91, 5], Watermark::END.to_bytes()],
+    };
+    CheckpointMetadata { times: vec![earlier, time], in_flight: vec![in_flight], ..metadata() }
+}
+
+#[test]
+fn times_and_watermarks_in_flight_come_back_also_through_a_savepoint_made_of_one() {
+    let mut bytes = Vec::new();
+    write_with(timed(), &mut bytes).unwrap();
+    let savepoint = open(bytes).unwrap();
+    assert_eq!(savepoint.metadata(), &timed());
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("made");
+    SavepointWriter::of(&StoredCheckpoint::from(savepoint)).write(&path).unwrap();
+    assert_eq!(Savepoint::open(&path).unwrap().metadata(), &timed());
+    SavepointWriter::new("job", GROUPS).unwrap().write(directory.path().join("new")).unwrap();
+    assert!(Savepoint::open(directory.path().join("new")).unwrap().metadata().times.is_empty(), "nothing has come yet");
+}
+
+/// A file of `version`, whose header is `header`.
+fn of_version(version: u32, header: &[u8]) -> Vec<u8> {
+    let (preamble, preamble_checksum) = Preamble { version, ..Preamble::of(header) }.encode();
+    let (directory_offset, directory) = ((PREAMBLE + header.len()) as u64, postcard::to_stdvec(&[(); 0][..]).unwrap());
+    let footer = Footer {
+        directory_offset,
+        directory_length: directory.len() as u64,
+        directory_checksum: xxh3_64(&directory),
+        length: directory_offset + (directory.len() + FOOTER) as u64,
+        preamble_checksum,
+    };
+    [&preamble, header, &directory, &footer.encode()[..]].concat()
+}
+
+#[test]
+fn a_file_of_the_first_version_has_no_times() {
+    let header = Header::new(SavepointId(5), UNIX_EPOCH, metadata());
+    let mut header: serde_json::Value = serde_json::from_slice(&serde_json::to_vec(&header).unwrap()).unwrap();
+    assert!(header.as_object_mut().unwrap().remove("times").is_some());
+    let savepoint = open(of_version(1, header.to_string().as_bytes())).unwrap();
+    assert_eq!(savepoint.metadata(), &metadata());
+}
+
 #[test]
 fn a_newer_version_is_refused_in_words() {
     let mut bytes = whole();
     let first: [u8; PREAMBLE] = bytes[..PREAMBLE].try_into().unwrap();
     let (preamble, _) = Preamble::decode(&first).unwrap();
-    let (newer, _) = Preamble { version: 2, ..preamble }.encode();
+    let (newer, _) = Preamble { version: 3, ..preamble }.encode();
     bytes[..PREAMBLE].copy_from_slice(&newer);
     let error = open(bytes).unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Newer);
-    assert!(error.message.contains("the file is of version 2, and this program reads up to version 1"), "{error}");
+    assert!(error.message.contains("the file is of version 3, and this program reads up to version 2"), "{error}");
 }
 
 /// Parts that are whole, each by itself.

@@ -2,6 +2,8 @@
 //!
 //! JSON, for people with a viewer, and a checksum over name and bytes behind it.
 
+use std::ops::RangeInclusive;
+
 use cofferdam_engine::{Attempt, CheckpointId, JobId, checkpoint::store::StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +15,13 @@ use super::{
 use crate::plan::Standing;
 
 /// Format of everything in the place.
-pub(super) const FORMAT: u16 = 1;
+pub(super) const FORMAT: u16 = 2;
+
+/// The first that has times in a manifest.
+pub(super) const WITH_TIMES: u16 = 2;
+
+/// Formats that are read.
+pub(super) const KNOWN: RangeInclusive<u64> = 1..=FORMAT as u64;
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +115,7 @@ impl Entry {
         let unreadable =
             |cause: serde_json::Error| fault::ruined(place, format!("{name} is unreadable"), Some(cause.into()));
         let FormatOnly { format } = serde_json::from_slice(json).map_err(unreadable)?;
-        fault::check_format(place, &name, format, FORMAT.into())?;
+        fault::check_format(place, &name, format, KNOWN)?;
         Ok((serde_json::from_slice(json).map_err(unreadable)?, checksum))
     }
 }

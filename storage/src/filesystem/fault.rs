@@ -1,6 +1,6 @@
 //! What is said when the place cannot be used: what failed, where, and the way out.
 
-use std::{cmp::Ordering, fmt::Display, io, path::Path};
+use std::{fmt::Display, io, ops::RangeInclusive, path::Path};
 
 use cofferdam_engine::{
     BoxError, CheckpointId,
@@ -24,15 +24,21 @@ pub(super) fn damaged_by(place: &str, what: impl Display, cause: Option<BoxError
     StoreError::new(StoreErrorKind::Damaged, message, cause)
 }
 
-/// Refuses a format other than `known`.
-pub(super) fn check_format(place: &str, what: impl Display, found: u64, known: u64) -> Result<(), StoreError> {
-    let (kind, compared) = match found.cmp(&known) {
-        Ordering::Equal => return Ok(()),
-        Ordering::Greater => (StoreErrorKind::Newer, "newer than this program"),
-        Ordering::Less => (StoreErrorKind::Older, "too old for this program"),
+/// Refuses a format that is not among the `known` ones.
+pub(super) fn check_format(
+    place: &str,
+    what: impl Display,
+    found: u64,
+    known: RangeInclusive<u64>,
+) -> Result<(), StoreError> {
+    let (oldest, newest) = known.into_inner();
+    let (kind, compared) = match found {
+        _ if found > newest => (StoreErrorKind::Newer, "newer than this program"),
+        _ if found < oldest => (StoreErrorKind::Older, "too old for this program"),
+        _ => return Ok(()),
     };
     let message = format!(
-        "state in {place} is {compared}: {what} has format {found}, and {known} is read here; run the version that wrote it, or \
+        "state in {place} is {compared}: {what} has format {found}, and {oldest} to {newest} are read here; run the version that wrote it, or \
          delete what is there to start over"
     );
     Err(StoreError::new(kind, message, None))

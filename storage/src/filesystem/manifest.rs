@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    entry::{FORMAT, Kept},
+    entry::{FORMAT, KNOWN, Kept, WITH_TIMES},
     fault,
     name::DataId,
     piece::Piece,
@@ -48,10 +48,11 @@ impl Catalog {
 /// The bytes to store.
 pub(super) fn encode(place: &str, metadata: &CheckpointMetadata, catalog: &Catalog) -> Result<Vec<u8>, StoreError> {
     let states: Vec<_> = catalog.states.iter().map(|(address, groups)| (address, groups.as_ref())).collect();
-    postcard::to_extend(&(metadata, &catalog.objects, states), FORMAT.to_le_bytes().to_vec())
+    postcard::to_extend(&(metadata, &catalog.objects, states, &metadata.times), FORMAT.to_le_bytes().to_vec())
         .map_err(|cause| fault::damaged_by(place, "a manifest cannot be encoded", Some(cause.into())))
 }
 
+/// All but the times, which are behind it.
 type Decoded = (CheckpointMetadata, BTreeMap<DataId, u64>, Vec<(StateAddress, Groups)>);
 
 /// Reads the manifest of a checkpoint that is kept, or says what is damaged.
@@ -75,12 +76,21 @@ fn decode(
 ) -> Result<(CheckpointMetadata, Catalog), StoreError> {
     let short = || fault::damaged(&place.name, format!("{name} is too short"));
     let (format, bytes) = bytes.split_first_chunk().ok_or_else(short)?;
-    fault::check_format(&place.name, name, u16::from_le_bytes(*format).into(), FORMAT.into())?;
-    let (metadata, objects, states): Decoded = postcard::from_bytes(bytes)
+    let format = u16::from_le_bytes(*format);
+    fault::check_format(&place.name, name, format.into(), KNOWN)?;
+    let (metadata, objects, states) = parts(format, bytes)
         .map_err(|cause| fault::damaged_by(&place.name, format!("{name} is unreadable"), Some(cause.into())))?;
     if metadata.checkpoint != checkpoint {
         return Err(fault::damaged(&place.name, format!("{name} is another checkpoint's")));
     }
     let states = states.into_iter().map(|(address, groups)| (address, Arc::new(groups))).collect();
     Ok((metadata, Catalog { objects, states }))
+}
+
+fn parts(format: u16, bytes: &[u8]) -> postcard::Result<Decoded> {
+    let ((mut metadata, objects, states), rest): (Decoded, _) = postcard::take_from_bytes(bytes)?;
+    if format >= WITH_TIMES {
+        metadata.times = postcard::from_bytes(rest)?;
+    }
+    Ok((metadata, objects, states))
 }

@@ -1,6 +1,6 @@
 //! What is said when the directory cannot be used: what failed, where, and the way out.
 
-use std::{cmp::Ordering, fmt::Display, io, path::Path};
+use std::{fmt::Display, io, ops::RangeInclusive, path::Path};
 
 use cofferdam_engine::{
     BoxError,
@@ -32,20 +32,27 @@ pub(super) fn damaged_by(directory: &Path, what: impl Display, cause: Option<Box
     StoreError::new(StoreErrorKind::Damaged, message, cause)
 }
 
-/// Refuses a format other than `known`.
-pub(super) fn check_format(directory: &Path, what: impl Display, found: u64, known: u64) -> Result<(), StoreError> {
-    match found.cmp(&known) {
-        Ordering::Equal => Ok(()),
-        Ordering::Greater => Err(newer(directory, what, found, known)),
-        Ordering::Less => Err(older(directory, what, found, known)),
+/// Refuses a format that is not among the `known` ones.
+pub(super) fn check_format(
+    directory: &Path,
+    what: impl Display,
+    found: u64,
+    known: RangeInclusive<u64>,
+) -> Result<(), StoreError> {
+    if found > *known.end() {
+        Err(newer(directory, what, found, *known.end()))
+    } else if found < *known.start() {
+        Err(older(directory, what, found, *known.start()))
+    } else {
+        Ok(())
     }
 }
 
 /// Something was written by an older version of this crate, in a format that is gone.
-pub(super) fn older(directory: &Path, what: impl Display, found: u64, known: u64) -> StoreError {
+pub(super) fn older(directory: &Path, what: impl Display, found: u64, oldest: u64) -> StoreError {
     let directory = directory.display();
     let message = format!(
-        "state in {directory} is too old for this program: {what} has format {found}, and only {known} is read here; \
+        "state in {directory} is too old for this program: {what} has format {found}, and {oldest} is the oldest read here; \
          run the version that wrote it, or delete the directory to start over"
     );
     StoreError::new(StoreErrorKind::Older, message, None)

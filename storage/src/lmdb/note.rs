@@ -11,6 +11,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
+    ops::RangeInclusive,
     path::Path,
 };
 
@@ -21,6 +22,9 @@ use super::{directory, fault};
 
 const MAGIC: [u8; 8] = *b"COFFNOTE";
 const VERSION: u32 = 2;
+
+/// Formats that are read.
+const KNOWN: RangeInclusive<u64> = VERSION as u64..=VERSION as u64;
 /// No disk tears what one slot's page holds together with the other's.
 const SLOT_STRIDE: u64 = 4096;
 const SLOT: usize = 128;
@@ -130,7 +134,7 @@ fn newest_slot(directory: &Path, file: &File) -> Result<(u64, Note), StoreError>
     let mut newest = None;
     for (index, slot) in slots.iter().enumerate() {
         match decode(slot, index as u64) {
-            Slot::Other(version) => fault::check_format(directory, "NOTE", version.into(), VERSION.into())?,
+            Slot::Other(version) => fault::check_format(directory, "NOTE", version.into(), KNOWN)?,
             Slot::Valid(sequence, note) if newest.is_none_or(|(other, _)| sequence > other) => {
                 newest = Some((sequence, note));
             }

@@ -1,6 +1,6 @@
 //! The entries that say what is stored: the job, and each of its checkpoints.
 
-use std::path::Path;
+use std::{ops::RangeInclusive, path::Path};
 
 use cofferdam_engine::{
     Attempt, CheckpointId,
@@ -19,7 +19,13 @@ use super::{
 use crate::plan::Standing;
 
 /// Format of everything in the environment. 1 kept a single checkpoint.
-const FORMAT: u16 = 3;
+const FORMAT: u16 = 4;
+
+/// The first that has times in a checkpoint's record.
+const WITH_TIMES: u16 = 4;
+
+/// Formats that are read.
+const KNOWN: RangeInclusive<u64> = 3..=FORMAT as u64;
 
 /// Who the directory belongs to and how far it has come. Written by every transaction; JSON, for people with a hex viewer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +89,7 @@ impl Job {
         let unreadable =
             |cause: serde_json::Error| fault::ruined_by(directory, "the job's entry is unreadable", Some(cause.into()));
         let FormatOnly { format } = serde_json::from_slice(json).map_err(unreadable)?;
-        fault::check_format(directory, "the job's entry", format, FORMAT.into())?;
+        fault::check_format(directory, "the job's entry", format, KNOWN)?;
         serde_json::from_slice(json).map_err(unreadable)
     }
 }
@@ -127,9 +133,9 @@ pub(super) struct StateRecord {
 }
 
 impl Record {
-    /// Format, metadata, states; sealed.
+    /// Format, metadata, states, times; sealed.
     pub(super) fn encode(metadata: &CheckpointMetadata, states: &[StateRecord]) -> heed::Result<Vec<u8>> {
-        let bytes = postcard::to_extend(&(metadata, states), FORMAT.to_le_bytes().to_vec())
+        let bytes = postcard::to_extend(&(metadata, states, &metadata.times), FORMAT.to_le_bytes().to_vec())
             .map_err(|cause| heed::Error::Encoding(cause.into()))?;
         Ok(value::seal(CHECKPOINT, &record_key(metadata.checkpoint), bytes).0)
     }
@@ -142,8 +148,17 @@ impl Record {
         let (bytes, _) =
             value::unseal(CHECKPOINT, &record_key(number), stored).ok_or_else(|| damaged("has a broken checksum"))?;
         let (format, bytes) = bytes.split_first_chunk().ok_or_else(|| damaged("is too short"))?;
-        fault::check_format(directory, &name, u16::from_le_bytes(*format).into(), FORMAT.into())?;
-        postcard::from_bytes(bytes)
+        let format = u16::from_le_bytes(*format);
+        fault::check_format(directory, &name, format.into(), KNOWN)?;
+        Self::of_bytes(format, bytes)
             .map_err(|cause| fault::damaged_by(directory, format!("{name} is unreadable"), Some(cause.into())))
+    }
+
+    fn of_bytes(format: u16, bytes: &[u8]) -> postcard::Result<Self> {
+        let (mut record, rest): (Self, _) = postcard::take_from_bytes(bytes)?;
+        if format >= WITH_TIMES {
+            record.metadata.times = postcard::from_bytes(rest)?;
+        }
+        Ok(record)
     }
 }

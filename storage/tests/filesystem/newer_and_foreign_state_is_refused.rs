@@ -20,7 +20,7 @@ fn prepare(path: &std::path::Path) {
 
 #[test]
 fn an_entry_of_another_version() {
-    for (format, kind) in [('0', StoreErrorKind::Older), ('2', StoreErrorKind::Newer)] {
+    for (format, kind) in [('0', StoreErrorKind::Older), ('3', StoreErrorKind::Newer)] {
         let directory = tempfile::tempdir().unwrap();
         prepare(directory.path());
         let mut files = files(directory.path());
@@ -30,7 +30,7 @@ fn an_entry_of_another_version() {
         assert_eq!(stored, checksum(&name, json), "where its checksum is");
         let mut json = String::from_utf8(json.to_vec())
             .unwrap()
-            .replace("\"format\":1", &format!("\"format\":{format}"))
+            .replace("\"format\":2", &format!("\"format\":{format}"))
             .into_bytes();
         let checksum = checksum(&name, &json);
         json.extend(checksum);

@@ -20,7 +20,7 @@ fn after_a_failed_commit() {
     // The job's entry, changed in the page cache that LMDB maps.
     let path = directory.path().join("data.mdb");
     let clean = fs::read(&path).unwrap();
-    overwrite(&path, &String::from_utf8_lossy(&clean).replace("\"format\":3", "\"format\":7"), &clean);
+    overwrite(&path, &String::from_utf8_lossy(&clean).replace("\"format\":4", "\"format\":7"), &clean);
     assert!(store.commit(&next).is_err());
     overwrite(&path, "", &clean);
 
@@ -41,10 +41,10 @@ fn after_a_failed_commit() {
 fn overwrite(path: &std::path::Path, changed: &str, clean: &[u8]) {
     use std::os::unix::fs::FileExt as _;
     let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-    let needle = b"\"format\":3";
+    let needle = b"\"format\":4";
     for (at, window) in clean.windows(needle.len()).enumerate() {
         if window == needle {
-            let digit: &[u8] = if changed.is_empty() { b"3" } else { b"7" };
+            let digit: &[u8] = if changed.is_empty() { b"4" } else { b"7" };
             file.write_all_at(digit, (at + needle.len() - 1) as u64).unwrap();
         }
     }

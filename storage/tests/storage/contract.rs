@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use cofferdam_engine::{Attempt, JobId, KeyGroupRange, checkpoint::store::StoreErrorKind};
+use cofferdam_engine::{
+    Attempt, ChannelIndex, JobId, KeyGroupRange, SubtaskIndex, Timestamp, Watermark,
+    checkpoint::{
+        snapshot::{CheckpointMetadata, EdgeTime, InFlightRecord},
+        store::StoreErrorKind,
+    },
+};
 
 use crate::support::*;
 
@@ -33,6 +39,52 @@ fn the_newest_checkpoint_is_the_last_one_committed() {
         }
         drop(store);
         assert_eq!(backend.open().unwrap().newest().unwrap(), Some(metadata(attempt, 5)));
+    });
+}
+
+/// Between two timed chains, with a batch and watermarks on their way.
+fn timed(attempt: Attempt, number: u64) -> CheckpointMetadata {
+    let (edge, said) = ("a -> b".to_string(), Watermark { time: Timestamp(-7), is_idle: true });
+    let event_time = |subtask| if subtask == 0 { Timestamp::MIN } else { Timestamp(1_436_918_400_000) };
+    let time = |subtask| EdgeTime {
+        edge: edge.clone(),
+        subtask: SubtaskIndex(subtask),
+        parallelism: 2,
+        event_time: event_time(subtask),
+        channels: vec![said, Watermark::NONE, Watermark::END],
+    };
+    let in_flight = InFlightRecord {
+        edge: edge.clone(),
+        subtask: SubtaskIndex(1),
+        parallelism: 2,
+        channels: 3,
+        channel: ChannelIndex(2),
+        batches: vec![said.to_bytes(), vec![0x91, 5], Watermark::END.to_bytes()],
+    };
+    CheckpointMetadata { times: vec![time(0), time(1)], in_flight: vec![in_flight], ..metadata(attempt, number) }
+}
+
+#[test]
+fn times_and_watermarks_in_flight_come_back_beside_checkpoints_without() {
+    each_backend(|backend| {
+        let mut store = backend.open().unwrap();
+        let attempt = store.begin_attempt().unwrap();
+        let expected = [metadata(attempt, 0), timed(attempt, 1), metadata(attempt, 2), timed(attempt, 3)];
+        for metadata in &expected {
+            let number = metadata.checkpoint.0;
+            let mut commit = retaining(4, attempt, number, vec![delta(number, "total", vec![full(1, b"state")])]);
+            commit.metadata = metadata.clone();
+            store.commit(&commit).unwrap();
+            assert_eq!(store.newest().unwrap().as_ref(), Some(metadata));
+        }
+        drop(store);
+        let mut store = backend.open().unwrap();
+        let kept = store.retained().unwrap().into_iter().map(|kept| kept.metadata.unwrap());
+        assert!(kept.eq(expected.iter().cloned()));
+        for metadata in expected.into_iter().rev().skip(1) {
+            assert_eq!(store.go_back(metadata.checkpoint).unwrap(), metadata);
+            assert_eq!(store.newest().unwrap(), Some(metadata));
+        }
     });
 }
 

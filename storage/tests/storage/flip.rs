@@ -59,7 +59,7 @@ pub fn survey(original: &Path, file: &str, content: &[u8], flips: impl Iterator<
 }
 
 /// What a record begins with: the format, then the first bytes of the job id.
-pub const RECORD: [u8; 6] = [3, 0, 0xee, 0xff, 0x83, 0x06];
+pub const RECORD: [u8; 6] = [4, 0, 0xee, 0xff, 0x83, 0x06];
 
 /// Where the record of `checkpoint` is, in database `checkpoint`.
 pub fn record_key(checkpoint: u64) -> Vec<u8> {

@@ -70,7 +70,7 @@ fn of_a_block_in_parts() {
 
 #[test]
 fn of_the_job() {
-    flip_value("job", b"job", b"{\"format\":3");
+    flip_value("job", b"job", b"{\"format\":4");
 }
 
 #[test]

@@ -56,10 +56,10 @@ fn reseal(path: &Path, database: &str, key: &[u8], start: &[u8], change: impl Fn
 
 #[test]
 fn a_job_of_another_version() {
-    for (format, kind) in [(b'2', StoreErrorKind::Older), (b'4', StoreErrorKind::Newer)] {
+    for (format, kind) in [(b'2', StoreErrorKind::Older), (b'5', StoreErrorKind::Newer)] {
         let directory = tempfile::tempdir().unwrap();
         directory_up_to(directory.path(), 1);
-        let find = b"{\"format\":3";
+        let find = b"{\"format\":4";
         reseal(directory.path(), "job", b"job", find, |value| value[find.len() - 1] = format);
         refused(directory.path(), kind, &format!("format {}", char::from(format)));
     }
@@ -67,7 +67,7 @@ fn a_job_of_another_version() {
 
 #[test]
 fn a_record_of_another_version() {
-    for (format, kind) in [(1, StoreErrorKind::Older), (9, StoreErrorKind::Newer)] {
+    for (format, kind) in [(2, StoreErrorKind::Older), (5, StoreErrorKind::Newer)] {
         let directory = tempfile::tempdir().unwrap();
         directory_up_to(directory.path(), 1);
         reseal(directory.path(), "checkpoint", &record_key(1), &RECORD, |value| value[0] = format);

@@ -1,14 +1,18 @@
 //! A checkpoint's record, without the types of the job.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use cofferdam_engine::{
-    checkpoint::snapshot::{CheckpointMetadata, InFlightRecord, OperatorRecord, OperatorSnapshot},
+    Timestamp, Watermark,
+    checkpoint::snapshot::{CheckpointMetadata, EdgeTime, InFlightRecord, OperatorRecord, OperatorSnapshot},
     codec,
 };
 use serde_json::{Value, json};
 
-use crate::output::hex;
+use crate::output::{self, hex};
 
 /// All of it.
 pub fn json(metadata: &CheckpointMetadata) -> Value {
@@ -24,6 +28,7 @@ pub fn json(metadata: &CheckpointMetadata) -> Value {
         "started_from_savepoint": origin.map(|origin| origin.savepoint.to_string()),
         "operators": metadata.operators.iter().map(operator).collect::<Vec<_>>(),
         "in_flight": metadata.in_flight.iter().map(in_flight).collect::<Vec<_>>(),
+        "times": metadata.times.iter().map(time).collect::<Vec<_>>(),
     })
 }
 
@@ -55,15 +60,58 @@ fn subtask((index, snapshot): (usize, &OperatorSnapshot)) -> Value {
     })
 }
 
+/// Batches; watermarks between them count apart.
 fn in_flight(record: &InFlightRecord) -> Value {
+    let watermarks = watermarks(record);
     json!({
         "edge": record.edge,
         "subtask": record.subtask,
         "channel": record.channel,
-        "batches": record.batches.len(),
-        "bytes": record.batches.iter().map(Vec::len).sum::<usize>(),
+        "batches": record.batches.len() - watermarks,
+        "watermarks": watermarks,
+        "bytes": bytes(record),
     })
 }
+
+fn watermarks(record: &InFlightRecord) -> usize {
+    record.batches.iter().filter(|bytes| Watermark::of_bytes(bytes).is_some()).count()
+}
+
+/// Of the batches.
+fn bytes(record: &InFlightRecord) -> usize {
+    record.batches.iter().filter(|bytes| Watermark::of_bytes(bytes).is_none()).map(Vec::len).sum()
+}
+
+fn time(time: &EdgeTime) -> Value {
+    let channel = |(index, said): (usize, &Watermark)| json!({ "channel": index, "watermark": millis(said.time), "idle": said.is_idle });
+    json!({
+        "edge": time.edge,
+        "subtask": time.subtask,
+        "event_time": millis(time.event_time),
+        "channels": time.channels.iter().enumerate().map(channel).collect::<Vec<_>>(),
+    })
+}
+
+/// Milliseconds since 1970; null if nothing is known yet, "end" if nothing will come.
+fn millis(time: Timestamp) -> Value {
+    match time {
+        Timestamp::MIN => Value::Null,
+        Timestamp::MAX => json!("end"),
+        Timestamp(millis) => json!(millis),
+    }
+}
+
+/// For people; as a date if it is one of our era.
+fn moment(time: Timestamp) -> String {
+    match time {
+        Timestamp::MIN => "not known yet".into(),
+        Timestamp::MAX => "the end".into(),
+        Timestamp(millis @ 0..YEAR_10000) => output::time(UNIX_EPOCH + Duration::from_millis(millis as u64)),
+        Timestamp(millis) => format!("{millis} ms"),
+    }
+}
+
+const YEAR_10000: i64 = 253_402_300_800_000;
 
 /// What an operator has written: as JSON if it can be, else in hexadecimal; nothing as null.
 fn described(bytes: &[u8]) -> Value {
@@ -101,10 +149,16 @@ pub fn text(metadata: &CheckpointMetadata) -> String {
             }
         }
     }
-    for record in &metadata.in_flight {
-        let bytes: usize = record.batches.iter().map(Vec::len).sum();
-        let (edge, subtask) = (&record.edge, record.subtask);
+    for record in metadata.in_flight.iter().filter(|record| record.has_records()) {
+        let (edge, subtask, bytes) = (&record.edge, record.subtask, bytes(record));
         let _ = writeln!(text, "\nin flight on {edge} to [{subtask}]: {bytes} bytes");
+    }
+    for times in metadata.times.chunk_by(|one, next| one.edge == next.edge) {
+        let of = || times.iter().map(|time| time.event_time);
+        if let (Some(first), Some(last)) = (of().min(), of().max()) {
+            let until = if first == last { String::new() } else { format!(" to {}", moment(last)) };
+            let _ = writeln!(text, "\nevent time on {}: {}{until}", times[0].edge, moment(first));
+        }
     }
     text
 }
@@ -117,19 +171,75 @@ mod tests {
 
     #[test]
     fn records_in_flight_are_shown_with_their_numbers_and_bytes() {
-        let record = InFlightRecord {
+        let record = record(vec![vec![0; 3], vec![0; 4]]);
+        let shown = json!({ "edge": "a -> b", "subtask": 1, "channel": 2, "batches": 2, "watermarks": 0, "bytes": 7 });
+        assert_eq!(in_flight(&record), shown);
+        let metadata: CheckpointMetadata = CheckpointMetadata { in_flight: vec![record], ..metadata() };
+        assert_eq!(json(&metadata)["in_flight"], json!([shown]));
+        assert!(text(&metadata).contains("in flight on a -> b to [1]: 7 bytes"));
+    }
+
+    #[test]
+    fn watermarks_in_flight_are_no_batches() {
+        let mark = || Watermark { time: Timestamp(9), is_idle: false }.to_bytes();
+        let shown = in_flight(&record(vec![mark(), vec![0; 3], mark()]));
+        assert_eq!(
+            shown,
+            json!({ "edge": "a -> b", "subtask": 1, "channel": 2, "batches": 1, "watermarks": 2, "bytes": 3 })
+        );
+        let metadata = CheckpointMetadata { in_flight: vec![record(vec![mark()])], ..metadata() };
+        assert_eq!(json(&metadata)["in_flight"][0]["batches"], 0);
+        assert!(!text(&metadata).contains("in flight"), "nothing that has to be drained");
+    }
+
+    #[test]
+    fn event_time_is_shown_by_edge() {
+        let channels = vec![Watermark { time: Timestamp(-5), is_idle: true }, Watermark::NONE, Watermark::END];
+        let time = |edge: &str, subtask, event_time| EdgeTime {
+            edge: edge.into(),
+            subtask: SubtaskIndex(subtask),
+            parallelism: 2,
+            event_time,
+            channels: channels.clone(),
+        };
+        let hour = Timestamp(1_436_918_400_000);
+        let times = [
+            ("a -> b", 0, hour),
+            ("a -> b", 1, Timestamp::MAX),
+            ("b -> c", 0, Timestamp(-5)),
+            ("c -> d", 0, Timestamp::MIN),
+        ];
+        let times = times.map(|(edge, subtask, event_time)| time(edge, subtask, event_time)).to_vec();
+        let metadata = CheckpointMetadata { times, ..metadata() };
+        let shown = &json(&metadata)["times"];
+        let channels = json!([
+            { "channel": 0, "watermark": -5, "idle": true },
+            { "channel": 1, "watermark": null, "idle": false },
+            { "channel": 2, "watermark": "end", "idle": false },
+        ]);
+        let first =
+            json!({ "edge": "a -> b", "subtask": 0, "event_time": 1_436_918_400_000_i64, "channels": channels });
+        assert_eq!(shown[0], first);
+        assert_eq!((&shown[1]["event_time"], &shown[3]["event_time"]), (&json!("end"), &Value::Null));
+        let shown = text(&metadata);
+        for line in [
+            "event time on a -> b: 2015-07-15T00:00:00.000Z to the end",
+            "event time on b -> c: -5 ms",
+            "event time on c -> d: not known yet",
+        ] {
+            assert!(shown.lines().any(|one| one == line), "{line} is not in\n{shown}");
+        }
+    }
+
+    fn record(batches: Vec<Vec<u8>>) -> InFlightRecord {
+        InFlightRecord {
             edge: "a -> b".into(),
             subtask: SubtaskIndex(1),
             parallelism: 2,
             channels: 3,
             channel: ChannelIndex(2),
-            batches: vec![vec![0; 3], vec![0; 4]],
-        };
-        let shown = json!({ "edge": "a -> b", "subtask": 1, "channel": 2, "batches": 2, "bytes": 7 });
-        assert_eq!(in_flight(&record), shown);
-        let metadata: CheckpointMetadata = CheckpointMetadata { in_flight: vec![record], ..metadata() };
-        assert_eq!(json(&metadata)["in_flight"], json!([shown]));
-        assert!(text(&metadata).contains("in flight on a -> b to [1]: 7 bytes"));
+            batches,
+        }
     }
 
     fn metadata() -> CheckpointMetadata {
