@@ -63,7 +63,8 @@ impl<'a> Slice<'a> {
         let now = clock.now();
         *stride = (*stride).clamp(1, STRIDE_MAX);
         let (end, epoch) = (now.after(length), u64::try_from(clock.epoch().as_nanos()).unwrap_or(u64::MAX));
-        let mut slice = Self { clock, now, end, epoch, countdown: 0, stride, left: records, only_rest: false, split: 0 };
+        let mut slice =
+            Self { clock, now, end, epoch, countdown: 0, stride, left: records, only_rest: false, split: 0 };
         slice.grant();
         slice
     }

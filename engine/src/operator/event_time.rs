@@ -187,8 +187,9 @@ impl<U: Operator, F: Send, G: WatermarkGenerator<U::Out>> Step for EventTime<U, 
     fn begin(&mut self, context: &OpenContext) -> Result<(), Error> {
         if self.has_clock_by_split() {
             let stored = self.upstream.restored_clocks(&self.address).into_iter();
-            let clocks = stored
-                .map(|stored| stored.map_or_else(|| Ok(SplitClock::default()), |stored| self.restored(stored, context)));
+            let clocks = stored.map(|stored| {
+                stored.map_or_else(|| Ok(SplitClock::default()), |stored| self.restored(stored, context))
+            });
             self.clocks = clocks.collect::<Result<_, _>>()?;
         }
         Ok(())
@@ -268,3 +269,6 @@ where
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

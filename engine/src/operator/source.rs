@@ -176,7 +176,8 @@ impl<S: Source> Stateful for SourceStep<S> {
 
     fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError> {
         let step = self.step;
-        let states = running(step, || self.states(&mut snapshot.split_times)).map_err(|cause| StepError { step, cause })?;
+        let states =
+            running(step, || self.states(&mut snapshot.split_times)).map_err(|cause| StepError { step, cause })?;
         let state = encode(&states)?;
         snapshot.operators.push((self.uid.to_string(), OperatorSnapshot { state, transactions: Vec::new() }));
         Ok(())

@@ -183,7 +183,8 @@ impl<I: IntoTimestamp, E: Into<BoxError>> IntoTimestamp for Result<I, E> {
 pub(crate) fn time_of_record(time: impl IntoTimestamp) -> Result<Timestamp, BoxError> {
     match time.into_timestamp()? {
         end @ (Timestamp::MIN | Timestamp::MAX) => {
-            Err(format!("its function gave {end} as the time of a record, which is not a moment but an end of time").into())
+            Err(format!("its function gave {end} as the time of a record, which is not a moment but an end of time")
+                .into())
         }
         time => Ok(time),
     }
