@@ -38,6 +38,7 @@ pub mod subtask;
 pub mod supervisor;
 pub mod time;
 pub mod topology;
+pub mod window;
 
 pub use channel_queue::{ChannelQueue, Circulating};
 pub use element::{CheckpointBarrier, Copied, InFlight, StreamElement, Watermark, overtake};

@@ -65,6 +65,13 @@ pub enum TopologyFault {
         /// The other.
         outer: String,
     },
+    /// Windows, or what fires them, that make no sense.
+    Windows {
+        /// The step.
+        step: String,
+        /// What, and why.
+        message: String,
+    },
     /// A setting that makes no sense.
     Setting {
         /// What, and why.
@@ -112,6 +119,7 @@ impl fmt::Display for TopologyFault {
                 f,
                 "loop '{inner}' stands within loop '{outer}', and neither could tell that it is empty: make one loop of the two, or put one behind the other"
             ),
+            Self::Windows { step, message } => write!(f, "the windows of '{step}': {message}"),
             Self::Setting { message } => f.write_str(message),
         }
     }
