@@ -87,6 +87,11 @@ impl<'a> Slice<'a> {
         WallTime(self.epoch.saturating_add(self.now.0) / 1_000_000)
     }
 
+    /// When the wall clock shows `time`; the moment 0, if that was before.
+    pub(crate) fn when(&self, time: WallTime) -> ProcessingTime {
+        ProcessingTime(time.0.saturating_mul(1_000_000).saturating_sub(self.epoch))
+    }
+
     /// Whether the turn is over.
     pub fn is_over(&self) -> bool {
         (self.left == 0 && self.countdown == 0) || self.now >= self.end

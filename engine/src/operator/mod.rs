@@ -23,10 +23,12 @@ pub(crate) mod keyed;
 pub(crate) mod map;
 pub(crate) mod process;
 pub(crate) mod process_operator;
+pub(crate) mod process_timed;
 pub(crate) mod processing_time;
 pub(crate) mod reduce;
 pub(crate) mod source;
 pub(crate) mod split_clock;
+pub(crate) mod timed;
 pub(crate) mod try_map;
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -31,8 +31,9 @@ mod stored;
 mod stored_group;
 mod stored_operator;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod tier;
+pub(crate) mod timers;
 pub(crate) mod ttl;
 mod unread;
 pub(crate) mod value_format;

@@ -1,5 +1,6 @@
 //! Time: when something happened, and what a stream's records carry of it. See `docs/decisions/0018`.
 
+pub(crate) mod group_clocks;
 mod stamp;
 pub(crate) mod strategy;
 mod timestamp;

@@ -12,6 +12,9 @@ pub trait Stamp: sealed::Sealed + Copy + Send + std::fmt::Debug + PartialEq + 's
     /// The time it holds, if it holds one.
     fn timestamp(self) -> Option<Timestamp>;
 
+    /// That of something that happens at `time`.
+    fn at(time: Timestamp) -> Self;
+
     /// Encodes a record and its stamp.
     fn serialize<T: Serialize, Z: Serializer>(self, record: &T, to: Z) -> Result<Z::Ok, Z::Error>;
 
@@ -59,6 +62,11 @@ macro_rules! without_bytes {
             }
 
             #[inline]
+            fn at(_: Timestamp) -> Self {
+                Self
+            }
+
+            #[inline]
             fn serialize<T: Serialize, Z: Serializer>(self, record: &T, to: Z) -> Result<Z::Ok, Z::Error> {
                 record.serialize(to)
             }
@@ -78,6 +86,11 @@ impl Stamp for Timestamp {
 
     fn timestamp(self) -> Option<Timestamp> {
         Some(self)
+    }
+
+    #[inline]
+    fn at(time: Timestamp) -> Self {
+        time
     }
 
     #[inline]

@@ -47,7 +47,7 @@ impl<K: Key, T: Record, Z: Stamp> KeyedStream<K, T, Z> {
         self
     }
 
-    fn add(&self, kind: &'static str, name: String, states: Vec<DeclaredState>) -> StepIndex {
+    pub(super) fn add(&self, kind: &'static str, name: String, states: Vec<DeclaredState>) -> StepIndex {
         let mut graph = self.stream.graph.lock();
         let step = graph.add_step(kind, Some(OperatorKind::Keyed), Some(name));
         graph.step(step).states = states;

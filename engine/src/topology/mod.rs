@@ -5,6 +5,7 @@ pub mod fault;
 pub(crate) mod graph;
 mod keyed_stream;
 pub mod plan;
+pub(crate) mod process_fn;
 mod process_operator;
 pub(crate) mod restorable;
 mod sinks;
@@ -15,6 +16,7 @@ mod tests;
 mod time;
 
 pub use keyed_stream::KeyedStream;
+pub use process_fn::{Context, Fired, HasEventTime, KeyedProcess};
 pub use stream::{SharedStream, SinkHandle, Stream};
 
 use crate::{operator::source::SourceStep, source::Source, topology::graph::SharedGraph};

@@ -30,12 +30,12 @@ type Blocks = Vec<(CheckpointId, BlockKind, u32, Vec<u8>)>;
 /// Every block that the newest checkpoint is made of.
 #[derive(Default)]
 pub struct Store {
-    newest: CheckpointId,
+    pub newest: CheckpointId,
     groups: Mutex<BTreeMap<(StateAddress, u16), Blocks>>,
 }
 
 impl Store {
-    fn commit(&mut self, checkpoint: CheckpointId, deltas: &[Arc<StateDelta>]) {
+    pub fn commit(&mut self, checkpoint: CheckpointId, deltas: &[Arc<StateDelta>]) {
         let mut groups = self.groups.lock().unwrap();
         for delta in deltas.iter().filter(|delta| delta.checkpoint > self.newest) {
             for block in &delta.blocks {

@@ -1,3 +1,4 @@
-mod job;
+pub(crate) mod job;
 mod model;
 mod promises;
+mod timers;

@@ -1,0 +1,784 @@
+//! Timers, on steps that are driven by hand, as a subtask drives them: a snapshot may fall between any two things that fire.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::*;
+use crate::{
+    chain::FusedChain,
+    checkpoint::{
+        config::CheckpointConfig,
+        coordinator::SubtaskReport,
+        layout::EdgeLayout,
+        snapshot::{CheckpointMetadata, OperatorKind, OperatorRecord, OperatorSnapshot, StateDelta, SubtaskId},
+    },
+    element::{CheckpointBarrier, StreamElement, Watermark},
+    id::{Attempt, ChannelIndex, CheckpointId, ProcessingTime, SubtaskIndex, WallTime},
+    key_group::{KeyGroup, KeyGroupRange},
+    operator::{OpenContext, Operator, SnapshotBuilder, Stateful, Step},
+    output::exchange::{Exchange, InTurn},
+    slice::{Clock, Slice, Stop},
+    state::{
+        self,
+        descriptor::{OneValue, StateDescriptor},
+        tests::job::{GROUPS, Store, context},
+    },
+    subtask::{InputEdge, Need, Subtask, SubtaskEffect, SubtaskInput},
+    time::{NoTime, Stamped},
+    topology::{
+        graph::{BuildContext, EdgeWidth, SharedGraph},
+        stream::received,
+    },
+};
+
+const EPOCH: Duration = Duration::from_secs(1_000);
+
+/// A clock that is set by hand.
+#[derive(Default)]
+struct Hand(AtomicU64);
+
+impl Hand {
+    fn set(&self, milliseconds: u64) {
+        self.0.store(milliseconds * 1_000_000, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Hand {
+    fn now(&self) -> ProcessingTime {
+        ProcessingTime(self.0.load(Ordering::SeqCst))
+    }
+
+    fn epoch(&self) -> Duration {
+        EPOCH
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Command {
+    Set(i64, u8),
+    Cancel(i64, u8),
+    /// After so many milliseconds.
+    Wall(u64, u8),
+    CancelWall(u64, u8),
+}
+
+use Command::{Cancel, CancelWall, Set, Wall};
+
+/// The key; the timer, unless it was a record, and if it is one by the wall clock; how many have fired for the key; and how far time has come.
+type Row = (u32, Option<(i64, u8, bool)>, u64, i64);
+
+/// Does what its records say, and in timers what their tags do.
+#[derive(Clone)]
+struct Script;
+
+type Cx<'a> = Context<'a, u32, StateDescriptor<OneValue, u64>, u8, Row>;
+
+impl KeyedProcess<u32, Command> for Script {
+    type States = StateDescriptor<OneValue, u64>;
+    type Timer = u8;
+    type Out = Row;
+
+    fn states(&self) -> Self::States {
+        state::value("fired")
+    }
+
+    fn on_record(&mut self, command: Command, cx: &mut Cx<'_>) -> Result<(), BoxError> {
+        match command {
+            Set(time, tag) => drop(cx.set_timer_tagged(Timestamp(time), tag)),
+            Cancel(time, tag) => drop(cx.cancel_timer_tagged(Timestamp(time), tag)),
+            Wall(after, tag) => drop(cx.set_wall_timer_tagged(Duration::from_millis(after), tag)),
+            CancelWall(after, tag) => drop(cx.cancel_wall_timer_tagged(WallTime(cx.wall_time().0 + after), tag)),
+        }
+        let fired = cx.states().get().copied().unwrap_or_default();
+        cx.emit((*cx.key(), None, fired, cx.event_time().0));
+        Ok(())
+    }
+
+    fn on_timer(&mut self, timer: Fired<u8>, cx: &mut Cx<'_>) -> Result<(), BoxError> {
+        let Fired { time: Timestamp(time), tag, is_wall } = timer;
+        assert_eq!(cx.timestamp(), timer.time);
+        let fired = cx.states().update(
+            || 0,
+            |fired| {
+                *fired += 1;
+                *fired
+            },
+        );
+        match tag {
+            1 => drop(cx.set_timer_tagged(Timestamp(time + 10), 0)),
+            2 => drop(cx.cancel_timer_tagged(Timestamp(time), 3)),
+            4 => drop(cx.set_timer_tagged(Timestamp(time - 5), 0)),
+            5 if is_wall => drop(cx.set_wall_timer_tagged(Duration::from_millis(10), 5)),
+            5 => drop(cx.set_timer_tagged(Timestamp(time + 10), 5)),
+            _ => {}
+        }
+        cx.emit((*cx.key(), Some((time, tag, is_wall)), fired, cx.event_time().0));
+        Ok(())
+    }
+}
+
+/// What a script gives, found with ordered sets alone: by key.
+#[derive(Default)]
+struct Oracle {
+    timers: BTreeMap<u32, BTreeSet<(i64, u8)>>,
+    fired: BTreeMap<u32, u64>,
+    rows: BTreeMap<u32, Vec<(Row, i64)>>,
+}
+
+impl Oracle {
+    fn run(events: &[Event]) -> BTreeMap<u32, Vec<(Row, i64)>> {
+        let (mut oracle, mut clock) = (Self::default(), i64::MIN);
+        for event in events {
+            match event {
+                Event::Batch(records) => {
+                    for (key, time, command) in records {
+                        let timers = oracle.timers.entry(*key).or_default();
+                        match command {
+                            Set(time, tag) => drop(timers.insert((*time, *tag))),
+                            Cancel(time, tag) => drop(timers.remove(&(*time, *tag))),
+                            Wall(..) | CancelWall(..) => unreachable!("time stands still"),
+                        }
+                        let fired = oracle.fired.get(key).copied().unwrap_or_default();
+                        oracle.rows.entry(*key).or_default().push(((*key, None, fired, clock), *time));
+                        oracle.fire(*key, clock);
+                    }
+                }
+                Event::Mark(time) => {
+                    clock = clock.max(*time);
+                    let keys: Vec<_> = oracle.timers.keys().copied().collect();
+                    keys.into_iter().for_each(|key| oracle.fire(key, clock));
+                }
+            }
+        }
+        oracle.rows
+    }
+
+    fn fire(&mut self, key: u32, clock: i64) {
+        let timers = self.timers.entry(key).or_default();
+        while let Some((time, tag)) = timers.first().copied().filter(|(time, _)| *time <= clock) {
+            timers.pop_first();
+            let mut set = |time, tag| (clock != i64::MAX).then(|| timers.insert((time, tag)));
+            match tag {
+                1 => drop(set(time + 10, 0)),
+                2 => drop(timers.remove(&(time, 3))),
+                4 => drop(set(time - 5, 0)),
+                5 => drop(set(time + 10, 5)),
+                _ => {}
+            }
+            let fired = self.fired.entry(key).or_default();
+            *fired += 1;
+            self.rows.entry(key).or_default().push(((key, Some((time, tag, false)), *fired, clock), time));
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    /// Key, stamp and what to do.
+    Batch(Vec<(u32, i64, Command)>),
+    Mark(i64),
+}
+
+const END: Event = Event::Mark(i64::MAX);
+
+fn keyed<S: Stamp>() -> KeyedStream<u32, Command, S> {
+    let graph = SharedGraph::default();
+    let step = graph.lock().add_step("fed", None, None);
+    KeyedStream { stream: received(graph, step, Vec::new()) }
+}
+
+fn built<O>(stream: &Stream<O>, subtask: u32, parallelism: u32) -> O {
+    let addresses: Vec<Arc<str>> = ["fed", "step"].map(Arc::from).to_vec();
+    let edges = [EdgeWidth { parallelism: 2, one_to_one: false }; 4];
+    (stream.build)(&BuildContext {
+        subtask: SubtaskIndex(subtask),
+        parallelism,
+        max_parallelism: GROUPS,
+        batch_size: 8,
+        addresses: &addresses,
+        edges: &edges,
+        outputs: &[],
+    })
+}
+
+/// A checkpoint that has completed.
+#[derive(Clone, Default)]
+struct Stored {
+    deltas: Vec<(CheckpointId, Vec<Arc<StateDelta>>)>,
+    snapshots: Vec<OperatorSnapshot>,
+    event_time: Vec<i64>,
+}
+
+impl Stored {
+    fn context(&self, subtask: u32, parallelism: u32) -> OpenContext {
+        let mut store = Store::default();
+        self.deltas.iter().for_each(|(checkpoint, deltas)| store.commit(*checkpoint, deltas));
+        let mut context = context(Arc::new(store), SubtaskIndex(subtask), parallelism);
+        let (uid, subtasks) = ("step".to_string(), self.snapshots.clone());
+        let record = OperatorRecord { uid, kind: OperatorKind::Keyed, states: Vec::new(), subtasks };
+        let restored: &mut CheckpointMetadata = Arc::get_mut(&mut context.restored).unwrap();
+        restored.operators.push(record);
+        context
+    }
+}
+
+/// The subtasks of a step, and what they have given.
+struct Job<O: Operator> {
+    stream: Stream<O>,
+    clock: Hand,
+    subtasks: Vec<O>,
+    /// What each has heard of time.
+    heads: Vec<Watermark>,
+    stored: Stored,
+    rows: Vec<(O::Out, O::Time)>,
+    /// Records, and groups with nothing due, for which one slice lasts.
+    slice: u64,
+}
+
+impl<O: Operator> Job<O> {
+    fn new(stream: Stream<O>, parallelism: u32) -> Self {
+        let clock = Hand::default();
+        let mut job = Self {
+            stream,
+            clock,
+            subtasks: Vec::new(),
+            heads: Vec::new(),
+            stored: Stored { event_time: vec![i64::MIN], ..Stored::default() },
+            rows: Vec::new(),
+            slice: 1_000,
+        };
+        job.restore(parallelism);
+        job
+    }
+
+    fn with_slice<R>(&mut self, subtask: usize, code: impl FnOnce(&mut O, &mut Slice<'_>) -> R) -> R {
+        let mut stride = 1;
+        let mut slice = Slice::new(&self.clock, Duration::from_secs(1), self.slice, &mut stride);
+        code(&mut self.subtasks[subtask], &mut slice)
+    }
+
+    fn mark(&mut self, subtask: usize, time: i64) -> Watermark {
+        self.heads[subtask].time = self.heads[subtask].time.max(Timestamp(time));
+        let head = self.heads[subtask];
+        self.with_slice(subtask, |step, slice| step.watermark(head, slice))
+    }
+
+    fn mark_all(&mut self, time: i64) {
+        for subtask in 0..self.subtasks.len() {
+            self.mark(subtask, time);
+        }
+    }
+
+    fn feed(&mut self, records: &[(u32, i64, Command)]) {
+        for subtask in 0..self.subtasks.len() {
+            let range = KeyGroupRange::of_subtask(SubtaskIndex(subtask as u32), self.subtasks.len() as u32, GROUPS);
+            let own = records.iter().filter(|(key, ..)| range.contains(KeyGroup::of_hash(key.hash64(), GROUPS)));
+            let own: Vec<_> =
+                own.map(|(key, time, command)| Stamped { record: (*key, *command), time: Timestamp(*time) }).collect();
+            if !own.is_empty() {
+                self.subtasks[subtask].feed(Box::new(own));
+            }
+        }
+    }
+
+    /// Lets a subtask give at most one row: whether it has anything more to do.
+    fn step(&mut self, subtask: usize) -> bool {
+        let mut given = Vec::new();
+        let flow = self.with_slice(subtask, |step, slice| {
+            step.drive(slice, &mut |_, row, time| {
+                given.push((row, time));
+                Err(Stop::Yield)
+            })
+        });
+        assert!(!matches!(flow, Err(Stop::Failed(_))), "{flow:?}");
+        self.rows.append(&mut given);
+        self.mark(subtask, i64::MIN);
+        self.subtasks[subtask].has_leftover() || self.subtasks[subtask].has_due()
+    }
+
+    fn settle(&mut self) {
+        for subtask in 0..self.subtasks.len() {
+            (0..100_000).find(|_| !self.step(subtask)).expect("it comes to an end");
+        }
+    }
+
+    fn do_all(&mut self, events: &[Event]) {
+        for event in events {
+            self.begin(event);
+            self.settle();
+        }
+    }
+
+    fn begin(&mut self, event: &Event) {
+        match event {
+            Event::Batch(records) => self.feed(records),
+            Event::Mark(time) => self.mark_all(*time),
+        }
+    }
+
+    /// Takes a checkpoint, if this is a place between records.
+    fn snapshot(&mut self) -> bool {
+        if self.subtasks.iter_mut().any(|step| step.has_leftover()) {
+            return false;
+        }
+        let checkpoint = self.stored.deltas.last().map_or(CheckpointId(1), |(last, _)| last.next());
+        let (mut deltas, mut snapshots) = (Vec::new(), Vec::new());
+        for step in &mut self.subtasks {
+            let mut snapshot = SnapshotBuilder {
+                checkpoint,
+                last: false,
+                time: WallTime(0),
+                deltas: Vec::new(),
+                bytes_full: 0,
+                operators: Vec::new(),
+                pre_commit: None,
+            };
+            step.snapshot(&mut snapshot).unwrap();
+            deltas.extend(snapshot.deltas);
+            snapshots.extend(snapshot.operators.into_iter().map(|(_, snapshot)| snapshot));
+            step.completed(checkpoint);
+        }
+        self.stored.deltas.push((checkpoint, deltas));
+        self.stored.snapshots = snapshots;
+        self.stored.event_time = self.heads.iter().map(|head| head.time.0).collect();
+        true
+    }
+
+    /// Goes on from the last checkpoint; what the inputs had said is the least of what they said to one of the subtasks.
+    fn restore(&mut self, parallelism: u32) {
+        let event_time = Timestamp(*self.stored.event_time.iter().min().unwrap());
+        self.subtasks.clear();
+        for subtask in 0..parallelism {
+            let mut step = built(&self.stream, subtask, parallelism);
+            step.open(&self.stored.context(subtask, parallelism)).unwrap();
+            self.subtasks.push(step);
+        }
+        self.heads = vec![Watermark { time: event_time, is_idle: false }; parallelism as usize];
+        self.mark_all(i64::MIN);
+    }
+
+    fn taken(&mut self) -> Vec<(O::Out, O::Time)> {
+        std::mem::take(&mut self.rows)
+    }
+}
+
+fn script(parallelism: u32) -> Job<impl Operator<Out = Row, Time = Timestamp>> {
+    Job::new(keyed::<Timestamp>().process_fn("step", Script), parallelism)
+}
+
+fn by_key(rows: &[(Row, Timestamp)]) -> BTreeMap<u32, Vec<(Row, i64)>> {
+    let mut by_key: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+    rows.iter().for_each(|(row, time)| by_key.entry(row.0).or_default().push((*row, time.0)));
+    by_key
+}
+
+/// Of those rows that timers gave: which.
+fn timers(rows: &[(Row, Timestamp)]) -> Vec<(u32, i64, u8)> {
+    rows.iter().filter_map(|(row, _)| row.1.map(|(time, tag, _)| (row.0, time, tag))).collect()
+}
+
+fn commands() -> impl Strategy<Value = Command> {
+    let timer = || (-10..150_i64, 0..6_u8);
+    prop_oneof![
+        4 => timer().prop_map(|(time, tag)| Set(time, tag)),
+        1 => timer().prop_map(|(time, tag)| Cancel(time, tag)),
+    ]
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let record = (0..12_u32, 0..100_i64, commands());
+    let event = prop_oneof![
+        2 => proptest::collection::vec(record, 1..40).prop_map(Event::Batch),
+        1 => (0..160_i64).prop_map(Event::Mark),
+    ];
+    proptest::collection::vec(event, 0..12)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Interruption {
+    Snapshot,
+    /// And go on with so many subtasks.
+    Crash(u32),
+}
+
+fn interruptions() -> impl Strategy<Value = Vec<Option<Interruption>>> {
+    let interruption = prop_oneof![
+        12 => Just(None),
+        4 => Just(Some(Interruption::Snapshot)),
+        1 => (1..4_u32).prop_map(|parallelism| Some(Interruption::Crash(parallelism))),
+    ];
+    proptest::collection::vec(interruption, 0..120)
+}
+
+proptest! {
+    #[test]
+    fn every_timer_fires_once_in_order_whatever_is_interrupted(
+        events in events(),
+        interruptions in interruptions(),
+        parallelism in 1..4_u32,
+        slice in 1..20_u64,
+    ) {
+        let events: Vec<_> = events.into_iter().chain([END]).collect();
+        let mut job = script(parallelism);
+        job.slice = slice;
+        job.snapshot();
+        // What the last checkpoint is behind of: events, and rows.
+        let (mut stored, mut next) = ((0, 0), 0);
+        let mut interruptions = interruptions.into_iter();
+        loop {
+            let is_busy = (0..job.subtasks.len()).filter(|subtask| job.step(*subtask)).count() > 0;
+            match interruptions.next().flatten() {
+                Some(Interruption::Snapshot) if job.snapshot() => stored = (next, job.rows.len()),
+                Some(Interruption::Crash(parallelism)) => {
+                    job.restore(parallelism);
+                    next = stored.0;
+                    job.rows.truncate(stored.1);
+                    continue;
+                }
+                _ => {}
+            }
+            if !is_busy {
+                let Some(event) = events.get(next) else { break };
+                job.begin(event);
+                next += 1;
+            }
+        }
+        prop_assert_eq!(by_key(&job.rows), Oracle::run(&events));
+    }
+}
+
+#[test]
+fn in_a_group_timers_fire_by_time_then_hash_then_tag() {
+    let mut job = script(1);
+    let records = (0..200).flat_map(|key| [(key, 0, Set(30, 3)), (key, 0, Set(20, 0)), (key, 0, Set(30, 0))]);
+    job.do_all(&[Event::Batch(records.collect()), Event::Mark(25), Event::Mark(99)]);
+    let group = |key: u32| KeyGroup::of_hash(key.hash64(), GROUPS).0;
+    let fired: Vec<_> =
+        timers(&job.rows).into_iter().map(|(key, time, tag)| (time, group(key), key.hash64(), tag)).collect();
+    assert_eq!(fired.len(), 600);
+    assert!(fired.is_sorted_by_key(|(time, group, hash, tag)| (*time, *group, *hash, *tag)), "a round for each time");
+}
+
+#[test]
+fn a_timer_that_is_set_twice_fires_once_and_one_that_is_cancelled_not_at_all() {
+    let mut job = script(1);
+    job.do_all(&[
+        Event::Batch(vec![
+            (1, 0, Set(10, 0)),
+            (1, 0, Set(10, 0)),
+            (1, 0, Set(10, 3)),
+            (2, 0, Set(10, 0)),
+            (2, 0, Cancel(10, 0)),
+        ]),
+        Event::Batch(vec![(3, 0, Set(10, 0)), (3, 0, Cancel(10, 0)), (3, 0, Set(10, 0))]),
+        Event::Mark(10),
+        Event::Mark(11),
+    ]);
+    let fired: BTreeSet<_> = timers(&job.rows).into_iter().collect();
+    assert_eq!((fired, timers(&job.rows).len()), (BTreeSet::from([(1, 10, 0), (1, 10, 3), (3, 10, 0)]), 3));
+}
+
+#[test]
+fn a_timer_cancels_another_one_of_the_same_moment() {
+    let mut job = script(1);
+    job.do_all(&[Event::Batch(vec![(1, 0, Set(10, 2)), (1, 0, Set(10, 3)), (1, 0, Set(10, 4))]), Event::Mark(10)]);
+    assert_eq!(timers(&job.rows), [(1, 10, 2), (1, 10, 4), (1, 5, 0)], "and what is set for a time past fires at once");
+}
+
+#[test]
+fn a_timer_set_for_a_time_already_past_fires_behind_its_record() {
+    let mut job = script(2);
+    job.do_all(&[Event::Mark(50)]);
+    job.do_all(&[Event::Batch(vec![(1, 60, Set(40, 0)), (1, 61, Set(70, 0)), (1, 62, Set(50, 0))])]);
+    let given: Vec<_> = job.taken().into_iter().map(|(row, time)| (row.1.map(|timer| timer.0), time.0)).collect();
+    assert_eq!(given, [(None, 60), (Some(40), 40), (None, 61), (None, 62), (Some(50), 50)]);
+}
+
+#[test]
+fn the_watermark_waits_for_what_it_makes_due() {
+    let mut job = script(1);
+    job.do_all(&[Event::Batch((0..20).map(|key| (key, 0, Set(10, 0))).collect()), Event::Mark(5)]);
+    assert_eq!(job.mark(0, 5), Watermark { time: Timestamp(5), is_idle: false });
+    job.taken();
+    job.heads[0].is_idle = true;
+    assert_eq!(job.mark(0, 12), Watermark { time: Timestamp(5), is_idle: false });
+    while job.rows.len() < 20 {
+        assert!(job.subtasks[0].has_due() || job.subtasks[0].has_leftover());
+        assert_eq!(job.mark(0, 12), Watermark { time: Timestamp(5), is_idle: false });
+        job.step(0);
+    }
+    job.settle();
+    assert_eq!(job.mark(0, 12), Watermark { time: Timestamp(12), is_idle: true });
+}
+
+#[test]
+fn at_the_end_everything_fires_and_what_is_set_then_is_dropped() {
+    let mut job = script(2);
+    let records = vec![
+        (1, 0, Set(10, 5)),
+        (2, 0, Set(7, 1)),
+        (3, 0, Set(i64::MAX, 0)),
+        (4, 0, Wall(60_000, 5)),
+        (4, 0, Wall(5_000, 0)),
+    ];
+    job.do_all(&[Event::Batch(records), Event::Mark(25), END]);
+    let fired: Vec<_> = timers(&job.rows);
+    let of = |key: u32| fired.iter().filter(|timer| timer.0 == key).map(|timer| timer.1).collect::<Vec<_>>();
+    assert_eq!(of(1), [10, 20, 30], "one that sets itself anew comes to an end");
+    assert_eq!(of(2), [7, 17]);
+    assert_eq!(of(3), [i64::MAX - 1], "a time that a record can bear");
+    assert_eq!(of(4), [1_005_000, 1_060_000], "those by the wall clock do not wait for it");
+    for subtask in [0, 1] {
+        assert_eq!(job.mark(subtask, i64::MIN).time, Timestamp::MAX);
+    }
+    assert!(job.snapshot());
+    job.restore(1);
+    job.taken();
+    job.settle();
+    assert_eq!(job.taken(), []);
+}
+
+#[test]
+fn with_the_clock_of_its_group_a_key_that_moves_to_a_subtask_behind_fires_nothing_twice() {
+    let mut job = script(2);
+    let key_of = |subtask: u32| {
+        let range = KeyGroupRange::of_subtask(SubtaskIndex(subtask), 2, GROUPS);
+        (0..).find(|key: &u32| range.contains(KeyGroup::of_hash(key.hash64(), GROUPS))).unwrap()
+    };
+    let (ahead, behind) = (key_of(0), key_of(1));
+    job.do_all(&[Event::Batch(vec![(ahead, 0, Set(70, 0)), (behind, 0, Set(70, 0))])]);
+    job.mark(0, 100);
+    job.mark(1, 50);
+    job.settle();
+    assert_eq!(timers(&job.taken()), [(ahead, 70, 0)]);
+    assert!(job.snapshot());
+    job.restore(1);
+    job.settle();
+    assert_eq!(job.taken(), []);
+    assert_eq!(job.mark(0, 50).time, Timestamp(50), "what comes may be as early");
+    job.do_all(&[Event::Batch(vec![(ahead, 55, Set(71, 0)), (behind, 55, Set(71, 0))])]);
+    let given = by_key(&job.taken());
+    assert_eq!(given[&ahead], [((ahead, None, 1, 100), 55), ((ahead, Some((71, 0, false)), 2, 100), 71)]);
+    assert_eq!(given[&behind], [((behind, None, 0, 50), 55)]);
+    job.do_all(&[Event::Mark(80), Event::Mark(120)]);
+    assert_eq!(timers(&job.taken()), [(behind, 70, 0), (behind, 71, 0)]);
+}
+
+#[test]
+fn what_another_kind_of_step_did_by_its_clocks_is_not_gone_on_with() {
+    let mut job = script(1);
+    job.do_all(&[Event::Mark(10)]);
+    assert!(job.snapshot());
+    let time: (String, u16, Vec<(u16, i64)>) = ("tumbling 10000+0".into(), 0, vec![(GROUPS, 10)]);
+    job.stored.snapshots[0].state = crate::codec::encode(&time).unwrap();
+    let mut step = built(&job.stream, 0, 1);
+    let error = step.open(&job.stored.context(0, 1)).unwrap_err().to_string();
+    assert!(error.contains("'step'") && error.contains("'tumbling 10000+0'") && error.contains("'timers'"), "{error}");
+    job.stored.snapshots[0].state = vec![0xc1];
+    let error = built(&job.stream, 0, 1).open(&job.stored.context(0, 1)).unwrap_err().to_string();
+    assert!(error.contains("'step'") && error.contains("cannot be read"), "{error}");
+}
+
+#[test]
+fn a_timer_by_the_wall_clock_fires_when_that_is_there() {
+    let mut job = script(1);
+    job.clock.set(3);
+    job.do_all(&[Event::Batch(vec![
+        (1, 0, Wall(5, 3)),
+        (1, 0, Wall(5, 3)),
+        (1, 0, Wall(4, 0)),
+        (2, 0, Wall(4, 0)),
+        (2, 0, CancelWall(4, 0)),
+    ])]);
+    job.taken();
+    assert_eq!(job.subtasks[0].wake_at(), Some(ProcessingTime(7_000_000)));
+    job.clock.set(6);
+    job.settle();
+    assert_eq!(job.taken(), []);
+    job.clock.set(9);
+    job.settle();
+    let given: Vec<_> = job.taken().into_iter().map(|(row, time)| (row.1, time.0)).collect();
+    let (seven, eight) = (1_000_007, 1_000_008);
+    assert_eq!(given, [(Some((seven, 0, true)), seven), (Some((eight, 3, true)), eight)], "each bears its own time");
+    assert_eq!((job.subtasks[0].wake_at(), job.subtasks[0].has_due()), (None, false));
+}
+
+#[test]
+fn a_timer_by_the_wall_clock_that_is_overdue_at_a_restore_fires_first_and_once() {
+    let mut job = script(2);
+    let records = (0..40).map(|key| (key, 0, Wall(u64::from(key % 7), 0))).collect();
+    job.do_all(&[Event::Batch(records), Event::Mark(5)]);
+    job.clock.set(3);
+    job.step(0);
+    while !job.snapshot() {
+        job.step(0);
+    }
+    let before = timers(&job.taken());
+    assert!(!before.is_empty() && before.len() < 40);
+    job.clock.set(3_600_000);
+    for parallelism in [1, 3] {
+        job.restore(parallelism);
+        assert!(job.subtasks.iter_mut().all(|step| step.has_due()));
+        job.settle();
+        let after = timers(&job.taken());
+        assert!(parallelism > 1 || after.is_sorted_by_key(|(_, time, _)| *time), "the earliest first");
+        let all: BTreeSet<_> = before.iter().chain(&after).map(|(key, ..)| *key).collect();
+        assert_eq!((before.len() + after.len(), all.len()), (40, 40));
+    }
+}
+
+#[test]
+fn a_stream_without_time_has_timers_by_the_wall_clock() {
+    let step = keyed::<NoTime>().process_with_timers(
+        "step",
+        state::value::<u64>("fired"),
+        |_: Command, cx| {
+            cx.set_wall_timer(Duration::from_micros(1_500));
+        },
+        |timer, cx| cx.emit((*cx.key(), timer.time.0, timer.is_wall, cx.is_end())),
+    );
+    let mut job = Job::new(step, 1);
+    let records = [1_u32, 2].map(|key| Stamped { record: (key, Set(0, 0)), time: NoTime });
+    job.subtasks[0].feed(Box::new(records[..1].to_vec()));
+    job.settle();
+    job.clock.set(2);
+    job.settle();
+    assert_eq!(job.taken(), [((1, 1_000_002, true, false), NoTime)]);
+    job.subtasks[0].feed(Box::new(records[1..].to_vec()));
+    job.settle();
+    assert_eq!(job.taken(), []);
+    job.do_all(&[END]);
+    assert_eq!(job.taken(), [((2, 1_000_004, true, true), NoTime)], "the end waits for nothing");
+}
+
+#[test]
+fn an_error_names_the_step() {
+    #[derive(Clone)]
+    struct Fails;
+    impl<S: Stamp> KeyedProcess<u32, Command, S> for Fails {
+        type States = StateDescriptor<OneValue, u64>;
+        type Timer = ();
+        type Out = ();
+
+        fn states(&self) -> Self::States {
+            state::value("fired")
+        }
+
+        fn on_record(
+            &mut self,
+            _: Command,
+            cx: &mut Context<'_, u32, Self::States, (), (), S>,
+        ) -> Result<(), BoxError> {
+            cx.set_wall_timer(Duration::ZERO);
+            Ok(())
+        }
+
+        fn on_timer(&mut self, _: Fired, _: &mut Context<'_, u32, Self::States, (), (), S>) -> Result<(), BoxError> {
+            Err("no timer was wanted".into())
+        }
+    }
+    let mut job = Job::new(keyed::<NoTime>().process_fn("step", Fails), 1);
+    job.subtasks[0].feed(Box::new(vec![Stamped { record: (1_u32, Set(0, 0)), time: NoTime }]));
+    let flow = job.with_slice(0, |step, slice| step.drive(slice, &mut |_, (), _| Ok(())));
+    let Err(Stop::Failed(error)) = flow else { panic!("{flow:?}") };
+    let error = error.downcast::<crate::operator::StepError>().unwrap();
+    assert_eq!((error.step.0, error.cause.to_string()), (1, "no timer was wanted".into()));
+}
+
+/// What left a subtask.
+#[derive(Debug, PartialEq)]
+enum Sent {
+    Timers(Vec<i64>),
+    Mark(i64),
+    Barrier,
+    End,
+}
+
+/// Gives a whole subtask these elements, and takes what leaves it.
+fn through_a_subtask(elements: Vec<StreamElement>) -> (Vec<Sent>, usize) {
+    let stream = keyed::<Timestamp>().process_fn("step", Script).map(|row| row);
+    let operator = built(&stream, 0, 1);
+    let tail: Exchange<Row, Timestamp, InTurn> = Exchange::new(1, 4, InTurn::starting_at(0));
+    let layout = EdgeLayout { name: "edge".into(), chain: 0, first: ChannelIndex(0), channels: 1 };
+    let (by_key, is_forward, is_broadcast, is_feedback, is_timed) = (true, false, false, false, true);
+    let edge = InputEdge { layout, by_key, is_forward, is_broadcast, is_feedback, is_timed };
+    let context = Stored { event_time: vec![i64::MIN], ..Stored::default() }.context(0, 1);
+    let id = SubtaskId { chain: 0, index: SubtaskIndex(0) };
+    let chain = Box::new(FusedChain { operator, tail });
+    let mut subtask = Subtask::new(id, &context, Arc::new([]), chain, vec![edge], &CheckpointConfig::default());
+    subtask.open(&context).unwrap();
+    let (clock, mut sent, mut snapshots) = (Hand::default(), Vec::new(), 0);
+    let mut elements = elements.into_iter();
+    for _ in 0..10_000 {
+        let input = match subtask.need() {
+            Need::Room => None,
+            Need::Turn => Some(SubtaskInput::Resume),
+            Need::Input(_) | Need::Wait(_) if subtask.flush() => None,
+            Need::Input(_) | Need::Wait(_) => match elements.next() {
+                Some(element) => Some(SubtaskInput::Element(ChannelIndex(0), element)),
+                None => return (sent, snapshots),
+            },
+        };
+        if let Some(input) = input {
+            let (mut stride, mut effects) = (1024, Vec::new());
+            let mut slice = Slice::new(&clock, Duration::from_secs(1), 3, &mut stride);
+            subtask.step(input, &mut slice, &mut effects).unwrap();
+            let is_snapshot =
+                |effect: &&SubtaskEffect| matches!(effect, SubtaskEffect::Report(SubtaskReport::Acknowledged(..)));
+            snapshots += effects.iter().filter(is_snapshot).count();
+        }
+        while let Some(element) = subtask.take_ready(ChannelIndex(0)) {
+            sent.push(match element {
+                StreamElement::Batch(batch) => {
+                    let batch: Box<dyn Any> = batch;
+                    let rows: Vec<Stamped<Row, Timestamp>> = *batch.downcast().unwrap();
+                    Sent::Timers(rows.into_iter().filter_map(|row| row.record.1.map(|timer| timer.0)).collect())
+                }
+                StreamElement::Watermark(mark) => Sent::Mark(mark.time.0),
+                StreamElement::Barrier(..) => Sent::Barrier,
+                StreamElement::EndOfInput => Sent::End,
+            });
+        }
+    }
+    panic!("it spins: {:?}", subtask.need());
+}
+
+fn set(times: &[i64]) -> StreamElement {
+    let record = |time: &i64| Stamped { record: (7_u32, Set(*time, 0)), time: Timestamp(0) };
+    StreamElement::Batch(Box::new(times.iter().map(record).collect::<Vec<_>>()))
+}
+
+fn element(mark: i64) -> StreamElement {
+    StreamElement::Watermark(Watermark { time: Timestamp(mark), is_idle: false })
+}
+
+fn barrier(halt: bool) -> StreamElement {
+    let (attempt, triggered) = (Attempt(1), ProcessingTime(0));
+    StreamElement::barrier(CheckpointBarrier { checkpoint: CheckpointId(1), attempt, triggered, overtakes: None, halt })
+}
+
+#[test]
+fn through_a_subtask_timers_leave_in_front_of_their_watermark_and_of_the_end() {
+    let (sent, _) = through_a_subtask(vec![set(&[10, 20, 30]), element(20), barrier(false), StreamElement::EndOfInput]);
+    let fired: Vec<_> = sent.into_iter().filter(|sent| *sent != Sent::Timers(Vec::new())).collect();
+    assert_eq!(fired, [Sent::Timers(vec![10, 20]), Sent::Mark(20), Sent::Barrier, Sent::Timers(vec![30]), Sent::End]);
+}
+
+#[test]
+fn behind_the_barrier_of_a_stop_nothing_fires() {
+    let (sent, snapshots) = through_a_subtask(vec![set(&[10, 20]), element(5), barrier(true), element(50)]);
+    assert_eq!((sent.last(), snapshots), (Some(&Sent::Barrier), 1));
+    assert!(sent.iter().all(|sent| !matches!(sent, Sent::Timers(timers) if !timers.is_empty())), "{sent:?}");
+}
