@@ -222,6 +222,9 @@ impl<K: Key, T, S: Stamp, F: KeyedProcess<K, T, S>> ProcessTimed<K, T, S, F> {
         at: &Moment<'_>,
         out: &mut Out<F::Out, S>,
     ) -> Result<Done, BoxError> {
+        if !Self::of_kind(&mut self.timers, is_wall).is_due(group, to) {
+            return Ok(Done::All);
+        }
         let mut due = std::mem::take(&mut self.due);
         Self::of_kind(&mut self.timers, is_wall).due(group, to, AHEAD, &mut due);
         // What is loaded for the batch at hand makes room, and is loaded again.
