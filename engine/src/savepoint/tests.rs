@@ -181,10 +181,10 @@ fn of_version(version: u32, header: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_file_of_the_first_version_has_no_times() {
-    let header = Header::new(SavepointId(5), UNIX_EPOCH, metadata());
-    let mut header: serde_json::Value = serde_json::from_slice(&serde_json::to_vec(&header).unwrap()).unwrap();
-    assert!(header.as_object_mut().unwrap().remove("times").is_some());
-    let savepoint = open(of_version(1, header.to_string().as_bytes())).unwrap();
+    let header = serde_json::to_string(&Header::new(SavepointId(5), UNIX_EPOCH, metadata())).unwrap();
+    let (first, times) = header.rsplit_once(",\"times\":").unwrap();
+    assert_eq!(times, "[]}");
+    let savepoint = open(of_version(1, format!("{first}}}").as_bytes())).unwrap();
     assert_eq!(savepoint.metadata(), &metadata());
 }
 
