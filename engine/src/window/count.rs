@@ -86,7 +86,7 @@ mod tests {
             for record in 0..200 {
                 come.push(record);
                 let last = come[come.len().saturating_sub(size as usize)..].to_vec();
-                let expected = (come.len() as u64 % every == 0).then_some(last);
+                let expected = (come.len() as u64).is_multiple_of(every).then_some(last);
                 prop_assert_eq!(count.complete(record + 1).map(Iterator::collect::<Vec<_>>), expected);
             }
         }

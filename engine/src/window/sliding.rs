@@ -53,7 +53,7 @@ impl Sliding {
     /// Those that `time` lies in, the first one first. A window that begins before time does is cut there.
     pub fn windows(&self, time: Timestamp) -> impl DoubleEndedIterator<Item = Window> + use<> {
         let (size, slide) = (self.size.millis, self.slide.millis);
-        let into = self.into_slide(time);
+        let into = self.within_slide(time);
         let count = if into < size { (size - 1 - into) / slide + 1 } else { 0 };
         (0..count).rev().map(move |back| {
             let before = into + back * slide;
@@ -64,7 +64,7 @@ impl Sliding {
     /// The pane that `time` lies in. Those between two windows belong to none.
     pub fn pane(&self, time: Timestamp) -> Window {
         let slide = self.slide.millis;
-        let into = self.into_slide(time);
+        let into = self.within_slide(time);
         match self.size.millis % slide {
             rest if into < rest => Window::around(time, into, rest - into),
             rest => Window::around(time, into - rest, slide - into),
@@ -91,7 +91,7 @@ impl Sliding {
         self.next(window.max_timestamp())
     }
 
-    fn into_slide(&self, time: Timestamp) -> i64 {
+    fn within_slide(&self, time: Timestamp) -> i64 {
         into_cell(time, self.slide.millis, phase(self.offset, self.slide.millis))
     }
 }
@@ -142,7 +142,7 @@ mod tests {
             let all = all(size, slide, offset);
             let mut cuts: Vec<_> = all.iter().flat_map(|window| [window.start, window.end]).collect();
             cuts.sort();
-            let start = *cuts.iter().filter(|cut| cut.0 <= time).next_back().unwrap();
+            let start = *cuts.iter().rfind(|cut| cut.0 <= time).unwrap();
             let end = *cuts.iter().find(|cut| cut.0 > time).unwrap();
             let windows = windows(size, slide, offset);
             let pane = windows.pane(Timestamp(time));
