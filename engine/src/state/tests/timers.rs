@@ -63,6 +63,7 @@ impl Job {
                 deltas: Vec::new(),
                 bytes_full: 0,
                 operators: Vec::new(),
+                split_times: Default::default(),
                 pre_commit: None,
             };
             table.snapshot(&mut snapshot).unwrap();

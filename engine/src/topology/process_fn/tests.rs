@@ -343,6 +343,7 @@ impl<O: Operator> Job<O> {
                 deltas: Vec::new(),
                 bytes_full: 0,
                 operators: Vec::new(),
+                split_times: Default::default(),
                 pre_commit: None,
             };
             step.snapshot(&mut snapshot).unwrap();
@@ -716,7 +717,7 @@ fn through_a_subtask(elements: Vec<StreamElement>) -> (Vec<Sent>, usize) {
     let edge = InputEdge { layout, by_key, is_forward, is_broadcast, is_feedback, is_timed };
     let context = Stored { event_time: vec![i64::MIN], ..Stored::default() }.context(0, 1);
     let id = SubtaskId { chain: 0, index: SubtaskIndex(0) };
-    let chain = Box::new(FusedChain { operator, tail });
+    let chain = Box::new(FusedChain::new(operator, tail));
     let mut subtask = Subtask::new(id, &context, Arc::new([]), chain, vec![edge], &CheckpointConfig::default());
     subtask.open(&context).unwrap();
     let (clock, mut sent, mut snapshots) = (Hand::default(), Vec::new(), 0);
