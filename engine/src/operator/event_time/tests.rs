@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    rc::Rc,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -173,7 +174,7 @@ fn bounded() -> WatermarkStrategy<crate::time::Bounded> {
 
 /// One subtask of a chain, and what its first output has said.
 struct Rig {
-    plan: Arc<Plan>,
+    plan: Rc<Plan>,
     deployed: Deployed,
     clock: Hand,
     mark: Watermark,
@@ -182,17 +183,17 @@ struct Rig {
 }
 
 impl Rig {
-    fn plan(topology: Topology, parallelism: u32) -> Arc<Plan> {
-        Arc::new(Plan::new(topology, settings(parallelism)).unwrap())
+    fn plan(topology: Topology, parallelism: u32) -> Rc<Plan> {
+        Rc::new(Plan::new(topology, settings(parallelism)).unwrap())
     }
 
     /// Subtask `index` of chain `chain`, at the beginning.
-    fn first(plan: &Arc<Plan>, chain: u32, index: u32) -> Self {
+    fn first(plan: &Rc<Plan>, chain: u32, index: u32) -> Self {
         let genesis = plan.genesis(JobId(1), Attempt(0)).unwrap().metadata;
         Self::restored(plan, chain, index, genesis)
     }
 
-    fn restored(plan: &Arc<Plan>, chain: u32, index: u32, restored: CheckpointMetadata) -> Self {
+    fn restored(plan: &Rc<Plan>, chain: u32, index: u32, restored: CheckpointMetadata) -> Self {
         let deployed = plan.deploy(Attempt(1), Arc::new(restored), Arc::new(NoState), None, "here");
         let is_it = |one: &Deployed| (one.subtask.id().chain, one.subtask.id().index) == (chain, SubtaskIndex(index));
         let mut deployed = deployed.into_iter().find(is_it).unwrap();
@@ -285,7 +286,7 @@ fn source(given: &Given, splits: u32, is_bounded: bool) -> ByHand {
 }
 
 /// `source -> event_time`, and elsewhere a sink. A record of -1 has no time.
-fn stamped(source: ByHand, strategy: WatermarkStrategy<crate::time::Bounded>, parallelism: u32) -> Arc<Plan> {
+fn stamped(source: ByHand, strategy: WatermarkStrategy<crate::time::Bounded>, parallelism: u32) -> Rc<Plan> {
     let topology = Topology::new("job");
     let time = |time: &i64| (*time != -1).then_some(Timestamp(*time));
     let stream = topology.source("numbers", source).event_time("stamped", strategy, time);
@@ -474,7 +475,7 @@ fn what_is_left_of_a_record_belongs_to_its_split_in_a_later_turn_too() {
 }
 
 /// `source -> exchange -> event_time`, and elsewhere a sink.
-fn behind_an_exchange(parallelism: u32) -> Arc<Plan> {
+fn behind_an_exchange(parallelism: u32) -> Rc<Plan> {
     let topology = Topology::new("job");
     let stream = topology.source("numbers", source(&Given::default(), 1, false)).rebalance();
     let stream = stream.event_time("stamped", bounded(), |time| Timestamp(*time));
