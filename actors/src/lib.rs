@@ -54,7 +54,7 @@ pub mod prelude {
     pub use cofferdam_engine::{
         Attempt, BoxError, CheckpointId, Collector, Diverted, Error, ErrorKind, Key, Location, NotRetryable, Ownership,
         ProcessingTime, Read, Record, RestartStrategy, Sink, SinkContext, SinkWriter, Source, SplitReader,
-        SubtaskIndex, TwoPhaseSink, ValueState, WallTime,
+        SubtaskIndex, Timestamp, TwoPhaseSink, ValueState, WallTime, WatermarkStrategy,
         checkpoint::{
             config::{CheckpointConfig, CheckpointMode, Retention},
             coordinator::JobEnd,
@@ -62,7 +62,7 @@ pub mod prelude {
         },
         key_newtype,
         state::{self, Aggregate, AggregatingState, ListState, MapState, ReducingState, Ttl},
-        topology::Topology,
+        topology::{Context, Fired, KeyedProcess, Topology},
     };
     #[cfg(feature = "filesystem")]
     pub use cofferdam_storage::FileSystem;

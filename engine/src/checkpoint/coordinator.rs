@@ -693,7 +693,8 @@ impl Coordinator {
         };
         self.committing = Some((Committing { checkpoint, began: now, end, savepoints: savepoints.clone() }, stats));
         let operators = self.layout.operators.iter().map(|operator| operator.record(&snapshots)).collect();
-        let times = self.layout.edges.iter().flat_map(|edge| edge.times(&snapshots)).collect();
+        let known = || snapshots.iter().map(|(subtask, (_, snapshot))| (*subtask, snapshot));
+        let times = self.layout.edges.iter().flat_map(|edge| edge.times(known())).collect();
         let in_flight = self.layout.edges.iter().flat_map(|edge| edge.take_in_flight(&mut snapshots)).collect();
         let metadata = CheckpointMetadata {
             job: self.layout.job,

@@ -92,11 +92,11 @@ impl EdgeLayout {
 }
 
 impl EdgeLayout {
-    /// What was known of time at each subtask that it leads to, where anything was.
-    pub(super) fn times(&self, acknowledged: &Acknowledged) -> Vec<EdgeTime> {
-        let own: Vec<_> = acknowledged.iter().filter(|(subtask, _)| subtask.chain == self.chain).collect();
+    /// What was known of time at each subtask that it leads to, where anything was. `snapshots` are those of all subtasks.
+    pub fn times<'a>(&self, snapshots: impl Iterator<Item = (SubtaskId, &'a SubtaskSnapshot)>) -> Vec<EdgeTime> {
+        let own: Vec<_> = snapshots.filter(|(subtask, _)| subtask.chain == self.chain).collect();
         let channels = self.first.index()..(self.first.0 + self.channels) as usize;
-        let times = own.iter().filter_map(|(subtask, (_, snapshot))| {
+        let times = own.iter().filter_map(|(subtask, snapshot)| {
             Some(EdgeTime {
                 edge: self.name.clone(),
                 subtask: subtask.index,

@@ -302,7 +302,8 @@ impl<I: Record, O: Record, S: Stamp> OperatorHarness<I, O, S> {
         let missing = || Error::refused(format!("there is no checkpoint {checkpoint} to complete"));
         let subtasks = self.driver.take_acknowledged(checkpoint).ok_or_else(missing)?;
         let time = self.driver.clock.now();
-        self.snapshot = self.snapshot.then(checkpoint, &self.restored, subtasks, time);
+        let edges = plan(&self.topology, self.shape)?.layout(self.restored.metadata.job).edges;
+        self.snapshot = self.snapshot.then(checkpoint, &self.restored, &edges, subtasks, time);
         self.run(|driver| driver.complete(checkpoint))?;
         Ok(self.snapshot.clone())
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 use cofferdam_engine::{
     Attempt, CheckpointId, Error, JobId, ProcessingTime,
     checkpoint::{
+        layout::EdgeLayout,
         snapshot::{CheckpointCommit, CheckpointMetadata, OperatorSnapshot, SubtaskId, SubtaskSnapshot},
         store::{StateBackend as _, StateReader},
     },
@@ -49,12 +50,15 @@ impl Snapshot {
         &self,
         checkpoint: CheckpointId,
         restored: &Restored,
+        edges: &[EdgeLayout],
         subtasks: BTreeMap<SubtaskId, SubtaskSnapshot>,
         time: ProcessingTime,
     ) -> Self {
         let finished = subtasks.values().all(|subtask| subtask.finished);
-        let mut metadata =
-            CheckpointMetadata { checkpoint, attempt: restored.attempt, finished, ..restored.metadata.clone() };
+        let known = || subtasks.iter().map(|(subtask, snapshot)| (*subtask, snapshot));
+        let times = edges.iter().flat_map(|edge| edge.times(known())).collect();
+        let attempt = restored.attempt;
+        let mut metadata = CheckpointMetadata { checkpoint, attempt, finished, times, ..restored.metadata.clone() };
         for operator in &mut metadata.operators {
             let own = subtasks.values().flat_map(|subtask| &subtask.operators).filter(|(uid, _)| *uid == operator.uid);
             operator.subtasks = own.map(|(_, snapshot): &(_, OperatorSnapshot)| snapshot.clone()).collect();
