@@ -90,7 +90,7 @@ fn a_step_gives_what_comes_of_a_record_the_stamp_of_that_record() {
     have_their_time(&one_by_one(timed().inspect(|_: &u64| ()), batch(|n| n)), 1);
     have_their_time(&one_by_one(timed().try_map(|n: u64| Ok::<_, BoxError>(n)), batch(|n| n)), 1);
     have_their_time(&one_by_one(timed().flat_map(|n: u64| [n, n, n]), batch(|n| n)), 3);
-    let diverted = timed().try_map_or_divert(0, |n: &u64| if n % 2 == 0 { Ok(*n) } else { Err("odd") });
+    let diverted = timed().try_map_or_divert(0, |n: &u64| if n.is_multiple_of(2) { Ok(*n) } else { Err("odd") });
     let diverted = diverted.map(|n| n.unwrap_or_else(|diverted| diverted.record));
     have_their_time(&one_by_one(diverted, batch(|n| n)), 1);
     let thrice = timed().process_operator("thrice", state::list::<u64>("seen"), |n: u64, seen, out| {
