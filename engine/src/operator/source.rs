@@ -151,8 +151,11 @@ impl<S: Source> Stateful for SourceStep<S> {
     fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
         let location =
             Location { job: context.job_name.to_string(), operator: self.uid.to_string(), subtask: context.subtask };
+        let snapshots = context.operator_snapshots(&self.uid);
+        // As many subtasks as then keep their own: what has been said of time on their channels holds.
+        let is_kept = snapshots.len() == context.parallelism as usize;
         let mut next = 0u32;
-        for snapshot in context.operator_snapshots(&self.uid) {
+        for (subtask, snapshot) in (0..).zip(snapshots) {
             let states: Vec<SplitState<S::Split, S::Position>> = decode(&snapshot.state).map_err(|error| {
                 Error::refused(format!(
                     "the positions of {location} in checkpoint {} of {} cannot be read ({error}): they were written by another type of source; \
@@ -161,7 +164,7 @@ impl<S: Source> Stateful for SourceStep<S> {
                 ))
             })?;
             for state in states {
-                let owner = next % context.parallelism;
+                let owner = if is_kept { subtask } else { next % context.parallelism };
                 next += 1;
                 if owner != context.subtask.0 {
                 } else if state.ended {

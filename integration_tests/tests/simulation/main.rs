@@ -19,4 +19,6 @@ mod savepoints;
 mod small_heap;
 mod states;
 mod stop_and_drain;
+mod time;
+mod timers;
 mod unaligned;

@@ -7,5 +7,6 @@ mod diverting;
 mod engine;
 mod order;
 mod regressions;
+mod timers;
 mod verdict;
 mod wrong;

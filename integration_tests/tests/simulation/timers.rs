@@ -1,0 +1,101 @@
+//! Timers by event time: each fires once, with what came before it, whatever goes wrong and on however many subtasks.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use cofferdam::connector::CollectSink;
+use cofferdam_engine::{Timestamp, WatermarkStrategy, checkpoint::coordinator::JobEnd, state, topology::Topology};
+use cofferdam_testkit::{Faults, Setup, Simulation, every_fault};
+
+use super::time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned};
+
+const WINDOW: i64 = 50;
+
+/// A sensor, the beginning of a window, and the readings in it.
+type Row = ((u64, i64), u64);
+
+fn sensor(split: u64) -> u64 {
+    split % 3
+}
+
+fn window(time: i64) -> i64 {
+    time / WINDOW * WINDOW
+}
+
+/// A loop over a map.
+fn oracle() -> Vec<Row> {
+    let mut counts = BTreeMap::new();
+    for split in 0..SPLITS {
+        for number in 0..length(split) {
+            *counts.entry((sensor(split), window(time(split, number)))).or_insert(0) += 1;
+        }
+    }
+    counts.into_iter().collect()
+}
+
+/// Counts by window, which a timer at its end gives.
+fn run(seed: u64, setup: Setup, faults: Faults, rescales: bool) -> Vec<Row> {
+    let (sink, rows) = CollectSink::new();
+    let starts = Arc::new(AtomicU32::new(seed as u32));
+    let topology = move || {
+        let start = if rescales { starts.fetch_add(1, Ordering::SeqCst) } else { seed as u32 };
+        let strategy = WatermarkStrategy::bounded(Duration::from_millis(LATENESS));
+        let topology = Topology::new("timers");
+        topology
+            .source("readings", Readings { is_bounded: false })
+            .parallelism(1 + start % 3)
+            .event_time("time", strategy, |(_, time)| Timestamp::from_millis(*time))
+            .key_by(|(split, time)| (sensor(*split), window(*time)))
+            .parallelism(1 + start / 3 % 3)
+            .process_with_timers(
+                "counts",
+                state::value::<u64>("count"),
+                |_, cx| {
+                    let end = Timestamp::from_millis(cx.key().1 + WINDOW);
+                    cx.states().update(|| 0, |count| *count += 1);
+                    cx.set_timer(end);
+                },
+                |_, cx| {
+                    let row = (*cx.key(), cx.states().get().copied().unwrap_or(0));
+                    cx.states().clear();
+                    cx.emit(row);
+                },
+            )
+            .sink("rows", sink.clone());
+        topology
+    };
+    let end = Simulation::new(seed, setup, faults, topology).run();
+    assert!(matches!(end, Ok(JobEnd::Finished)), "seed {seed}: {end:?}");
+    let mut rows = rows.snapshot();
+    rows.sort_unstable();
+    rows
+}
+
+fn all(seeds: std::ops::Range<u64>, setup: impl Fn(u64) -> Setup, rescales: bool) {
+    for seed in seeds {
+        let faults = if seed % 4 == 0 { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) };
+        assert_eq!(run(seed, setup(seed), faults, rescales), oracle(), "seed {seed}");
+    }
+}
+
+#[test]
+fn with_any_faults_each_timer_fires_once_with_all_that_came_before_it() {
+    all(0..200, aligned, false);
+}
+
+#[test]
+fn with_barriers_that_overtake_too() {
+    all(1_000..1_200, unaligned, false);
+}
+
+#[test]
+fn and_on_another_number_of_subtasks_after_each_death() {
+    all(2_000..2_150, aligned, true);
+    all(3_000..3_150, unaligned, true);
+}
