@@ -444,6 +444,24 @@ fn a_split_takes_its_watermark_along_to_another_subtask() {
     assert_eq!(three.iter().filter(|rig| rig.has_ended).count(), 1, "it has no split, and holds nothing back");
 }
 
+/// Else a split that is behind could come to a subtask whose channels remember it as far ahead.
+#[test]
+fn as_many_subtasks_as_before_keep_their_splits() {
+    let given = Given::default();
+    let plan = stamped(source(&given, 4, false), bounded(), 3);
+    let mut rigs = [0, 1, 2].map(|index| Rig::first(&plan, 0, index));
+    for (split, time) in [(0, 100), (1, 500), (2, 600), (3, 70)] {
+        given.records(split, &[time]);
+    }
+    rigs.iter_mut().for_each(|rig| rig.run(2));
+    let before = rigs.each_ref().map(|rig| rig.mark);
+    assert_eq!(before, [active(59), active(489), active(589)], "the first has splits 0 and 3");
+    let checkpoint = Rig::checkpoint(&mut rigs);
+    let mut again = [0, 1, 2].map(|index| Rig::restored(&plan, 0, index, checkpoint.clone()));
+    again.iter_mut().for_each(|rig| rig.run(0));
+    assert_eq!(again.each_ref().map(|rig| rig.mark), before);
+}
+
 #[test]
 fn a_record_without_time_fails_the_attempt_and_the_error_names_the_step() {
     for (record, cause) in [(-1, "`None`"), (i64::MIN, "an end of time"), (i64::MAX, "an end of time")] {
