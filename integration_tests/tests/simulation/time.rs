@@ -111,7 +111,7 @@ fn run(seed: u64, is_bounded: bool, setup: Setup, faults: Faults, rescales: bool
     let topology = move || {
         let start = if rescales { counter.fetch_add(1, Ordering::SeqCst) } else { seed as u32 };
         let strategy = WatermarkStrategy::bounded(Duration::from_millis(LATENESS));
-        let strategy = if seed % 2 == 0 { strategy.idle_after(Duration::from_micros(200)) } else { strategy };
+        let strategy = if seed.is_multiple_of(2) { strategy.idle_after(Duration::from_micros(200)) } else { strategy };
         let topology = Topology::new("timed");
         topology
             .source("readings", Readings { is_bounded })
@@ -170,8 +170,8 @@ fn all(seeds: std::ops::Range<u64>, setup: impl Fn(u64) -> Setup, rescales: bool
     let mut between = 0;
     let mut rescaled = 0;
     for seed in seeds {
-        let faults = if seed % 4 == 0 { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) };
-        let went = run(seed, seed % 5 == 0, setup(seed), faults, rescales);
+        let faults = if seed.is_multiple_of(4) { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) };
+        let went = run(seed, seed.is_multiple_of(5), setup(seed), faults, rescales);
         between += went.between;
         rescaled += went.rescaled;
     }
