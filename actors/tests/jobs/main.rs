@@ -13,6 +13,7 @@ mod restore;
 mod retention;
 mod short_jobs;
 mod state_types;
+mod time;
 mod topology_faults;
 mod until;
 mod whole;

@@ -1,0 +1,98 @@
+//! Event time and timers, on real threads.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{collections::BTreeMap, time::Duration};
+
+use cofferdam::prelude::*;
+use tempfile::tempdir;
+
+use crate::until::until;
+
+const RECORDS: u64 = 20_000;
+const WINDOW: u64 = 100;
+
+/// A key, the beginning of a window, and the records in it.
+type Row = ((u64, u64), u64);
+
+/// A loop over a map.
+fn oracle() -> Vec<Row> {
+    let mut counts = BTreeMap::new();
+    for n in 0..RECORDS {
+        *counts.entry((n % 7, n / WINDOW * WINDOW)).or_insert(0) += 1;
+    }
+    counts.into_iter().collect()
+}
+
+/// Counts by window, which a timer at its end gives.
+fn windows(sink: CollectSink<Row>) -> Topology {
+    let topology = Topology::new("windows");
+    topology
+        .source("numbers", Generator::bounded(RECORDS, |n| n).rate(20_000))
+        .event_time("time", WatermarkStrategy::monotonous(), |n| Timestamp::from_millis(*n as i64))
+        .key_by(|n| (n % 7, n / WINDOW * WINDOW))
+        .process_with_timers(
+            "counts",
+            state::value::<u64>("count"),
+            |_, cx| {
+                let end = Timestamp::from_millis((cx.key().1 + WINDOW) as i64);
+                cx.states().update(|| 0, |count| *count += 1);
+                cx.set_timer(end);
+            },
+            |_, cx| {
+                let row = (*cx.key(), cx.states().get().copied().unwrap_or(0));
+                cx.states().clear();
+                cx.emit(row);
+            },
+        )
+        .sink("rows", sink);
+    topology
+}
+
+#[test]
+fn a_job_stopped_and_started_on_other_numbers_of_subtasks_fires_each_timer_once() {
+    let (sink, rows) = CollectSink::new();
+    let state = tempdir().unwrap();
+    let start = |parallelism| {
+        let checkpoints = CheckpointConfig::every(Duration::from_millis(20));
+        let engine = Engine::builder().parallelism(parallelism).checkpoints(checkpoints);
+        engine.backend(Lmdb::at(state.path())).start_blocking(windows(sink.clone())).unwrap()
+    };
+    for parallelism in [2, 3, 1] {
+        let job = start(parallelism);
+        until("two checkpoints", || job.status().checkpoints_completed >= 2);
+        job.stop_blocking().unwrap();
+    }
+    start(2).wait_blocking().unwrap();
+    let mut rows = rows.snapshot();
+    rows.sort_unstable();
+    assert_eq!(rows, oracle());
+}
+
+#[test]
+fn a_timer_by_the_wall_clock_fires_while_nothing_comes() {
+    let (sink, rows) = CollectSink::new();
+    let topology = Topology::new("silence");
+    topology
+        // The second one comes after an hour.
+        .source("numbers", Generator::unbounded(|n| n).rate(1.0 / 3600.0))
+        .key_by(|_| 0u64)
+        .process_with_timers(
+            "silence",
+            state::value::<u64>("count"),
+            |_, cx| {
+                cx.states().update(|| 0, |count| *count += 1);
+                cx.set_wall_timer(Duration::from_millis(30));
+            },
+            |timer, cx| {
+                let row = (timer.is_wall, cx.states().get().copied());
+                cx.emit(row);
+            },
+        )
+        .sink("rows", sink);
+    let checkpoints = CheckpointConfig::every(Duration::from_millis(20));
+    let job = Engine::builder().parallelism(1).checkpoints(checkpoints).start_blocking(topology).unwrap();
+    until("the timer", || !rows.snapshot().is_empty());
+    job.stop_blocking().unwrap();
+    assert_eq!(rows.snapshot(), [(true, Some(1))]);
+}
