@@ -28,7 +28,7 @@ fn oracle() -> Vec<Row> {
 fn windows(sink: CollectSink<Row>) -> Topology {
     let topology = Topology::new("windows");
     topology
-        .source("numbers", Generator::bounded(RECORDS, |n| n).rate(20_000))
+        .source("numbers", Generator::bounded(RECORDS, |n| n).rate(5_000))
         .event_time("time", WatermarkStrategy::monotonous(), |n| Timestamp::from_millis(*n as i64))
         .key_by(|n| (n % 7, n / WINDOW * WINDOW))
         .process_with_timers(
