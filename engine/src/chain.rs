@@ -1,6 +1,6 @@
 //! An operator chain with its types hidden: one virtual call per batch.
 
-use std::{collections::BTreeMap, convert::Infallible};
+use std::convert::Infallible;
 
 use crate::{
     error::{BoxError, Error},
@@ -56,16 +56,7 @@ impl<O: Operator, T: Tail<O::Out, O::Time>> Chain for FusedChain<O, T> {
     }
 
     fn snapshot(&mut self, checkpoint: CheckpointId, last: bool, time: WallTime) -> Result<SnapshotBuilder, BoxError> {
-        let mut snapshot = SnapshotBuilder {
-            checkpoint,
-            last,
-            time,
-            deltas: Vec::new(),
-            bytes_full: 0,
-            operators: Vec::new(),
-            split_times: BTreeMap::new(),
-            pre_commit: None,
-        };
+        let mut snapshot = SnapshotBuilder::new(checkpoint, last, time);
         each_step(&mut self.operator, |step| step.snapshot(&mut snapshot))?;
         self.tail.snapshot(&mut snapshot)?;
         Ok(snapshot)

@@ -191,6 +191,12 @@ impl InputEdge {
         (stored.parallelism, stored.channels) == (parallelism, self.layout.channels)
     }
 
+    /// Whether what comes on it today may have gone to another subtask then, though it looks the same: one channel may be that of the subtask of the same number, or of the
+    /// only one.
+    fn may_have_moved(&self, parallelism: u32) -> bool {
+        self.is_forward && self.layout.channels == 1 && parallelism > 1
+    }
+
     /// Whether a subtask takes what was in flight to one of then, when there are `parallelism` now: its own, if nothing has changed. Where everybody gets every record,
     /// each goes on as one of those that there were; so does a broadcast state.
     fn takes(&self, subtask: SubtaskIndex, parallelism: u32, stored: &InFlightRecord) -> bool {
@@ -301,8 +307,9 @@ impl Subtask {
     fn restore_time(&mut self, context: &OpenContext) {
         let mut saved = GateTime { event_time: Timestamp::MAX, channels: Vec::new() };
         for edge in &self.inputs {
+            let was = (!edge.may_have_moved(context.parallelism)).then_some(context.subtask);
             let GateTime { event_time, channels } =
-                edge.layout.restored_time(&context.restored.times, context.subtask, context.parallelism);
+                edge.layout.restored_time(&context.restored.times, was, context.parallelism);
             saved.channels.extend(channels);
             if edge.is_timed {
                 saved.event_time = saved.event_time.min(event_time);
@@ -924,4 +931,4 @@ fn not_in_flight(edge: &str, context: &OpenContext, error: &BoxError) -> Error {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

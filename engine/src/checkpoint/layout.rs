@@ -89,9 +89,7 @@ impl EdgeLayout {
         }
         records
     }
-}
 
-impl EdgeLayout {
     /// What was known of time at each subtask that it leads to, where anything was. `snapshots` are those of all subtasks.
     pub fn times<'a>(&self, snapshots: impl Iterator<Item = (SubtaskId, &'a SubtaskSnapshot)>) -> Vec<EdgeTime> {
         let own: Vec<_> = snapshots.filter(|(subtask, _)| subtask.chain == self.chain).collect();
@@ -108,12 +106,12 @@ impl EdgeLayout {
         times.collect()
     }
 
-    /// What a subtask begins with on this edge. Laid out as it was, what it had; else on each channel the least that any subtask had: what was behind that is
-    /// no later now. Nothing is known of an edge that is new.
-    pub(crate) fn restored_time(&self, times: &[EdgeTime], subtask: SubtaskIndex, parallelism: u32) -> GateTime {
+    /// What a subtask begins with on this edge. Laid out as it was, what it had; else, or if it is not said which subtask it was, on each channel the least that any
+    /// subtask had: what was behind that is no later now. Nothing is known of an edge that is new.
+    pub(crate) fn restored_time(&self, times: &[EdgeTime], was: Option<SubtaskIndex>, parallelism: u32) -> GateTime {
         let own = || times.iter().filter(|one| one.edge == self.name);
         let is_like = |one: &&EdgeTime| one.parallelism == parallelism && one.channels.len() == self.channels as usize;
-        if let Some(one) = own().filter(is_like).find(|one| one.subtask == subtask) {
+        if let Some(one) = own().filter(is_like).find(|one| Some(one.subtask) == was) {
             return GateTime { event_time: one.event_time, channels: one.channels.clone() };
         }
         let event_time = own().map(|one| one.event_time).min().unwrap_or(Timestamp::MIN);

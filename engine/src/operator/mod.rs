@@ -271,6 +271,22 @@ pub struct SnapshotBuilder {
     pub pre_commit: Option<PreCommit>,
 }
 
+impl SnapshotBuilder {
+    /// Nothing yet.
+    pub(crate) fn new(checkpoint: CheckpointId, last: bool, time: WallTime) -> Self {
+        Self {
+            checkpoint,
+            last,
+            time,
+            deltas: Vec::new(),
+            bytes_full: 0,
+            operators: Vec::new(),
+            split_times: BTreeMap::new(),
+            pre_commit: None,
+        }
+    }
+}
+
 /// Makes a sink's frozen records durable and describes them; blocks.
 pub type PreCommit = Box<dyn FnOnce() -> Result<Option<Vec<u8>>, BoxError> + Send>;
 

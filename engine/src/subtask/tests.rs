@@ -22,7 +22,8 @@ use crate::{
     time::{Stamp, Stamped},
 };
 
-struct NoState;
+/// A store without keyed state.
+pub(crate) struct NoState;
 
 impl StateReader for NoState {
     fn read(
@@ -35,8 +36,9 @@ impl StateReader for NoState {
     }
 }
 
+/// A clock that is set by hand.
 #[derive(Default)]
-struct Hand(AtomicU64);
+pub(crate) struct Hand(pub(crate) AtomicU64);
 
 impl Clock for Hand {
     fn now(&self) -> ProcessingTime {
@@ -490,6 +492,17 @@ fn with_another_parallelism_time_begins_at_the_least_and_watermarks_in_flight_ar
     assert_eq!(first, [Sent::Mark(active(4)), Sent::Records(vec![1])]);
     assert_eq!(second, [Sent::Mark(active(4))]);
     assert_eq!(rig.subtask.gate.times().channels, [active(4), active(4)]);
+}
+
+/// What came from the subtask of the same number may come from the only one now, which is as far as the last of them was.
+#[test]
+fn on_a_forward_edge_time_begins_at_the_least_of_all_subtasks() {
+    let forward = || InputEdge { is_forward: true, ..edge(0, 1) };
+    let times = vec![time(0, 2, 6, vec![active(6)]), time(1, 2, 4, vec![active(4)])];
+    let rig = Rig::restored(vec![forward()], &[], context(2, Vec::new(), times));
+    assert_eq!(rig.subtask.gate.watermark(), active(4));
+    let rig = Rig::restored(vec![forward()], &[], context(1, Vec::new(), vec![time(0, 1, 6, vec![active(6)])]));
+    assert_eq!(rig.subtask.gate.watermark(), active(6));
 }
 
 #[test]

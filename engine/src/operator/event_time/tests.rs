@@ -5,10 +5,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     rc::Rc,
-    sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -18,16 +15,15 @@ use crate::{
     checkpoint::{
         config::CheckpointConfig,
         coordinator::SubtaskReport,
-        snapshot::{BlockKind, CheckpointMetadata, OperatorKind, StateAddress, SubtaskSnapshot},
-        store::{StateReader, StoreError},
+        snapshot::{CheckpointMetadata, OperatorKind, SubtaskSnapshot},
     },
     element::{CheckpointBarrier, StreamElement},
     fail_point::FailPoints,
     id::{Attempt, ChannelIndex, CheckpointId, JobId, SubtaskIndex},
-    key_group::{KeyGroup, KeyGroupRange},
     record::Batch,
     slice::Clock,
     state,
+    subtask::tests::{Hand, NoState},
     subtask::{Control, Need, SubtaskEffect, SubtaskInput},
     time::{NoTime, Stamped},
     topology::{
@@ -113,32 +109,6 @@ impl Sink<i64> for Nowhere {
 
     fn open(&self, _: SubtaskIndex) -> Result<Self::Writer, BoxError> {
         Ok(|_| Ok(()))
-    }
-}
-
-struct NoState;
-
-impl StateReader for NoState {
-    fn read(
-        &self,
-        _: &StateAddress,
-        _: KeyGroupRange,
-        _: &mut dyn FnMut(KeyGroup, BlockKind, u32, &[u8]) -> Result<(), BoxError>,
-    ) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
-#[derive(Default)]
-struct Hand(AtomicU64);
-
-impl Clock for Hand {
-    fn now(&self) -> ProcessingTime {
-        ProcessingTime(self.0.load(Ordering::SeqCst))
-    }
-
-    fn epoch(&self) -> Duration {
-        Duration::ZERO
     }
 }
 

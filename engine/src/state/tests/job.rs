@@ -137,16 +137,7 @@ impl<K: Key, D: KeyedStates<K>> Job<K, D> {
         self.checkpoint = self.checkpoint.next();
         let mut deltas = Vec::new();
         for (_, tables) in &mut self.subtasks {
-            let mut snapshot = SnapshotBuilder {
-                checkpoint: self.checkpoint,
-                last: false,
-                time: self.time,
-                deltas: Vec::new(),
-                bytes_full: 0,
-                operators: Vec::new(),
-                split_times: Default::default(),
-                pre_commit: None,
-            };
+            let mut snapshot = SnapshotBuilder::new(self.checkpoint, false, self.time);
             tables.snapshot(&mut snapshot)?;
             deltas.extend(snapshot.deltas);
         }

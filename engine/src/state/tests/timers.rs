@@ -56,16 +56,7 @@ impl Job {
         self.checkpoint = self.checkpoint.next();
         let mut deltas = Vec::new();
         for (_, table) in &mut self.subtasks {
-            let mut snapshot = SnapshotBuilder {
-                checkpoint: self.checkpoint,
-                last: false,
-                time: WallTime(0),
-                deltas: Vec::new(),
-                bytes_full: 0,
-                operators: Vec::new(),
-                split_times: Default::default(),
-                pre_commit: None,
-            };
+            let mut snapshot = SnapshotBuilder::new(self.checkpoint, false, WallTime(0));
             table.snapshot(&mut snapshot).unwrap();
             deltas.extend(snapshot.deltas);
         }

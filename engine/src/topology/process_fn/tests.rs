@@ -336,16 +336,7 @@ impl<O: Operator> Job<O> {
         let checkpoint = self.stored.deltas.last().map_or(CheckpointId(1), |(last, _)| last.next());
         let (mut deltas, mut snapshots) = (Vec::new(), Vec::new());
         for step in &mut self.subtasks {
-            let mut snapshot = SnapshotBuilder {
-                checkpoint,
-                last: false,
-                time: WallTime(0),
-                deltas: Vec::new(),
-                bytes_full: 0,
-                operators: Vec::new(),
-                split_times: Default::default(),
-                pre_commit: None,
-            };
+            let mut snapshot = SnapshotBuilder::new(checkpoint, false, WallTime(0));
             step.snapshot(&mut snapshot).unwrap();
             deltas.extend(snapshot.deltas);
             snapshots.extend(snapshot.operators.into_iter().map(|(_, snapshot)| snapshot));
