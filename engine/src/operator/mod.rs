@@ -10,6 +10,7 @@
 //! - Snapshots are taken only while no step has anything left over.
 
 pub mod divert;
+pub(crate) mod either;
 pub(crate) mod emitted;
 pub(crate) mod event_time;
 pub(crate) mod filter;

@@ -1,6 +1,7 @@
 //! From a user's adapters to chains.
 
 mod check;
+pub(crate) mod connect;
 pub mod fault;
 pub(crate) mod graph;
 mod keyed_stream;
@@ -15,6 +16,7 @@ mod stream;
 mod tests;
 mod time;
 
+pub use connect::{ConnectedStreams, KeyedCoProcess};
 pub use keyed_stream::KeyedStream;
 pub use process_fn::{Context, Fired, HasEventTime, KeyedProcess};
 pub use stream::{SharedStream, SinkHandle, Stream};
