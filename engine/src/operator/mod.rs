@@ -9,6 +9,7 @@
 //! - What a step has left over after `Stop::Yield` is handed out first by the next `drive`.
 //! - Snapshots are taken only while no step has anything left over.
 
+pub(crate) mod aside;
 pub mod divert;
 pub(crate) mod either;
 pub(crate) mod emitted;

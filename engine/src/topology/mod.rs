@@ -2,6 +2,7 @@
 
 mod check;
 pub(crate) mod connect;
+pub(crate) mod connect_broadcast;
 pub mod fault;
 pub(crate) mod graph;
 mod keyed_stream;
@@ -17,6 +18,7 @@ mod tests;
 mod time;
 
 pub use connect::{ConnectedStreams, KeyedCoProcess};
+pub use connect_broadcast::{BroadcastConnected, KeyedBroadcastProcess};
 pub use keyed_stream::KeyedStream;
 pub use process_fn::{Context, Fired, HasEventTime, KeyedProcess};
 pub use stream::{SharedStream, SinkHandle, Stream};
