@@ -62,7 +62,9 @@ pub mod prelude {
         },
         key_newtype,
         state::{self, Aggregate, AggregatingState, ListState, MapState, ReducingState, Ttl},
-        topology::{Context, Fired, KeyedBroadcastProcess, KeyedCoProcess, KeyedProcess, Topology},
+        topology::{
+            Context, Fired, KeyedBroadcastProcess, KeyedCoProcess, KeyedProcess, Part, SideOutput, SideTag, Topology,
+        },
     };
     #[cfg(feature = "filesystem")]
     pub use cofferdam_storage::FileSystem;
