@@ -22,6 +22,8 @@ pub(crate) mod keyed_table;
 mod list_state;
 mod map_state;
 pub(crate) mod operator_states;
+#[cfg_attr(not(test), expect(dead_code, reason = "windows and joins are built on it"))]
+pub(crate) mod pane_table;
 mod partial_group;
 mod pieces;
 mod read;

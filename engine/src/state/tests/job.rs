@@ -35,7 +35,7 @@ pub struct Store {
 }
 
 impl Store {
-    fn commit(&mut self, checkpoint: CheckpointId, deltas: &[Arc<StateDelta>]) {
+    pub fn commit(&mut self, checkpoint: CheckpointId, deltas: &[Arc<StateDelta>]) {
         let mut groups = self.groups.lock().unwrap();
         for delta in deltas.iter().filter(|delta| delta.checkpoint > self.newest) {
             for block in &delta.blocks {

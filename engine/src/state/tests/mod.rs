@@ -1,3 +1,3 @@
-mod job;
+pub(in crate::state) mod job;
 mod model;
 mod promises;
