@@ -8,7 +8,7 @@
 //! What is due, and what it means, is for the [`TimedLogic`] to know. See `docs/decisions/0020`.
 //!
 //! # Invariants
-//! - The watermark behind the step is what it was, until the round that a newer one began is over.
+//! - The watermark behind the step is what the last round that is over went to: what is due behind that has not left.
 //! - No record is handled during a round.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -317,8 +317,8 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
 
 impl<K: Key, L: TimedLogic<K>> Stateful for Timed<K, L> {
     fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
-        self.logic.restore(context)?;
         self.restore_clocks(context)?;
+        self.logic.restore(context)?;
         // What was set for a time already past, in front of the checkpoint, may not have fired.
         if self.is_due(self.clocks.furthest()) {
             self.clocks.begin(self.clocks.even());
@@ -368,12 +368,12 @@ impl<K: Key, L: TimedLogic<K>> Step for Timed<K, L> {
         if !self.clocks.is_in_round() {
             self.look(slice);
         }
-        let is_held = self.has_due() || !self.out.is_empty();
+        let is_held = self.is_woken || !self.out.is_empty();
         if !is_held {
             // Groups that were restored ahead of the inputs say nothing of the records to come.
             self.settled = self.settled.max(head.time.min(self.clocks.even()));
         }
-        Watermark { time: self.settled, is_idle: head.is_idle && !is_held }
+        Watermark { time: self.settled, is_idle: head.is_idle && !is_held && !self.clocks.is_in_round() }
     }
 
     fn moves_time(&mut self) -> bool {

@@ -23,7 +23,6 @@ mod list_state;
 mod map_state;
 mod merge;
 pub(crate) mod operator_states;
-#[cfg_attr(not(test), expect(dead_code, reason = "windows and joins are built on it"))]
 pub(crate) mod pane_table;
 mod partial_group;
 mod pieces;

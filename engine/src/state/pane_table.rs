@@ -30,6 +30,7 @@ use crate::{
         value_format::ValueFormat,
     },
     time::Timestamp,
+    window::Window,
 };
 
 /// Panes whose emptied tables are kept.
@@ -37,22 +38,8 @@ const SPARE_PANES: usize = 2;
 /// Entries for which a table is kept however few it had.
 const SMALL: usize = 64;
 
-/// From when to when a pane is: its start belongs to it, its end does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PaneBounds {
-    pub(crate) start: Timestamp,
-    pub(crate) end: Timestamp,
-}
-
-impl PaneBounds {
-    #[inline]
-    fn hold(self, time: Timestamp) -> bool {
-        self.start <= time && time < self.end
-    }
-}
-
 /// The pane that a moment is in. Asked once for each pane.
-pub(crate) type PaneOf = Box<dyn Fn(Timestamp) -> PaneBounds + Send>;
+pub(crate) type PaneOf = Box<dyn Fn(Timestamp) -> Window + Send>;
 
 /// Accumulators by window and key, cut into key groups, that know what changed since the last snapshot.
 pub(crate) struct PaneTable<K, A> {
@@ -72,7 +59,7 @@ pub(crate) struct PaneTable<K, A> {
 }
 
 struct Pane<K, A> {
-    bounds: PaneBounds,
+    window: Window,
     groups: Box<[PaneGroup<K, A>]>,
     /// In all groups.
     entries: usize,
@@ -107,7 +94,7 @@ struct PaneShelf {
 
 /// Where a record's entry is probably.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PaneSlot {
+pub struct PaneSlot {
     hash: u64,
     group: u32,
     pane: u32,
@@ -259,21 +246,21 @@ impl<K: Key, A> PaneTable<K, A> {
         self.ledger.address()
     }
 
-    /// Whether it has no entry.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.panes.is_empty()
+    /// When the first pane is complete, if there is one.
+    #[inline]
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.panes.first().map(|pane| pane.window.max_timestamp())
     }
 
-    /// When the first pane ends; [`Timestamp::MAX`], if there is none.
-    #[inline]
-    pub(crate) fn first_end(&self) -> Timestamp {
-        self.panes.first().map_or(Timestamp::MAX, |pane| pane.bounds.end)
+    /// The window that `time` lies in.
+    pub(crate) fn window(&self, time: Timestamp) -> Window {
+        self.find_pane(time).map_or_else(|| (self.pane_of)(time), |pane| self.panes[pane].window)
     }
 
     /// The pane at hand that `time` is in.
     #[inline]
     fn find_pane(&self, time: Timestamp) -> Option<usize> {
-        let holds = |pane: &Pane<K, A>| pane.bounds.hold(time);
+        let holds = |pane: &Pane<K, A>| pane.window.contains(time);
         if self.panes.get(self.last).is_some_and(holds) {
             return Some(self.last);
         }
@@ -305,7 +292,7 @@ impl<K: Key, A> PaneTable<K, A> {
     ) -> &mut A {
         let hinted = hint.pane as usize;
         let index = match self.panes.get(hinted) {
-            Some(pane) if pane.bounds.hold(time) => hinted,
+            Some(pane) if pane.window.contains(time) => hinted,
             _ => self.find_pane(time).unwrap_or_else(|| self.add_pane(time)),
         };
         self.last = index;
@@ -335,11 +322,11 @@ impl<K: Key, A> PaneTable<K, A> {
     /// Begins the pane of `time`; gives back its place.
     #[inline(never)]
     fn add_pane(&mut self, time: Timestamp) -> usize {
-        let bounds = (self.pane_of)(time);
+        let window = (self.pane_of)(time);
         let spare = self.spare.pop();
         let groups = spare.unwrap_or_else(|| self.range.iter().map(|_| PaneGroup::new()).collect());
-        let place = self.panes.partition_point(|pane| pane.bounds.start < bounds.start);
-        self.panes.insert(place, Pane { bounds, groups, entries: 0 });
+        let place = self.panes.partition_point(|pane| pane.window.start < window.start);
+        self.panes.insert(place, Pane { window, groups, entries: 0 });
         place
     }
 
@@ -358,17 +345,12 @@ impl<K: Key, A> PaneTable<K, A> {
         groups.fold((0, 0), |(live, changes), group| (live + group.table.len(), changes + group.changes()))
     }
 
-    /// Takes out what `group` has in panes that end by `to`: the oldest pane first, in each in the order of the buckets, and hands it to `row` until that says
+    /// Takes out what `group` has in panes that are complete by `to`: the oldest pane first, in each in the order of the buckets, and hands it to `row` until that says
     /// `false`. Whether nothing is left that is due; otherwise it goes on where it was.
-    pub(crate) fn fire(
-        &mut self,
-        group: KeyGroup,
-        to: Timestamp,
-        mut row: impl FnMut(PaneBounds, K, A) -> bool,
-    ) -> bool {
+    pub(crate) fn fire(&mut self, group: KeyGroup, to: Timestamp, mut row: impl FnMut(Window, K, A) -> bool) -> bool {
         let place = usize::from(group.0 - self.range.start);
         let mut index = 0;
-        while self.panes.get(index).is_some_and(|pane| pane.bounds.end <= to) {
+        while self.panes.get(index).is_some_and(|pane| pane.window.max_timestamp() <= to) {
             let goes_on = self.fire_pane(index, place, &mut row);
             if self.panes[index].entries == 0 {
                 self.drop_pane(index);
@@ -382,14 +364,14 @@ impl<K: Key, A> PaneTable<K, A> {
         true
     }
 
-    /// Whether a key group has anything in panes that end by `to`.
+    /// Whether a key group has anything in panes that are complete by `to`.
     fn has_due(&self, place: usize, to: Timestamp) -> bool {
-        let mut due = self.panes.iter().take_while(|pane| pane.bounds.end <= to);
+        let mut due = self.panes.iter().take_while(|pane| pane.window.max_timestamp() <= to);
         due.any(|pane| !pane.groups[place].table.is_empty())
     }
 
     /// Whether `row` wants more.
-    fn fire_pane(&mut self, index: usize, place: usize, row: &mut impl FnMut(PaneBounds, K, A) -> bool) -> bool {
+    fn fire_pane(&mut self, index: usize, place: usize, row: &mut impl FnMut(Window, K, A) -> bool) -> bool {
         if self.panes[index].groups[place].table.is_empty() {
             return true;
         }
@@ -401,10 +383,10 @@ impl<K: Key, A> PaneTable<K, A> {
         while goes_on && let Some(entry) = group.take_next() {
             pane.entries -= 1;
             if owes {
-                encode(&entry.key, pane.bounds.start, &mut shelf.tombstones);
+                encode(&entry.key, pane.window.start, &mut shelf.tombstones);
                 shelf.gone += 1;
             }
-            goes_on = row(pane.bounds, entry.key, entry.value);
+            goes_on = row(pane.window, entry.key, entry.value);
         }
         if group.table.is_empty() {
             group.clear();
@@ -469,7 +451,7 @@ impl<K: Key, A: Serialize> PaneTable<K, A> {
     ) -> Result<StateBlock, BoxError> {
         let shelf = &mut self.shelves[place];
         let mut bytes = shelf.shelf.begin(kind);
-        let panes = self.panes.iter().map(|pane| (pane.bounds.start, &pane.groups[place]));
+        let panes = self.panes.iter().map(|pane| (pane.window.start, &pane.groups[place]));
         match kind {
             BlockKind::Full => {
                 if entries > 0 {
@@ -545,10 +527,10 @@ impl<K: Key, A: DeserializeOwned> PaneTable<K, A> {
             return Ok(());
         };
         let index = self.find_pane(start).unwrap_or_else(|| self.add_pane(start));
-        let bounds = self.panes[index].bounds;
-        if bounds.start != start {
+        let window = self.panes[index].window;
+        if window.start != start {
             return Err(
-                format!("a window begins at {start}, and now one from {} to {}", bounds.start, bounds.end).into()
+                format!("a window begins at {start}, and now one from {} to {}", window.start, window.end).into()
             );
         }
         let hint = PaneSlot { hash: key.hash64(), group: place as u32, pane: index as u32, bucket: PaneSlot::NONE };

@@ -1,5 +1,7 @@
 //! From a user's adapters to chains.
 
+#[cfg(test)]
+pub(crate) mod by_hand;
 mod check;
 pub mod fault;
 pub(crate) mod graph;
@@ -14,6 +16,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod time;
+mod tumbling;
 
 pub use keyed_stream::KeyedStream;
 pub use process_fn::{Context, Fired, HasEventTime, KeyedProcess};

@@ -26,7 +26,7 @@ fn address() -> StateAddress {
 fn table(range: KeyGroupRange, groups: u16, size: i64) -> PaneTable<u32, u64> {
     let pane_of = move |time: Timestamp| {
         let start = start_of(time.0, size);
-        PaneBounds { start, end: Timestamp(start.0 + size) }
+        Window::new(start, Timestamp(start.0 + size))
     };
     PaneTable::new(address(), ValueFormat::default(), range, groups, Box::new(pane_of))
 }
@@ -46,7 +46,7 @@ fn add(table: &mut PaneTable<u32, u64>, key: u32, time: i64, value: u64) {
 type Content = BTreeMap<(Timestamp, u32), u64>;
 
 fn content(table: &PaneTable<u32, u64>) -> Content {
-    let groups = table.panes.iter().flat_map(|pane| pane.groups.iter().map(move |group| (pane.bounds.start, group)));
+    let groups = table.panes.iter().flat_map(|pane| pane.groups.iter().map(move |group| (pane.window.start, group)));
     groups.flat_map(|(start, group)| group.table.iter().map(move |entry| ((start, entry.key), entry.value))).collect()
 }
 
@@ -59,7 +59,7 @@ fn stored(store: &Store) -> Content {
 fn fire(table: &mut PaneTable<u32, u64>, to: i64) -> usize {
     let mut rows = 0;
     for group in table.range.iter() {
-        assert!(table.fire(group, Timestamp(to), |_, _, _| {
+        assert!(table.fire(group, Timestamp(to - 1), |_, _, _| {
             rows += 1;
             true
         }));
@@ -129,8 +129,7 @@ fn the_tables_of_a_window_that_is_over_serve_the_next() {
     let first = place(&table);
     for window in 1..10 {
         fire(&mut table, window * 10);
-        assert!(table.is_empty());
-        assert_eq!(table.first_end(), Timestamp::MAX);
+        assert_eq!(table.next_due(), None);
         (0..1000).for_each(|key| add(&mut table, key, window * 10, 1));
         assert_eq!(place(&table), first);
     }
@@ -225,9 +224,9 @@ impl Job {
 
     fn fire(&mut self, group: KeyGroup, to: i64, most: usize) {
         let mut rows = Vec::new();
-        let is_done = self.of_group(group).fire(group, Timestamp(to), |bounds, key, value| {
-            assert_eq!(bounds.end.0, bounds.start.0 + 10);
-            rows.push(((bounds.start, key), value));
+        let is_done = self.of_group(group).fire(group, Timestamp(to - 1), |window, key, value| {
+            assert_eq!(window.end.0, window.start.0 + 10);
+            rows.push(((window.start, key), value));
             rows.len() < most
         });
         assert!(rows.is_sorted_by_key(|((start, _), _)| *start), "oldest first");
@@ -298,8 +297,8 @@ impl Job {
     fn check(&self) {
         let found: Content = self.tables.iter().flat_map(content).collect();
         assert_eq!(found, self.live);
-        let first = self.live.keys().next().map_or(Timestamp::MAX, |(start, _)| Timestamp(start.0 + 10));
-        assert_eq!(self.tables.iter().map(PaneTable::first_end).min(), Some(first));
+        let first = self.live.keys().next().map(|(start, _)| Timestamp(start.0 + 9));
+        assert_eq!(self.tables.iter().filter_map(PaneTable::next_due).min(), first);
     }
 }
 
