@@ -30,6 +30,8 @@ pub struct PaneWindow<K, T, A: Aggregate> {
     windows: Tumbling,
     aggregate: A,
     table: PaneTable<K, A::Accumulator>,
+    /// Records dropped as late since somebody asked.
+    late: u64,
     _of: PhantomData<fn(T)>,
 }
 
@@ -39,7 +41,7 @@ impl<K: Key, T: Record, A: Aggregate<In = T>> PaneWindow<K, T, A> {
         let (address, pane_of) = (place.address(WINDOWS), windows.clone());
         let pane_of = Box::new(move |time| pane_of.window(time));
         let table = PaneTable::new(address, ValueFormat::default(), place.range, place.max_parallelism, pane_of);
-        Self { windows, aggregate, table, _of: PhantomData }
+        Self { windows, aggregate, table, late: 0, _of: PhantomData }
     }
 
     /// What checkpoints say of its state: it is a map from a window's start to what is kept of its records.
@@ -86,6 +88,7 @@ where
     ) -> Result<(), BoxError> {
         let clock = at.clock(&key);
         if time <= clock && self.is_late(time, clock) {
+            self.late += 1;
             return Ok(());
         }
         let Self { aggregate, table, .. } = self;
@@ -141,6 +144,10 @@ where
 
     fn heap_is_spent(&self) -> bool {
         false
+    }
+
+    fn take_late(&mut self) -> u64 {
+        std::mem::take(&mut self.late)
     }
 
     fn restore(&mut self, context: &OpenContext) -> Result<(), Error> {

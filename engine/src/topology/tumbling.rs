@@ -15,7 +15,7 @@ impl<K: Key, T: Record> KeyedStream<K, T, Timestamp> {
     /// moment of the window as its time. Ready-made aggregates are in [`window::aggregates`](crate::window::aggregates). The name is the address of the windows in checkpoints.
     ///
     /// A window is complete when the watermark has reached its last moment, and gives each key's row once, whatever fails. At the end of input all of them are. A record whose window is complete
-    /// already is late, and is left out.
+    /// already is late, and is left out: the job's status says how many are (`late_records`).
     ///
     /// ```
     /// use std::time::Duration;

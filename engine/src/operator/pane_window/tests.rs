@@ -96,6 +96,15 @@ proptest! {
         job.do_interrupted(&events, interruptions);
         prop_assert_eq!(found(&job.rows, size), batch(&events, size, offset).0);
     }
+
+    #[test]
+    fn each_record_is_in_a_row_or_counted_as_late(events in events(), parallelism in 1..4_u32) {
+        let events: Vec<_> = events.into_iter().chain([END]).collect();
+        let mut job = sums(ten(), parallelism);
+        job.do_all(&events);
+        let late: u64 = job.subtasks.iter_mut().map(|step| step.take_late()).sum();
+        prop_assert_eq!((found(&job.rows, 10), late), batch(&events, 10, 0));
+    }
 }
 
 #[test]
@@ -173,6 +182,7 @@ fn a_record_of_a_complete_window_is_late_and_one_behind_the_watermark_in_an_open
     job.do_all(&[Event::Batch(vec![(1, 5, 1)]), Event::Mark(15)]);
     job.do_all(&[Event::Batch(vec![(1, 9, 2), (1, 11, 4), (2, 3, 8)]), END]);
     assert_eq!(found(&job.rows, 10), HashMap::from([((0, 1), 1), ((10, 1), 4)]));
+    assert_eq!((job.subtasks[0].take_late(), job.subtasks[0].take_late()), (2, 0));
 }
 
 /// The first key of a subtask of two.
