@@ -274,7 +274,7 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
                 let clock = self.clocks.of_key(&key);
                 let record = Stamped { record, time };
                 self.call(slice, |logic, at, out| logic.record(at, *hint, key, record, out))?;
-                let flow = self.hand_out(slice, sink);
+                let flow = if self.out.is_empty() { Ok(()) } else { self.hand_out(slice, sink) };
                 if self.is_due(clock) {
                     self.clocks.begin(self.clocks.even());
                     slice.give_back(taken - used);
