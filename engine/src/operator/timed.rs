@@ -8,7 +8,7 @@
 //! What is due, and what it means, is for the [`TimedLogic`] to know. See `docs/decisions/0020`.
 //!
 //! # Invariants
-//! - The watermark behind the step is what it was, until the round that a newer one began is over.
+//! - The watermark behind the step is in front of all that is due and has not left. In a round it goes no further than the round before.
 //! - No record is handled during a round.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -198,6 +198,14 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
         }
     }
 
+    /// Nothing to come is earlier, when what was given has left.
+    fn reached(&mut self) -> Timestamp {
+        // Groups that were restored ahead of the inputs say nothing of the records to come.
+        let reached = self.head.time.min(self.clocks.even());
+        let due = self.logic.next_due().filter(|_| self.clocks.is_in_round());
+        due.map_or(reached, |due| reached.min(Timestamp(due.0.saturating_sub(1))))
+    }
+
     /// Finds out when the wall clock makes something due.
     fn look(&mut self, slice: &Slice<'_>) {
         let next = self.logic.next_wake();
@@ -282,7 +290,7 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
                 let clock = self.clocks.of_key(&key);
                 let record = Stamped { record, time };
                 self.call(slice, |logic, at, out| logic.record(at, *hint, key, record, out))?;
-                let flow = self.hand_out(slice, sink);
+                let flow = if self.out.is_empty() { Ok(()) } else { self.hand_out(slice, sink) };
                 if self.is_due(clock) {
                     self.clocks.begin(self.clocks.even());
                     slice.give_back(taken - used);
@@ -337,11 +345,11 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
 
 impl<K: Key, L: TimedLogic<K>> Stateful for Timed<K, L> {
     fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
+        self.restore_clocks(context)?;
         self.logic.restore(context)?;
         if let Some(aside) = self.logic.aside() {
             aside.open(context)?;
         }
-        self.restore_clocks(context)?;
         // What was set for a time already past, in front of the checkpoint, may not have fired.
         if self.is_due(self.clocks.furthest()) {
             self.clocks.begin(self.clocks.even());
@@ -410,12 +418,10 @@ impl<K: Key, L: TimedLogic<K>> Step for Timed<K, L> {
         if !self.clocks.is_in_round() {
             self.look(slice);
         }
-        let is_held = self.has_due() || !self.out.is_empty();
-        if !is_held {
-            // Groups that were restored ahead of the inputs say nothing of the records to come.
-            self.settled = self.settled.max(head.time.min(self.clocks.even()));
+        if !self.is_woken && self.out.is_empty() {
+            self.settled = self.settled.max(self.reached());
         }
-        Watermark { time: self.settled, is_idle: head.is_idle && !is_held }
+        Watermark { time: self.settled, is_idle: head.is_idle && !self.has_due() && self.out.is_empty() }
     }
 
     fn moves_time(&mut self) -> bool {

@@ -11,6 +11,7 @@ use crate::{
     operator::either::Lift,
     output::{sides, sink::SinkRecovery},
     state::DeclaredState,
+    topology::fault::TopologyFault,
 };
 
 /// Which step of a topology, in the order of the calls.
@@ -158,6 +159,8 @@ pub(crate) struct Graph {
     pub(crate) sides: Vec<SideInfo>,
     /// Steps that are to fall idle, and stand where no reader says that it has nothing.
     pub(crate) never_idle: Vec<StepIndex>,
+    /// What makes no sense in what steps were given.
+    pub(crate) faults: Vec<TopologyFault>,
 }
 
 impl Graph {

@@ -1,5 +1,7 @@
 //! From a user's adapters to chains.
 
+#[cfg(test)]
+pub(crate) mod by_hand;
 mod check;
 pub(crate) mod connect;
 pub(crate) mod connect_broadcast;
@@ -18,6 +20,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod time;
+mod tumbling;
 
 pub use crate::operator::part::Part;
 pub use connect::{ConnectedStreams, KeyedCoProcess};

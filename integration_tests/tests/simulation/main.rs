@@ -14,6 +14,7 @@ mod holding_sink;
 mod loops;
 mod numbers;
 mod orphans;
+mod panes;
 mod random_topology;
 mod reproducible;
 mod savepoints;
