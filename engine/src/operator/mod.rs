@@ -177,6 +177,11 @@ pub trait Step: Stateful {
         self.upstream().and_then(|upstream| upstream.wake_at())
     }
 
+    /// Records dropped as late since the last call, by this step and those before it.
+    fn take_late(&mut self) -> u64 {
+        self.upstream().map_or(0, |upstream| upstream.take_late())
+    }
+
     /// Records that entered at the head since the last call.
     fn take_records_in(&mut self) -> u64 {
         self.upstream().map_or(0, |upstream| upstream.take_records_in())

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
     chain::Chain, checkpoint::snapshot::OperatorKind, error::BoxError, id::SubtaskIndex, key_group::KeyGroupRange,
-    output::sink::SinkRecovery, state::DeclaredState,
+    output::sink::SinkRecovery, state::DeclaredState, topology::fault::TopologyFault,
 };
 
 /// Which step of a topology, in the order of the calls.
@@ -125,6 +125,8 @@ pub(crate) struct Graph {
     pub(crate) edges: Vec<Edge>,
     /// Steps that are to fall idle, and stand where no reader says that it has nothing.
     pub(crate) never_idle: Vec<StepIndex>,
+    /// What was found wrong with single steps.
+    pub(crate) faults: Vec<TopologyFault>,
 }
 
 impl Graph {

@@ -7,7 +7,7 @@ use crate::{
     key::Key,
     operator::{
         keyed::table_place,
-        process_timed::{ProcessTimed, TIMERS, WALL_TIMERS},
+        process_timed::{ProcessTimed, TIMERS, TimeRule, WALL_TIMERS},
         timed::Timed,
     },
     record::Record,
@@ -103,6 +103,17 @@ pub trait KeyedProcess<K: Key, T, S: Stamp = Timestamp>: Clone + Send + 'static 
         let _ = (timer, cx);
         Ok(())
     }
+
+    #[doc(hidden)]
+    fn rule(&self) -> TimeRule {
+        TimeRule::default()
+    }
+
+    /// Records dropped as late since the last call.
+    #[doc(hidden)]
+    fn take_late(&mut self) -> u64 {
+        0
+    }
 }
 
 /// A process function made of two closures.
@@ -164,10 +175,19 @@ impl<K: Key, T: Record, S: Stamp> KeyedStream<K, T, S> {
         name: impl Into<String>,
         function: F,
     ) -> Stream<Timed<K, ProcessTimed<K, T, S, F>>> {
+        self.with_timers("process_fn", name.into(), function)
+    }
+
+    pub(super) fn with_timers<F: KeyedProcess<K, T, S>>(
+        self,
+        kind: &'static str,
+        name: String,
+        function: F,
+    ) -> Stream<Timed<K, ProcessTimed<K, T, S, F>>> {
         let mut states = function.states().declared();
         states.extend(TimerTable::<K, F::Timer>::declared(TIMERS));
         states.extend(TimerTable::<K, F::Timer>::declared(WALL_TIMERS));
-        let step = self.add("process_fn", name.into(), states);
+        let step = self.add(kind, name, states);
         self.stream.then(step, move |input, context| {
             let logic = ProcessTimed::new(function.clone(), &table_place(&context.address(step), context));
             Timed::new(step, input, logic, context)
