@@ -3,6 +3,8 @@
 mod check;
 #[cfg(test)]
 mod driven;
+pub(crate) mod connect;
+pub(crate) mod connect_broadcast;
 pub mod fault;
 pub(crate) mod graph;
 mod keyed_stream;
@@ -18,6 +20,8 @@ mod tests;
 mod time;
 pub mod window;
 
+pub use connect::{ConnectedStreams, KeyedCoProcess};
+pub use connect_broadcast::{BroadcastConnected, KeyedBroadcastProcess};
 pub use keyed_stream::KeyedStream;
 pub use process_fn::{Context, Fired, HasEventTime, KeyedProcess};
 pub use stream::{SharedStream, SinkHandle, Stream};

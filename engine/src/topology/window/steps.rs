@@ -85,7 +85,7 @@ impl<K: Key, T: Record, S: Stamp, W: Windows, M: Timing> WindowedStream<K, T, S,
             others.map(|message| crate::topology::fault::TopologyFault::Windows { step: name.clone(), message }),
         );
         stream.stream.graph.lock().faults.extend(faults);
-        stream.with_timers("window", name, function(windows, timing))
+        stream.process_windows(name, function(windows, timing))
     }
 }
 
