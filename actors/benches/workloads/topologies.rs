@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cofferdam::prelude::*;
+use cofferdam_engine::window::{Tumbling, Windowed};
 
 use crate::{
     Args,
@@ -11,7 +12,7 @@ use crate::{
     latency_sink::{Latencies, LatencySink, Until},
     recovery::{Observed, Recovery, fail_once},
     ticks::{Ticks, Timetable},
-    workload::{Workload, is_kept, key, key_checksum, mapped, splitmix64},
+    workload::{Bid, DISORDER, WINDOW, Workload, bid, is_kept, key, key_checksum, mapped, splitmix64, window_checksum},
 };
 
 /// Something to run, and what to ask when it has run.
@@ -24,7 +25,7 @@ pub struct Prepared {
     pub fields: Box<dyn FnOnce() -> Vec<(&'static str, String)>>,
 }
 
-/// W1 and W2, for a number of records or for a time.
+/// W1 to W3, for a number of records or for a time.
 pub fn plain(args: &Args, workload: Workload) -> Prepared {
     match (workload, args.seconds) {
         (Workload::KeyedCount { keys, hot }, None) => {
@@ -39,7 +40,12 @@ pub fn plain(args: &Args, workload: Workload) -> Prepared {
             let (source, released) = for_seconds(seconds, splitmix64);
             map_filter(source, released)
         }
-        (Workload::WindowedBids | Workload::Joined, _) => unreachable!("W3 and W4 are refused before"),
+        (Workload::WindowedBids, None) => windowed_bids(Generator::bounded(args.records, bid), by_number(args)),
+        (Workload::WindowedBids, Some(seconds)) => {
+            let (source, released) = for_seconds(seconds, bid);
+            windowed_bids(source, released)
+        }
+        (Workload::Joined, _) => unreachable!("W4 is refused before"),
     }
 }
 
@@ -62,6 +68,45 @@ fn map_filter(source: impl Source<Record = u64>, released: Box<dyn FnOnce() -> V
     let total = Box::new(sink.total());
     topology.source("records", source).map(mapped).filter(|m| is_kept(*m)).rebalance().sink("checksum", sink);
     Prepared { topology, total, released, fields: Box::new(Vec::new) }
+}
+
+fn windowed_bids(source: impl Source<Record = Bid>, released: Box<dyn FnOnce() -> Vec<u64>>) -> Prepared {
+    let topology = Topology::new("workload");
+    let sink = ChecksumSink::new(|row: &Windowed<u64, u64>| {
+        window_checksum(row.key, row.window.end.as_millis() as u64, row.value)
+    });
+    let total = Box::new(sink.total());
+    let strategy = WatermarkStrategy::bounded(Duration::from_millis(DISORDER));
+    topology
+        .source("records", source)
+        .event_time("time", strategy, |bid| Timestamp::from_millis(bid.time as i64))
+        .keyed(|bid| (bid.auction, bid.price))
+        .window(Tumbling::of(Duration::from_millis(WINDOW)))
+        .aggregate("highest", Highest)
+        .sink("checksum", sink);
+    Prepared { topology, total, released, fields: Box::new(Vec::new) }
+}
+
+/// The highest of all prices. No price is 0.
+#[derive(Clone)]
+struct Highest;
+
+impl Aggregate for Highest {
+    type In = u64;
+    type Accumulator = u64;
+    type Out = u64;
+
+    fn create(&self) -> u64 {
+        0
+    }
+
+    fn add(&self, highest: &mut u64, price: u64) {
+        *highest = price.max(*highest);
+    }
+
+    fn get(&self, highest: &u64) -> u64 {
+        *highest
+    }
 }
 
 /// W1 with one failure.
@@ -118,9 +163,9 @@ pub fn latency(args: &Args) -> Prepared {
     }
 }
 
-fn for_seconds<F>(seconds: u64, f: F) -> (ForSeconds<F>, Box<dyn FnOnce() -> Vec<u64>>)
+fn for_seconds<T, F>(seconds: u64, f: F) -> (ForSeconds<F>, Box<dyn FnOnce() -> Vec<u64>>)
 where
-    F: Fn(u64) -> u64,
+    F: Fn(u64) -> T,
 {
     let released = Released::default();
     let numbers = Generator::bounded(u64::MAX, f);

@@ -1,8 +1,8 @@
 //! From a user's adapters to chains.
 
-mod check;
 #[cfg(test)]
-mod driven;
+pub(crate) mod by_hand;
+mod check;
 pub(crate) mod connect;
 pub(crate) mod connect_broadcast;
 pub mod fault;
@@ -12,7 +12,9 @@ pub mod plan;
 pub(crate) mod process_fn;
 mod process_operator;
 pub(crate) mod restorable;
+mod side_output;
 mod sinks;
+mod split;
 mod state_check;
 mod stream;
 #[cfg(test)]
@@ -22,8 +24,11 @@ pub mod window;
 
 pub use connect::{ConnectedStreams, KeyedCoProcess};
 pub use connect_broadcast::{BroadcastConnected, KeyedBroadcastProcess};
+
+pub use crate::operator::part::Part;
 pub use keyed_stream::KeyedStream;
 pub use process_fn::{Context, Fired, HasEventTime, KeyedProcess};
+pub use side_output::{SideOutput, SideTag};
 pub use stream::{SharedStream, SinkHandle, Stream};
 pub use window::WindowedStream;
 

@@ -204,7 +204,9 @@ impl<C, G> Firing<C, G> {
         let tag = (false, span.0, span.1);
         for wake in wakes.drain(..) {
             match wake {
-                Wake::EventTime(time) => drop(cx.due_at(time, tag)),
+                Wake::EventTime(time) if !cx.is_end() => drop(cx.due_at(time, tag)),
+                // A trigger that asks again and again would never let the job end.
+                Wake::EventTime(_) => {}
                 Wake::Clock(time) => cx.due_at_wall_time(time, tag),
             }
         }

@@ -53,7 +53,7 @@ fn bear_their_window(given: &[(Windowed<u32, Vec<Record>>, Timestamp)]) {
 }
 
 /// Sessions as one who has read what they are would keep them: a list that is gone through again and again.
-fn session_oracle(events: &[Event<Record>], gap: impl Fn(Record) -> i64, lateness: i64, when: When) -> (Rows, u64) {
+fn session_oracle(events: &[Event], gap: impl Fn(Record) -> i64, lateness: i64, when: When) -> (Rows, u64) {
     struct Kept {
         key: u32,
         bounds: Bounds,
@@ -324,10 +324,10 @@ fn days_in_new_york_have_23_24_and_25_hours() {
 #[test]
 fn other_windows_over_the_same_state_are_refused() {
     let tumbling = |size| keyed_by_time().window(Tumbling::of(ms(size))).count("step");
-    let mut job = Job::<_, Record>::new(tumbling(10), 1);
+    let mut job = Job::<_>::new(tumbling(10), 1);
     job.do_all(&[Event::Batch(vec![(1, 0, 0)]), Event::Mark(5)]);
     assert!(job.snapshot());
-    let mut step = driven::built(&tumbling(20), 0, 1);
+    let mut step = by_hand::built(&tumbling(20), 0, 1);
     let error = crate::operator::Stateful::open(&mut step, &job.stored.context(0, 1)).unwrap_err().to_string();
     assert!(error.contains("'tumbling 10+0'") && error.contains("'tumbling 20+0'"), "{error}");
 }
