@@ -8,7 +8,7 @@
 //! What is due, and what it means, is for the [`TimedLogic`] to know. See `docs/decisions/0020`.
 //!
 //! # Invariants
-//! - The watermark behind the step is what the last round that is over went to: what is due behind that has not left.
+//! - The watermark behind the step is in front of all that is due and has not left. In a round it goes no further than the round before.
 //! - No record is handled during a round.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -227,6 +227,16 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
         self.logic.next_wake().into_iter().chain(due).min()
     }
 
+    /// Nothing to come is earlier, when what was given has left.
+    fn reached(&mut self) -> Timestamp {
+        // Groups that were restored ahead of the inputs say nothing of the records to come.
+        let reached = self.head.time.min(self.clocks.even());
+        let due = self.logic.next_due().filter(|_| self.clocks.is_in_round());
+        let reached = due.map_or(reached, |due| reached.min(Timestamp(due.0.saturating_sub(1))));
+        let behind = if reached == Timestamp::MAX { 0 } else { self.logic.behind() };
+        Timestamp(reached.0.saturating_sub(behind))
+    }
+
     /// Finds out when the wall clock makes something due.
     fn look(&mut self, slice: &Slice<'_>) {
         let next = self.next_wake();
@@ -439,14 +449,10 @@ impl<K: Key, L: TimedLogic<K>> Step for Timed<K, L> {
         if !self.clocks.is_in_round() {
             self.look(slice);
         }
-        let is_held = self.is_woken || !self.out.is_empty();
-        if !is_held {
-            // Groups that were restored ahead of the inputs say nothing of the records to come.
-            let reached = head.time.min(self.clocks.even());
-            let behind = if reached == Timestamp::MAX { 0 } else { self.logic.behind() };
-            self.settled = self.settled.max(Timestamp(reached.0.saturating_sub(behind)));
+        if !self.is_woken && self.out.is_empty() {
+            self.settled = self.settled.max(self.reached());
         }
-        Watermark { time: self.settled, is_idle: head.is_idle && !is_held && !self.clocks.is_in_round() }
+        Watermark { time: self.settled, is_idle: head.is_idle && !self.has_due() && self.out.is_empty() }
     }
 
     fn moves_time(&mut self) -> bool {
