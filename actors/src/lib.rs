@@ -65,6 +65,7 @@ pub mod prelude {
         topology::{
             Context, Fired, KeyedBroadcastProcess, KeyedCoProcess, KeyedProcess, Part, SideOutput, SideTag, Topology,
         },
+        window::{self, Count, Global, Session, Sliding, Trigger, Tumbling, Window, Windowed},
     };
     #[cfg(feature = "filesystem")]
     pub use cofferdam_storage::FileSystem;

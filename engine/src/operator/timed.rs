@@ -65,6 +65,16 @@ pub trait TimedLogic<K: Key>: Send + 'static {
         to
     }
 
+    /// What is due becomes so by the clock, not by watermarks.
+    fn goes_by_clock(&self) -> bool {
+        false
+    }
+
+    /// By how many milliseconds the watermark behind the step is held back: what it gives may be so much older than what makes it due.
+    fn behind(&self) -> i64 {
+        0
+    }
+
     /// Does some of what is due up to `to` in a key group, the earliest first, and removes it from the state together with giving it.
     fn fire(
         &mut self,
@@ -128,11 +138,22 @@ impl Moment<'_> {
         self.clocks.of_key(key).max(self.reached)
     }
 
+    /// How far time had come for `key` in front of the round at hand; without a round, how far it has come.
+    #[inline]
+    pub(crate) fn clock_before<K: Key>(&self, key: &K) -> Timestamp {
+        self.clocks.of_key(key)
+    }
+
     /// Gives a record to a side output of the step's chain. If that is full, the step gets no more input for now, but for the few records that it has taken already.
     #[inline]
     pub(crate) fn emit_to<X: Record, S: Stamp>(&self, tag: &SideTag<X, S>, record: X, time: S) {
         self.slice.give_aside(self.step, tag, record, time);
     }
+}
+
+/// The last moment of which no record can come any more, by a clock that shows `now`.
+fn passed(now: WallTime) -> Timestamp {
+    Timestamp(Timestamp::from(now).0 - 1)
 }
 
 /// Records whose state is fetched while as many are handled, and what fires between two looks at the slice.
@@ -185,17 +206,25 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
         self.logic.next_due().is_some_and(|due| due <= to)
     }
 
-    /// Goes where the inputs are: by a round if something is due until then.
-    fn follow(&mut self) {
+    /// Goes where the inputs are, or the clock is: by a round if something is due until then.
+    fn follow(&mut self, slice: &Slice<'_>) {
         if self.clocks.is_in_round() {
             return;
         }
         let to = self.head.time.max(self.clocks.even());
-        if self.is_due(to) {
-            self.clocks.begin(self.logic.stride(to));
+        let due_to = if self.logic.goes_by_clock() { to.max(passed(slice.wall_time())) } else { to };
+        if self.is_due(due_to) {
+            self.clocks.begin(self.logic.stride(due_to));
         } else {
             self.clocks.jump(to);
         }
+    }
+
+    /// When the wall clock makes something due.
+    fn next_wake(&mut self) -> Option<WallTime> {
+        let due = if self.logic.goes_by_clock() { self.logic.next_due() } else { None };
+        let due = due.map(|due| WallTime(u64::try_from(due.0.saturating_add(1)).unwrap_or(0)));
+        self.logic.next_wake().into_iter().chain(due).min()
     }
 
     /// Nothing to come is earlier, when what was given has left.
@@ -203,12 +232,14 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
         // Groups that were restored ahead of the inputs say nothing of the records to come.
         let reached = self.head.time.min(self.clocks.even());
         let due = self.logic.next_due().filter(|_| self.clocks.is_in_round());
-        due.map_or(reached, |due| reached.min(Timestamp(due.0.saturating_sub(1))))
+        let reached = due.map_or(reached, |due| reached.min(Timestamp(due.0.saturating_sub(1))));
+        let behind = if reached == Timestamp::MAX { 0 } else { self.logic.behind() };
+        Timestamp(reached.0.saturating_sub(behind))
     }
 
     /// Finds out when the wall clock makes something due.
     fn look(&mut self, slice: &Slice<'_>) {
-        let next = self.logic.next_wake();
+        let next = self.next_wake();
         self.wake_at = next.map(|time| slice.when(time));
         self.is_woken = next.is_some_and(|time| self.is_end() || time <= slice.wall_time());
     }
@@ -248,7 +279,7 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
                 slice.take(1)?;
                 if self.call(slice, |logic, at, out| logic.fire(group, to, at, out))? == Done::All {
                     self.clocks.group_is_through();
-                    self.follow();
+                    self.follow(slice);
                 }
                 continue;
             }
@@ -257,7 +288,7 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
                 slice.take(1)?;
                 let to = if self.is_end() { WallTime(u64::MAX) } else { slice.wall_time() };
                 self.call(slice, |logic, at, out| logic.wake(to, at, out))?;
-                self.follow();
+                self.follow(slice);
                 continue;
             }
             if let Some(aside) = self.logic.aside() {
@@ -355,7 +386,7 @@ impl<K: Key, L: TimedLogic<K>> Stateful for Timed<K, L> {
             self.clocks.begin(self.clocks.even());
         }
         // Only a slice has a clock: the first one looks at it.
-        self.is_woken = self.logic.next_wake().is_some();
+        self.is_woken = self.next_wake().is_some();
         Ok(())
     }
 
@@ -414,7 +445,7 @@ impl<K: Key, L: TimedLogic<K>> Step for Timed<K, L> {
 
     fn watermark(&mut self, head: Watermark, slice: &Slice<'_>) -> Watermark {
         self.head = head;
-        self.follow();
+        self.follow(slice);
         if !self.clocks.is_in_round() {
             self.look(slice);
         }

@@ -20,7 +20,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod time;
-mod tumbling;
+pub mod window;
 
 pub use crate::operator::part::Part;
 pub use connect::{ConnectedStreams, KeyedCoProcess};
@@ -29,6 +29,7 @@ pub use keyed_stream::KeyedStream;
 pub use process_fn::{Context, Fired, HasEventTime, KeyedProcess};
 pub use side_output::{SideOutput, SideTag};
 pub use stream::{SharedStream, SinkHandle, Stream};
+pub use window::WindowedStream;
 
 use crate::{operator::source::SourceStep, source::Source, topology::graph::SharedGraph};
 

@@ -24,3 +24,4 @@ mod stop_and_drain;
 mod time;
 mod timers;
 mod unaligned;
+mod windows;
