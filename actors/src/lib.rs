@@ -62,7 +62,7 @@ pub mod prelude {
         },
         key_newtype,
         state::{self, Aggregate, AggregatingState, ListState, MapState, ReducingState, Ttl},
-        topology::{Context, Fired, KeyedCoProcess, KeyedProcess, Topology},
+        topology::{Context, Fired, KeyedCoProcess, KeyedProcess, Part, SideOutput, SideTag, Topology},
     };
     #[cfg(feature = "filesystem")]
     pub use cofferdam_storage::FileSystem;

@@ -22,6 +22,7 @@ pub(crate) mod inspect;
 pub(crate) mod key_by;
 pub(crate) mod keyed;
 pub(crate) mod map;
+pub(crate) mod part;
 pub(crate) mod process;
 pub(crate) mod process_operator;
 pub(crate) mod process_timed;
@@ -176,6 +177,11 @@ pub trait Step: Stateful {
     /// When the clock makes something due, first of all steps: then a turn is needed. A step asks those before it, too.
     fn wake_at(&mut self) -> Option<ProcessingTime> {
         self.upstream().and_then(|upstream| upstream.wake_at())
+    }
+
+    /// Records dropped as late since the last call, by this step and those before it.
+    fn take_late(&mut self) -> u64 {
+        self.upstream().map_or(0, |upstream| upstream.take_late())
     }
 
     /// Records that entered at the head since the last call.

@@ -11,6 +11,7 @@ use crate::{
         OpenContext, SnapshotBuilder,
         timed::{AHEAD, Done, Moment, Out, TimedLogic},
     },
+    output::sides::SideTag,
     record::Record,
     state::{
         keyed_states::{KeyedStates, KeyedTables, TablePlace},
@@ -91,6 +92,12 @@ impl<'a, K: Key, D: KeyedStates<K>, N: Key + Ord, O, S: Stamp> Context<'a, K, D,
     /// Gives a record to the next step, behind those given before. It bears the time of the record or the timer at hand; of a timer by the wall clock, the wall time for which that was set.
     pub fn emit(&mut self, record: O) {
         self.out.push_back(Stamped { record, time: self.time });
+    }
+
+    /// Gives a record to a side output, with the time that [`emit`](Self::emit) gives. The side output must be one of this step: bound to it by
+    /// [`with_side`](crate::topology::Stream::with_side), where there is an example; else the attempt fails.
+    pub fn emit_to<X: Record>(&mut self, side: &SideTag<X, S>, record: X) {
+        self.at.emit_to(side, record, self.time);
     }
 
     /// Sets a timer of this key: once event time has reached `time`, it fires. If it is past already, at once, behind this record. The same as [`set_timer_tagged`](Self::set_timer_tagged) with the

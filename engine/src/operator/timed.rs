@@ -22,6 +22,7 @@ use crate::{
     key::Key,
     key_group::KeyGroup,
     operator::{OpenContext, Operator, SnapshotBuilder, Stateful, Step, StepError, input::Input},
+    output::sides::SideTag,
     panic_site::running,
     record::{Batch, Record},
     slice::{Flow, Slice, Stop},
@@ -84,6 +85,10 @@ pub trait TimedLogic<K: Key>: Send + 'static {
     fn is_loaded(&self) -> bool;
     fn load(&mut self, keys: &mut dyn Iterator<Item = &K>) -> Result<(), BoxError>;
     fn heap_is_spent(&self) -> bool;
+    /// Records dropped as late since the last call.
+    fn take_late(&mut self) -> u64 {
+        0
+    }
     fn restore(&mut self, context: &OpenContext) -> Result<(), Error>;
     fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError>;
     fn completed(&mut self, checkpoint: CheckpointId);
@@ -106,6 +111,7 @@ pub struct Moment<'a> {
     /// What the round at hand goes to.
     reached: Timestamp,
     pub(crate) slice: &'a Slice<'a>,
+    step: StepIndex,
     /// The input has ended: nothing may become due any more.
     pub(crate) is_end: bool,
 }
@@ -115,6 +121,12 @@ impl Moment<'_> {
     #[inline]
     pub(crate) fn clock<K: Key>(&self, key: &K) -> Timestamp {
         self.clocks.of_key(key).max(self.reached)
+    }
+
+    /// Gives a record to a side output of the step's chain. If that is full, the step gets no more input for now, but for the few records that it has taken already.
+    #[inline]
+    pub(crate) fn emit_to<X: Record, S: Stamp>(&self, tag: &SideTag<X, S>, record: X, time: S) {
+        self.slice.give_aside(self.step, tag, record, time);
     }
 }
 
@@ -197,7 +209,7 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
         let is_end = self.is_end();
         let Self { step, logic, clocks, out, .. } = self;
         let reached = clocks.turn().map_or(Timestamp::MIN, |(_, to)| to);
-        let moment = Moment { clocks, reached, slice, is_end };
+        let moment = Moment { clocks, reached, slice, step: *step, is_end };
         running(*step, || code(logic, &moment, out)).map_err(|cause| StepError::stop(*step, cause))
     }
 
@@ -386,6 +398,10 @@ impl<K: Key, L: TimedLogic<K>> Step for Timed<K, L> {
 
     fn wake_at(&mut self) -> Option<ProcessingTime> {
         self.wake_at
+    }
+
+    fn take_late(&mut self) -> u64 {
+        self.logic.take_late()
     }
 }
 

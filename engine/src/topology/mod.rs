@@ -9,7 +9,9 @@ pub mod plan;
 pub(crate) mod process_fn;
 mod process_operator;
 pub(crate) mod restorable;
+mod side_output;
 mod sinks;
+mod split;
 mod state_check;
 mod stream;
 #[cfg(test)]
@@ -17,8 +19,10 @@ mod tests;
 mod time;
 
 pub use connect::{ConnectedStreams, KeyedCoProcess};
+pub use crate::operator::part::Part;
 pub use keyed_stream::KeyedStream;
 pub use process_fn::{Context, Fired, HasEventTime, KeyedProcess};
+pub use side_output::{SideOutput, SideTag};
 pub use stream::{SharedStream, SinkHandle, Stream};
 
 use crate::{operator::source::SourceStep, source::Source, topology::graph::SharedGraph};
