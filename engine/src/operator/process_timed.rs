@@ -155,6 +155,11 @@ impl<'a, K: Key, D: KeyedStates<K>, N: Key + Ord, O, S: Stamp> Context<'a, K, D,
         time
     }
 
+    /// The states, and what takes what is given, each by itself.
+    pub(crate) fn states_and_out(&mut self) -> (&mut D::View<'a>, &mut Out<O, S>) {
+        (&mut self.states, self.out)
+    }
+
     /// Takes a timer by the wall clock back: whether it was set, and had not fired.
     pub fn cancel_wall_timer(&mut self, time: WallTime) -> bool
     where
@@ -272,6 +277,10 @@ impl<K: Key, T: Record, S: Stamp, F: KeyedProcess<K, T, S>> TimedLogic<K> for Pr
 
     fn of(&self) -> String {
         "timers".to_string()
+    }
+
+    fn take_late(&mut self) -> u64 {
+        self.function.take_late()
     }
 
     #[inline]

@@ -11,6 +11,7 @@ use crate::{
     operator::either::Lift,
     output::{sides, sink::SinkRecovery},
     state::DeclaredState,
+    topology::fault::TopologyFault,
 };
 
 /// Which step of a topology, in the order of the calls.
@@ -158,6 +159,8 @@ pub(crate) struct Graph {
     pub(crate) sides: Vec<SideInfo>,
     /// Steps that are to fall idle, and stand where no reader says that it has nothing.
     pub(crate) never_idle: Vec<StepIndex>,
+    /// What makes no sense in what steps were given.
+    pub(crate) faults: Vec<TopologyFault>,
 }
 
 impl Graph {
@@ -212,7 +215,7 @@ impl Graph {
         build: impl FnOnce(EdgeIndex) -> BuildSide,
     ) -> (SideIndex, EdgeIndex) {
         let edge = EdgeIndex(self.edges.len());
-        self.edges.push(Edge { kind: EdgeKind::Forward, from: None, to: None, is_timed });
+        self.edges.push(Edge { kind: EdgeKind::Forward, from: None, to: None, is_timed, lift: None });
         self.sides.push(SideInfo { step, edge, bound_to: Vec::new(), reads: 0, build: Some(build(edge)) });
         (SideIndex(self.sides.len() - 1), edge)
     }

@@ -1,9 +1,12 @@
 //! From a user's adapters to chains.
 
+#[cfg(test)]
+pub(crate) mod by_hand;
 mod check;
 pub(crate) mod connect;
 pub mod fault;
 pub(crate) mod graph;
+mod join;
 mod keyed_stream;
 pub mod plan;
 pub(crate) mod process_fn;
@@ -18,8 +21,8 @@ mod stream;
 mod tests;
 mod time;
 
-pub use connect::{ConnectedStreams, KeyedCoProcess};
 pub use crate::operator::part::Part;
+pub use connect::{ConnectedStreams, KeyedCoProcess};
 pub use keyed_stream::KeyedStream;
 pub use process_fn::{Context, Fired, HasEventTime, KeyedProcess};
 pub use side_output::{SideOutput, SideTag};

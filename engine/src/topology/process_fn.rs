@@ -103,6 +103,12 @@ pub trait KeyedProcess<K: Key, T, S: Stamp = Timestamp>: Clone + Send + 'static 
         let _ = (timer, cx);
         Ok(())
     }
+
+    /// Records dropped as late since the last call.
+    #[doc(hidden)]
+    fn take_late(&mut self) -> u64 {
+        0
+    }
 }
 
 /// A process function made of two closures.
