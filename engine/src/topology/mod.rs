@@ -7,6 +7,7 @@ pub(crate) mod connect;
 pub(crate) mod connect_broadcast;
 pub mod fault;
 pub(crate) mod graph;
+mod join;
 mod keyed_stream;
 pub mod plan;
 pub(crate) mod process_fn;
