@@ -125,6 +125,8 @@ pub(crate) struct Graph {
     pub(crate) edges: Vec<Edge>,
     /// Steps that are to fall idle, and stand where no reader says that it has nothing.
     pub(crate) never_idle: Vec<StepIndex>,
+    /// Settings of steps that make no sense, and why.
+    pub(crate) senseless: Vec<(StepIndex, &'static str)>,
 }
 
 impl Graph {

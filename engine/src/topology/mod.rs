@@ -1,5 +1,6 @@
 //! From a user's adapters to chains.
 
+pub(crate) mod async_map;
 mod check;
 pub mod fault;
 pub(crate) mod graph;
@@ -15,6 +16,7 @@ mod stream;
 mod tests;
 mod time;
 
+pub use async_map::{AsyncConfig, Backoff};
 pub use keyed_stream::KeyedStream;
 pub use process_fn::{Context, Fired, HasEventTime, KeyedProcess};
 pub use stream::{SharedStream, SinkHandle, Stream};
