@@ -9,8 +9,10 @@
 //! - What a step has left over after `Stop::Yield` is handed out first by the next `drive`.
 //! - Snapshots are taken only while no step has anything left over.
 
+pub(crate) mod aside;
 pub(crate) mod async_map;
 pub mod divert;
+pub(crate) mod either;
 pub(crate) mod emitted;
 pub(crate) mod event_time;
 pub(crate) mod filter;

@@ -9,6 +9,7 @@ use crate::{
     key_group::KeyGroup,
     operator::{
         OpenContext, SnapshotBuilder,
+        aside::Aside,
         timed::{AHEAD, Done, Moment, Out, TimedLogic},
     },
     record::Record,
@@ -305,6 +306,10 @@ impl<K: Key, T: Record, S: Stamp, F: KeyedProcess<K, T, S>> TimedLogic<K> for Pr
 
     fn wake(&mut self, to: WallTime, at: &Moment<'_>, out: &mut Out<F::Out, S>) -> Result<(), BoxError> {
         self.fire_some(true, (KeyGroup(0), to.into()), at, out).map(drop)
+    }
+
+    fn aside(&mut self) -> Option<&mut dyn Aside> {
+        self.function.aside()
     }
 
     fn batch_came(&mut self) {

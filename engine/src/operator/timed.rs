@@ -21,7 +21,7 @@ use crate::{
     id::{CheckpointId, ProcessingTime, WallTime},
     key::Key,
     key_group::KeyGroup,
-    operator::{OpenContext, Operator, SnapshotBuilder, Stateful, Step, StepError, input::Input},
+    operator::{OpenContext, Operator, SnapshotBuilder, Stateful, Step, StepError, aside::Aside, input::Input},
     panic_site::running,
     record::{Batch, Record},
     slice::{Flow, Slice, Stop},
@@ -78,6 +78,11 @@ pub trait TimedLogic<K: Key>: Send + 'static {
 
     /// Does some of what is due by the wall clock up to `to`, the earliest first.
     fn wake(&mut self, to: WallTime, at: &Moment<'_>, out: &mut Out<Self::Out, Self::OutTime>) -> Result<(), BoxError>;
+
+    /// What takes records that come aside, if any do.
+    fn aside(&mut self) -> Option<&mut dyn Aside> {
+        None
+    }
 
     /// See [`KeyedTables`](crate::state::keyed_states::KeyedTables).
     fn batch_came(&mut self);
@@ -235,6 +240,9 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
                 self.follow();
                 continue;
             }
+            if let Some(aside) = self.logic.aside() {
+                aside.handle(slice)?;
+            }
             if self.input.ahead().is_empty() {
                 return Ok(());
             }
@@ -318,6 +326,9 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
 impl<K: Key, L: TimedLogic<K>> Stateful for Timed<K, L> {
     fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
         self.logic.restore(context)?;
+        if let Some(aside) = self.logic.aside() {
+            aside.open(context)?;
+        }
         self.restore_clocks(context)?;
         // What was set for a time already past, in front of the checkpoint, may not have fired.
         if self.is_due(self.clocks.furthest()) {
@@ -330,6 +341,9 @@ impl<K: Key, L: TimedLogic<K>> Stateful for Timed<K, L> {
 
     fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError> {
         self.logic.snapshot(snapshot)?;
+        if let Some(aside) = self.logic.aside() {
+            aside.snapshot(snapshot)?;
+        }
         let state = encode(&self.clocks.save(&self.logic.of()))?;
         snapshot.operators.push((self.uid.to_string(), OperatorSnapshot { state, transactions: Vec::new() }));
         Ok(())
@@ -346,12 +360,28 @@ impl<K: Key, L: TimedLogic<K>> Step for Timed<K, L> {
     }
 
     fn feed(&mut self, batch: Box<dyn Batch>) {
-        self.input.feed(batch);
-        self.logic.batch_came();
+        let keyed = match self.logic.aside() {
+            Some(aside) => aside.take(batch),
+            None => Err(batch),
+        };
+        if let Err(batch) = keyed {
+            self.input.feed(batch);
+            self.logic.batch_came();
+        }
     }
 
     fn has_leftover(&mut self) -> bool {
-        !self.out.is_empty() || self.input.has_leftover()
+        !self.out.is_empty() || self.input.has_leftover() || self.logic.aside().is_some_and(|aside| aside.has_records())
+    }
+
+    fn rest_of_batch(&mut self) -> Result<Option<Vec<u8>>, BoxError> {
+        let aside = self.logic.aside().map_or(Ok(None), |aside| aside.rest())?;
+        if aside.is_some() { Ok(aside) } else { self.input.rest_of_batch() }
+    }
+
+    fn take_records_in(&mut self) -> u64 {
+        let aside = self.logic.aside().map_or(0, |aside| aside.take_records_in());
+        aside + self.input.take_records_in()
     }
 
     fn is_within_record(&mut self) -> bool {

@@ -2,6 +2,8 @@
 
 pub(crate) mod async_map;
 mod check;
+pub(crate) mod connect;
+pub(crate) mod connect_broadcast;
 pub mod fault;
 pub(crate) mod graph;
 mod keyed_stream;
@@ -17,6 +19,8 @@ mod tests;
 mod time;
 
 pub use async_map::{AsyncConfig, Backoff};
+pub use connect::{ConnectedStreams, KeyedCoProcess};
+pub use connect_broadcast::{BroadcastConnected, KeyedBroadcastProcess};
 pub use keyed_stream::KeyedStream;
 pub use process_fn::{Context, Fired, HasEventTime, KeyedProcess};
 pub use stream::{SharedStream, SinkHandle, Stream};

@@ -6,14 +6,15 @@ use crate::{
     error::BoxError,
     key::Key,
     operator::{
+        aside::Aside,
         keyed::table_place,
         process_timed::{ProcessTimed, TIMERS, WALL_TIMERS},
         timed::Timed,
     },
     record::Record,
-    state::{keyed_states::KeyedStates, timers::TimerTable},
+    state::{DeclaredState, keyed_states::KeyedStates, timers::TimerTable},
     time::{Stamp, Timestamp},
-    topology::{keyed_stream::KeyedStream, stream::Stream},
+    topology::{graph::BuildContext, keyed_stream::KeyedStream, stream::Stream},
 };
 
 pub use crate::operator::process_timed::{Context, HasEventTime};
@@ -103,6 +104,11 @@ pub trait KeyedProcess<K: Key, T, S: Stamp = Timestamp>: Clone + Send + 'static 
         let _ = (timer, cx);
         Ok(())
     }
+
+    #[doc(hidden)]
+    fn aside(&mut self) -> Option<&mut dyn Aside> {
+        None
+    }
 }
 
 /// A process function made of two closures.
@@ -164,12 +170,22 @@ impl<K: Key, T: Record, S: Stamp> KeyedStream<K, T, S> {
         name: impl Into<String>,
         function: F,
     ) -> Stream<Timed<K, ProcessTimed<K, T, S, F>>> {
-        let mut states = function.states().declared();
+        let states = function.states().declared();
+        self.process_made(name, states, move |_| function.clone())
+    }
+
+    /// The same with a function that is made for each subtask; `states` are those that it has.
+    pub(crate) fn process_made<F: KeyedProcess<K, T, S>>(
+        self,
+        name: impl Into<String>,
+        mut states: Vec<DeclaredState>,
+        make: impl Fn(&BuildContext<'_>) -> F + Send + 'static,
+    ) -> Stream<Timed<K, ProcessTimed<K, T, S, F>>> {
         states.extend(TimerTable::<K, F::Timer>::declared(TIMERS));
         states.extend(TimerTable::<K, F::Timer>::declared(WALL_TIMERS));
         let step = self.add("process_fn", name.into(), states);
         self.stream.then(step, move |input, context| {
-            let logic = ProcessTimed::new(function.clone(), &table_place(&context.address(step), context));
+            let logic = ProcessTimed::new(make(context), &table_place(&context.address(step), context));
             Timed::new(step, input, logic, context)
         })
     }

@@ -725,7 +725,7 @@ fn through_a_subtask(elements: Vec<StreamElement>) -> (Vec<Sent>, usize) {
     let tail: Exchange<Row, Timestamp, InTurn> = Exchange::new(1, 4, InTurn::starting_at(0));
     let layout = EdgeLayout { name: "edge".into(), chain: 0, first: ChannelIndex(0), channels: 1 };
     let (by_key, is_forward, is_broadcast, is_feedback, is_timed) = (true, false, false, false, true);
-    let edge = InputEdge { layout, by_key, is_forward, is_broadcast, is_feedback, is_timed };
+    let edge = InputEdge { layout, by_key, is_forward, is_broadcast, is_feedback, is_timed, lift: None };
     let context = Stored { event_time: vec![i64::MIN], ..Stored::default() }.context(0, 1);
     let id = SubtaskId { chain: 0, index: SubtaskIndex(0) };
     let chain = Box::new(FusedChain::new(operator, tail));
