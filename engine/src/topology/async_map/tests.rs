@@ -234,6 +234,7 @@ impl Rig {
             is_broadcast: false,
             is_feedback: false,
             is_timed: true,
+            lift: None,
         };
         let id = SubtaskId { chain: 0, index: context.subtask };
         let steps = Arc::new([(StepIndex(1), "ask".to_string())]);
