@@ -1,5 +1,6 @@
 //! From a user's adapters to chains.
 
+pub(crate) mod async_map;
 #[cfg(test)]
 pub(crate) mod by_hand;
 mod check;
@@ -24,6 +25,7 @@ mod time;
 pub mod window;
 
 pub use crate::operator::part::Part;
+pub use async_map::{AsyncConfig, Backoff};
 pub use connect::{ConnectedStreams, KeyedCoProcess};
 pub use connect_broadcast::{BroadcastConnected, KeyedBroadcastProcess};
 pub use keyed_stream::KeyedStream;
