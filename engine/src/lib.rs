@@ -43,7 +43,9 @@ pub mod window;
 pub use channel_queue::{ChannelQueue, Circulating};
 pub use element::{CheckpointBarrier, Copied, InFlight, StreamElement, Watermark, overtake};
 pub use error::{BoxError, Error, ErrorKind, Location, NotRetryable};
-pub use id::{Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime, SavepointId, SubtaskIndex, WallTime};
+pub use id::{
+    AlignmentGroup, Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime, SavepointId, SubtaskIndex, WallTime,
+};
 pub use key::Key;
 pub use key_format::KeyFormat;
 pub use key_group::{KeyGroup, KeyGroupRange};

@@ -36,8 +36,8 @@ use crate::{
     },
     element::{CheckpointBarrier, Copied, StreamElement, Watermark},
     error::{BoxError, Error, Location, is_not_retryable},
-    fail_point::{FailPoints, Passage, Point},
-    id::{ChannelIndex, CheckpointId, ProcessingTime, SubtaskIndex},
+    fail_point::{self, FailPoints, Passage, Point},
+    id::{AlignmentGroup, ChannelIndex, CheckpointId, ProcessingTime, SubtaskIndex},
     mutation::{self, Mutation},
     operator::{OpenContext, PreCommit, RecordError, SnapshotBuilder, SourceStatus, StepError, StepPanic},
     output::Commit,
@@ -70,6 +70,8 @@ pub enum Control {
     EndInput,
     /// Heads of loops: nothing will come round any more.
     EndLoop,
+    /// Sources of an alignment group: how far the slowest of the others is.
+    Limit(AlignmentGroup, Timestamp),
     /// The checkpoint is durable.
     Completed(CheckpointId),
     /// The checkpoint will not be.
@@ -372,7 +374,7 @@ impl Subtask {
             return Need::Wait(wake_at);
         }
         match self.chain.head().source_status() {
-            None => Need::Input(wake_at),
+            None | Some(SourceStatus::Held) => Need::Input(wake_at),
             Some(SourceStatus::NotBefore(time)) => Need::Input(wake_at.into_iter().chain([time]).min()),
             Some(SourceStatus::Ready | SourceStatus::Ended) => Need::Turn,
         }
@@ -532,6 +534,7 @@ impl Subtask {
         match control {
             Control::Trigger(barrier) => self.participant.trigger(barrier, slice.now()),
             Control::EndInput => self.chain.head().end_source(),
+            Control::Limit(group, slowest) => self.chain.head().limit(group, slowest),
             Control::EndLoop => {
                 self.reach(Point::LoopEnded, CheckpointId(0))?;
                 self.gate.end_loop(&mut self.events);
@@ -575,6 +578,7 @@ impl Subtask {
             Control::Trigger(barrier) => self.reach(Point::TriggerHeard, barrier.checkpoint)?,
             Control::Aborted(checkpoint) => self.reach(Point::AbortHeard, checkpoint)?,
             Control::Completed(checkpoint) => self.reach(Point::CompletionHeard, checkpoint)?,
+            Control::Limit(..) => self.reach(Point::LimitHeard, CheckpointId(0))?,
             Control::EndInput | Control::EndLoop => Passage::On,
         };
         Ok(passage == Passage::Lost)
@@ -686,7 +690,7 @@ impl Subtask {
             return Ok(());
         }
         // Before anything else leaves, the outputs know what they knew.
-        self.pass_time(true, slice);
+        self.pass_time(true, slice)?;
         if self.chain.head().source_status().is_some() {
             self.reach(Point::ReplayBegun, self.restored)?;
         }
@@ -707,15 +711,18 @@ impl Subtask {
 
     /// Tells the chain how far time has come, if it has, and the outputs behind it: all of them at times, if idleness begins or ends, or if asked for; else those to
     /// which something goes anyway. Not within a record: what is left of it goes out first.
-    fn pass_time(&mut self, all: bool, slice: &Slice<'_>) {
+    fn pass_time(&mut self, all: bool, slice: &Slice<'_>) -> Result<(), BoxError> {
         if (self.time_moved || self.moves_time) && !self.chain.head().is_within_record() {
             let head = self.head_time();
-            self.out = self.chain.head().watermark(head, slice);
+            let before = std::mem::replace(&mut self.out, self.chain.head().watermark(head, slice));
             self.time_moved = false;
+            if self.out != before {
+                self.reach(Point::TimePassed, CheckpointId(0))?;
+            }
         }
         // Idleness is told again, as records end it.
         if self.out == self.told && !self.out.is_idle {
-            return;
+            return Ok(());
         }
         let now = slice.now();
         let all = all || self.out.is_idle != self.told.is_idle || now >= self.tell_at;
@@ -723,6 +730,17 @@ impl Subtask {
         self.told_at = now;
         if all {
             (self.told, self.tell_at) = (self.out, now.after(MARKS_EVERY));
+        }
+        Ok(())
+    }
+
+    /// Says to others that are read with it how far it has come.
+    fn say_source_time(&mut self, slice: &Slice<'_>, effects: &mut Vec<SubtaskEffect>) {
+        if !self.moves_time || self.participant.is_halted() {
+            return;
+        }
+        if let Some((group, mark)) = self.chain.head().source_time(slice.now()) {
+            effects.push(SubtaskEffect::Report(SubtaskReport::SourceTime(group, mark)));
         }
     }
 
@@ -737,10 +755,15 @@ impl Subtask {
                 return Ok(());
             }
             if !self.participant.is_halted() || self.chain.head().has_leftover() {
+                let is_firing = fail_point::ARE_COMPILED && self.chain.head().has_due();
                 let flow = self.chain.run(slice);
                 self.if_heap_spent(effects);
                 if !matches!(flow, Err(Stop::Failed(_))) {
-                    self.pass_time(false, slice);
+                    if is_firing {
+                        self.reach(Point::TimeFired, CheckpointId(0))?;
+                    }
+                    self.pass_time(false, slice)?;
+                    self.say_source_time(slice, effects);
                 }
                 match flow {
                     Ok(()) => {}
@@ -800,7 +823,7 @@ impl Subtask {
             return Ok(false);
         }
         if self.participant.waits_for_batch() {
-            return Ok(!self.chain.head().has_leftover() && self.is_end_reached(slice));
+            return Ok(!self.chain.head().has_leftover() && self.is_end_reached(slice)?);
         }
         if self.chain.head().is_within_record() && self.rest_turns < REST_TURNS {
             self.rest_turns += 1;
@@ -822,12 +845,13 @@ impl Subtask {
     }
 
     /// Whether an end, if that is what is due, has nothing to wait for: what it makes due is done, and what is under way has returned.
-    fn is_end_reached(&mut self, slice: &Slice<'_>) -> bool {
+    fn is_end_reached(&mut self, slice: &Slice<'_>) -> Result<bool, BoxError> {
         if !self.participant.is_finishing() || self.participant.is_halted() {
-            return true;
+            return Ok(true);
         }
-        self.pass_time(false, slice);
-        !self.chain.head().has_leftover() && !self.chain.head().has_due() && !self.chain.head().is_pending()
+        self.pass_time(false, slice)?;
+        let head = self.chain.head();
+        Ok(!head.has_leftover() && !head.has_due() && !head.is_pending())
     }
 
     fn hand_out_rest(&mut self, slice: &mut Slice<'_>) -> Result<(), BoxError> {
@@ -857,7 +881,7 @@ impl Subtask {
         }
         slice.refresh();
         let began = slice.now();
-        self.pass_time(true, slice);
+        self.pass_time(true, slice)?;
         let finished = self.participant.is_finished();
         let builder = self.chain.snapshot(checkpoint, finished || aligned.barrier.halt, slice.wall_time())?;
         slice.refresh();

@@ -7,6 +7,7 @@ use cofferdam_engine::{
     checkpoint::{
         coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput},
         snapshot::SubtaskId,
+        source_alignment::Limit,
         store::CommitStats,
     },
     mutation::{self, Mutation},
@@ -91,6 +92,9 @@ impl Process {
                     tell(heads.collect(), Control::EndLoop);
                 }
                 CoordinatorEffect::EndInput => tell(running.sources(), Control::EndInput),
+                CoordinatorEffect::Limit(Limit { subtask, group, slowest }) => {
+                    tell(vec![subtask], Control::Limit(group, slowest));
+                }
                 CoordinatorEffect::Completed(checkpoint) => {
                     let stored = world.backend.committed().contains(&(attempt, checkpoint));
                     assert!(stored, "checkpoint {checkpoint} was announced before it was durable");

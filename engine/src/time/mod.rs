@@ -6,5 +6,5 @@ pub(crate) mod strategy;
 mod timestamp;
 
 pub use stamp::{ByClock, InTime, NoTime, Stamp, Stamped};
-pub use strategy::{Bounded, IntoTimestamp, Punctuated, WatermarkGenerator, WatermarkStrategy};
+pub use strategy::{Alignment, Bounded, IntoTimestamp, Punctuated, WatermarkGenerator, WatermarkStrategy};
 pub use timestamp::Timestamp;

@@ -3,8 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
-    chain::Chain, checkpoint::snapshot::OperatorKind, error::BoxError, id::SubtaskIndex, key_group::KeyGroupRange,
-    output::sink::SinkRecovery, state::DeclaredState,
+    chain::Chain,
+    checkpoint::snapshot::OperatorKind,
+    error::BoxError,
+    id::{AlignmentGroup, SubtaskIndex},
+    key_group::KeyGroupRange,
+    output::sink::SinkRecovery,
+    state::DeclaredState,
 };
 
 /// Which step of a topology, in the order of the calls.
@@ -125,6 +130,10 @@ pub(crate) struct Graph {
     pub(crate) edges: Vec<Edge>,
     /// Steps that are to fall idle, and stand where no reader says that it has nothing.
     pub(crate) never_idle: Vec<StepIndex>,
+    /// Steps that are to be aligned, and stand where nobody knows which split to hold.
+    pub(crate) never_held: Vec<StepIndex>,
+    /// Alignment groups, each with its name and the steps in it.
+    pub(crate) alignment: Vec<(String, Vec<StepIndex>)>,
 }
 
 impl Graph {
@@ -148,6 +157,16 @@ impl Graph {
 
     pub(crate) fn step(&mut self, step: StepIndex) -> &mut StepInfo {
         &mut self.steps[step.0 as usize]
+    }
+
+    /// Puts a step into the alignment group of this name.
+    pub(crate) fn align(&mut self, step: StepIndex, group: &str) -> AlignmentGroup {
+        let place = self.alignment.iter().position(|(name, _)| name == group).unwrap_or_else(|| {
+            self.alignment.push((group.to_string(), Vec::new()));
+            self.alignment.len() - 1
+        });
+        self.alignment[place].1.push(step);
+        AlignmentGroup(place as u32)
     }
 
     pub(crate) fn numbered_steps(&self) -> impl Iterator<Item = (StepIndex, &StepInfo)> {
