@@ -52,8 +52,8 @@ pub use runtime::{
 /// What most programs need.
 pub mod prelude {
     pub use cofferdam_engine::{
-        Attempt, BoxError, CheckpointId, Collector, Diverted, Error, ErrorKind, Key, Location, NotRetryable, Ownership,
-        ProcessingTime, Read, Record, RestartStrategy, Sink, SinkContext, SinkWriter, Source, SplitReader,
+        Alignment, Attempt, BoxError, CheckpointId, Collector, Diverted, Error, ErrorKind, Key, Location, NotRetryable,
+        Ownership, ProcessingTime, Read, Record, RestartStrategy, Sink, SinkContext, SinkWriter, Source, SplitReader,
         SubtaskIndex, Timestamp, TwoPhaseSink, ValueState, WallTime, WatermarkStrategy,
         checkpoint::{
             config::{CheckpointConfig, CheckpointMode, Retention},

@@ -59,4 +59,4 @@ pub use sink::{Ownership, Sink, SinkContext, SinkWriter, TwoPhaseSink};
 pub use slice::{Clock, Slice};
 pub use source::{Read, Source, SplitReader};
 pub use state::value_state::ValueState;
-pub use time::{ByClock, InTime, IntoTimestamp, NoTime, Stamp, Stamped, Timestamp, WatermarkStrategy};
+pub use time::{Alignment, ByClock, InTime, IntoTimestamp, NoTime, Stamp, Stamped, Timestamp, WatermarkStrategy};

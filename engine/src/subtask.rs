@@ -17,6 +17,7 @@
 //! - A watermark leaves behind every record that came before it, and in front of every barrier: so the channel knows by then what the snapshot knows, and to say it
 //!   again after a restart changes nothing.
 //! - Nothing is made due by time behind the barrier of a stop.
+//! - A barrier that comes while the end makes something due passes between: what has not been done is in the snapshot.
 //!
 //! What is due between records, acknowledged and published is for the [`Participant`] to know.
 
@@ -361,7 +362,7 @@ impl Subtask {
             return Need::Room;
         }
         if self.chain.head().has_leftover() || self.participant.has_boundary() || self.gate.has_replay() {
-            return if self.end_waits() { Need::Wait(self.chain.head().wake_at()) } else { Need::Turn };
+            return self.need_before_end().unwrap_or(Need::Turn);
         }
         if self.participant.is_halted() {
             return Need::Input(None);
@@ -823,7 +824,14 @@ impl Subtask {
             return Ok(false);
         }
         if self.participant.waits_for_batch() {
-            return Ok(!self.chain.head().has_leftover() && self.is_end_reached(slice)?);
+            if self.chain.head().has_leftover() {
+                return Ok(false);
+            }
+            if self.is_end_reached(slice)? {
+                return Ok(true);
+            }
+            self.participant.let_pass();
+            return Ok(!self.participant.is_finishing());
         }
         if self.chain.head().is_within_record() && self.rest_turns < REST_TURNS {
             self.rest_turns += 1;
@@ -835,13 +843,15 @@ impl Subtask {
         Ok(!self.chain.head().is_within_record())
     }
 
-    /// Whether the end is due, and only what is under way keeps it.
-    fn end_waits(&mut self) -> bool {
-        let is_waiting = self.participant.is_finishing() && !self.participant.is_halted() && !self.time_moved;
-        is_waiting
-            && !self.chain.head().has_leftover()
-            && !self.chain.head().has_due()
-            && self.chain.head().is_pending()
+    /// What is needed while the end is due and what it makes due is done, or under way. Nothing but barriers comes any more, and they need not wait for that.
+    fn need_before_end(&mut self) -> Option<Need> {
+        let is_end = self.participant.is_finishing() && !self.participant.is_halted() && !self.time_moved;
+        let head = self.chain.head();
+        if !is_end || head.has_leftover() || self.gate.has_replay() {
+            return None;
+        }
+        let at_once = head.has_due().then(ProcessingTime::default);
+        at_once.map(Some).or_else(|| head.is_pending().then(|| head.wake_at())).map(Need::Input)
     }
 
     /// Whether an end, if that is what is due, has nothing to wait for: what it makes due is done, and what is under way has returned.
