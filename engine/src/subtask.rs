@@ -318,7 +318,7 @@ impl Subtask {
                 saved.event_time = saved.event_time.min(event_time);
             }
         }
-        if self.inputs.iter().any(|edge| edge.is_timed) {
+        if self.inputs.iter().any(|edge| edge.is_timed) && !mutation::is(Mutation::MarksNotRestored) {
             self.gate.restore_times(&saved);
             self.time_moved = self.gate.watermark() != Watermark::NONE;
         }

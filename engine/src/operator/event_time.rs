@@ -23,6 +23,7 @@ use crate::{
     element::Watermark,
     error::{BoxError, Error, Location},
     id::{AlignmentGroup, ProcessingTime},
+    mutation::{self, Mutation},
     operator::{
         OpenContext, Operator, SnapshotBuilder, Stateful, Step, StepError,
         alignment_member::AlignmentMember,
@@ -114,6 +115,7 @@ impl<U: Operator, F, G: WatermarkGenerator<U::Out>> EventTime<U, F, G> {
 
     fn restored(&self, stored: StoredClock, context: &OpenContext) -> Result<SplitClock<G::State>, Error> {
         let StoredClock { watermark, is_idle, state } = stored;
+        let is_idle = is_idle && !mutation::is(Mutation::IdleForgotten);
         match decode(&state) {
             Ok(state) => Ok(SplitClock { state, watermark, is_idle }),
             Err(error) => {

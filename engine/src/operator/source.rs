@@ -12,6 +12,7 @@ use crate::{
     codec::{decode, encode},
     error::{BoxError, Error, Location},
     id::ProcessingTime,
+    mutation::{self, Mutation},
     operator::{
         OpenContext, Operator, SnapshotBuilder, SourceStatus, Stateful, Step, StepError,
         split_clock::{Quiet, SplitTime, StoredClock},
@@ -242,6 +243,7 @@ impl<S: Source> Step for SourceStep<S> {
         let mut clocks = vec![None; self.splits.len() + self.waiting.len()];
         for (number, times) in open.chain(waiting) {
             let own = times.iter().find(|time| time.step == address);
+            let own = own.filter(|_| !mutation::is(Mutation::SplitTimeNotMoved));
             clocks[number as usize] = own.map(|time| time.clock.clone());
         }
         clocks
