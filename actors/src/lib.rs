@@ -52,9 +52,10 @@ pub use runtime::{
 /// What most programs need.
 pub mod prelude {
     pub use cofferdam_engine::{
-        AsyncConfig, Attempt, Backoff, BoxError, CheckpointId, Collector, Diverted, Error, ErrorKind, Key, Location,
-        NotRetryable, Ownership, ProcessingTime, Read, Record, RestartStrategy, Sink, SinkContext, SinkWriter, Source,
-        SplitReader, SubtaskIndex, Timestamp, TwoPhaseSink, ValueState, WallTime, WatermarkStrategy,
+        Alignment, AsyncConfig, Attempt, Backoff, BoxError, CheckpointId, Collector, Diverted, Error, ErrorKind, Key,
+        Location, NotRetryable, Ownership, ProcessingTime, Read, Record, RestartStrategy, Sink, SinkContext,
+        SinkWriter, Source, SplitReader, SubtaskIndex, Timestamp, TwoPhaseSink, ValueState, WallTime,
+        WatermarkStrategy,
         checkpoint::{
             config::{CheckpointConfig, CheckpointMode, Retention},
             coordinator::JobEnd,

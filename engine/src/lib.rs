@@ -44,7 +44,9 @@ pub mod window;
 pub use channel_queue::{ChannelQueue, Circulating};
 pub use element::{CheckpointBarrier, Copied, InFlight, StreamElement, Watermark, overtake};
 pub use error::{BoxError, Error, ErrorKind, Location, NotRetryable};
-pub use id::{Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime, SavepointId, SubtaskIndex, WallTime};
+pub use id::{
+    AlignmentGroup, Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime, SavepointId, SubtaskIndex, WallTime,
+};
 pub use key::Key;
 pub use key_format::KeyFormat;
 pub use key_group::{KeyGroup, KeyGroupRange};
@@ -59,5 +61,5 @@ pub use sink::{Ownership, Sink, SinkContext, SinkWriter, TwoPhaseSink};
 pub use slice::{Clock, Slice};
 pub use source::{Read, Source, SplitReader};
 pub use state::value_state::ValueState;
-pub use time::{ByClock, InTime, IntoTimestamp, NoTime, Stamp, Stamped, Timestamp, WatermarkStrategy};
+pub use time::{Alignment, ByClock, InTime, IntoTimestamp, NoTime, Stamp, Stamped, Timestamp, WatermarkStrategy};
 pub use topology::{AsyncConfig, Backoff};

@@ -7,6 +7,7 @@ use cofferdam_engine::{
     checkpoint::{
         coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput},
         snapshot::SubtaskId,
+        source_alignment::Limit,
         store::CommitStats,
     },
     mutation::{self, Mutation},
@@ -16,6 +17,7 @@ use cofferdam_engine::{
 use crate::{
     call::{Call, Returned, Work},
     fault_plan::Harm,
+    known_time::KnownTime,
     part::{Channels, Move, Part, State},
     post::{Letter, Message, Party, Request},
     process::Process,
@@ -31,6 +33,8 @@ pub(crate) struct Running {
     pub(crate) channels: Channels,
     /// The newest checkpoint triggered.
     pub(crate) triggered: CheckpointId,
+    /// What the newest checkpoint knows of time.
+    pub(crate) known_time: KnownTime,
     /// Parts, the coordinator among them, that have not reported that they stopped.
     pub(crate) left: usize,
 }
@@ -91,6 +95,9 @@ impl Process {
                     tell(heads.collect(), Control::EndLoop);
                 }
                 CoordinatorEffect::EndInput => tell(running.sources(), Control::EndInput),
+                CoordinatorEffect::Limit(Limit { subtask, group, slowest }) => {
+                    tell(vec![subtask], Control::Limit(group, slowest));
+                }
                 CoordinatorEffect::Completed(checkpoint) => {
                     let stored = world.backend.committed().contains(&(attempt, checkpoint));
                     assert!(stored, "checkpoint {checkpoint} was announced before it was durable");
@@ -101,10 +108,12 @@ impl Process {
                     tell(running.all(), Control::Aborted(checkpoint));
                 }
                 CoordinatorEffect::Commit(commit) => {
+                    running.known_time.go_on(&commit.metadata);
                     running.is_committing = true;
                     calls.push(Call::new(Party::Coordinator, attempt, Work::Commit(commit), world));
                 }
                 CoordinatorEffect::CommitSavepoint(commit, tickets) => {
+                    running.known_time.go_on(&commit.metadata);
                     running.is_committing = true;
                     // One is as good as all of them.
                     world.savepoints.failed += tickets.len() as u32 - 1;

@@ -9,6 +9,7 @@
 //! - What a step has left over after `Stop::Yield` is handed out first by the next `drive`.
 //! - Snapshots are taken only while no step has anything left over.
 
+pub(crate) mod alignment_member;
 pub(crate) mod aside;
 pub(crate) mod async_map;
 pub mod divert;
@@ -49,7 +50,7 @@ use crate::{
     error::{BoxError, Error},
     fail_point::FailPoints,
     failed_records::{FailedRecords, RecordId},
-    id::{Attempt, CheckpointId, JobId, ProcessingTime, SubtaskIndex, WallTime},
+    id::{AlignmentGroup, Attempt, CheckpointId, JobId, ProcessingTime, SubtaskIndex, WallTime},
     key_group::KeyGroupRange,
     operator::split_clock::{Quiet, SplitTime, StoredClock},
     panic_site,
@@ -58,7 +59,7 @@ use crate::{
     slice::{Flow, Slice, Stop},
     state::HeapShare,
     subtask::SubtaskEffect,
-    time::Stamp,
+    time::{Stamp, Timestamp},
     topology::graph::StepIndex,
 };
 
@@ -137,6 +138,23 @@ pub trait Step: Stateful {
     /// Whether others wait to be opened; `None` if the head is no source.
     fn splits(&mut self, visit: &mut dyn FnMut(u32, Option<Quiet>)) -> Option<bool> {
         self.upstream().and_then(|upstream| upstream.splits(visit))
+    }
+
+    /// Holds the splits that are open and of which `is_held` says so, by their numbers, and lets go of the others: the readers of those that are held are not asked. Whether any is.
+    fn hold_splits(&mut self, is_held: &mut dyn FnMut(u32) -> bool) -> bool {
+        self.upstream().is_some_and(|upstream| upstream.hold_splits(is_held))
+    }
+
+    /// What a step has to say to its alignment group, of how far the slowest of its splits is.
+    fn source_time(&mut self, now: ProcessingTime) -> Option<(AlignmentGroup, Watermark)> {
+        self.upstream().and_then(|upstream| upstream.source_time(now))
+    }
+
+    /// How far the slowest of the others in an alignment group is.
+    fn limit(&mut self, group: AlignmentGroup, slowest: Timestamp) {
+        if let Some(upstream) = self.upstream() {
+            upstream.limit(group, slowest);
+        }
     }
 
     /// What the restored checkpoint has of the clocks of the step at `address`, for each split that is open or waits to be, by its number.
@@ -222,6 +240,8 @@ pub enum SourceStatus {
     Ready,
     /// It has none before this moment.
     NotBefore(ProcessingTime),
+    /// It has none before others in its alignment group have come after.
+    Held,
     /// It has none ever again.
     Ended,
 }
