@@ -72,6 +72,13 @@ pub enum TopologyFault {
         /// What, and why.
         message: String,
     },
+    /// A pattern that makes no sense.
+    Pattern {
+        /// The step.
+        step: String,
+        /// What, and why.
+        message: String,
+    },
     /// A setting that makes no sense.
     Setting {
         /// What, and why.
@@ -120,6 +127,7 @@ impl fmt::Display for TopologyFault {
                 "loop '{inner}' stands within loop '{outer}', and neither could tell that it is empty: make one loop of the two, or put one behind the other"
             ),
             Self::Windows { step, message } => write!(f, "the windows of '{step}': {message}"),
+            Self::Pattern { step, message } => write!(f, "the pattern of '{step}': {message}"),
             Self::Setting { message } => f.write_str(message),
         }
     }

@@ -1,13 +1,14 @@
 //! From a user's adapters to chains.
 
 mod check;
-#[cfg(test)]
-mod driven;
 pub(crate) mod connect;
 pub(crate) mod connect_broadcast;
+#[cfg(test)]
+mod driven;
 pub mod fault;
 pub(crate) mod graph;
 mod keyed_stream;
+mod pattern;
 pub mod plan;
 pub(crate) mod process_fn;
 mod process_operator;
