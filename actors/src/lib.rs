@@ -62,6 +62,7 @@ pub mod prelude {
             stats::{CheckpointHistory, CheckpointStats},
         },
         key_newtype,
+        pattern::{Match, Pattern},
         state::{self, Aggregate, AggregatingState, ListState, MapState, ReducingState, Ttl},
         topology::{
             Context, Fired, KeyedBroadcastProcess, KeyedCoProcess, KeyedProcess, Part, SideOutput, SideTag, Topology,

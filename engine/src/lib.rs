@@ -24,6 +24,7 @@ pub mod opening;
 pub mod operator;
 mod output;
 mod panic_site;
+pub mod pattern;
 mod record;
 mod request;
 mod restart;

@@ -6,10 +6,13 @@ pub(crate) mod by_hand;
 mod check;
 pub(crate) mod connect;
 pub(crate) mod connect_broadcast;
+#[cfg(test)]
+mod driven;
 pub mod fault;
 pub(crate) mod graph;
 mod join;
 mod keyed_stream;
+mod pattern;
 pub mod plan;
 pub(crate) mod process_fn;
 mod process_operator;
