@@ -5,9 +5,13 @@
 
 mod bids;
 mod bids_of_auctions;
+mod final_bids;
 mod lookup;
 mod persons_who_sell;
 
+use std::time::Duration;
+
+use ::nexmark::event::Bid;
 use cofferdam::prelude::*;
 use cofferdam_engine::{operator::Operator, topology::Stream};
 use serde::{Serialize, Serializer};
@@ -30,6 +34,8 @@ pub const QUERIES: &[Query] = &[
     Query::of("q10", "every bid, by day and minute", bids::q10),
     Query::of("q13", "every bid, with what a table says of its auction", lookup::q13),
     Query::of("q14", "bids of some height, by time of day", bids::q14),
+    Query::of("q18", "the last bid of each bidder on each auction", final_bids::q18),
+    Query::of("q19", "the ten highest bids of each auction", final_bids::q19),
     Query::of("q20", "every bid in category 10, with its auction", bids_of_auctions::q20),
     Query::of("q21", "every bid with a channel's number", bids::q21),
     Query::of("q22", "every bid, by the directories of its page", bids::q22),
@@ -80,8 +86,26 @@ impl Query {
     }
 }
 
+/// The events with their times. In a split they are never out of order; four seconds are what the official tables allow for.
+fn timed_events(
+    topology: &Topology,
+    events: EventSource,
+) -> Stream<impl Operator<Out = NumberedEvent, Time = Timestamp> + use<>> {
+    let strategy = WatermarkStrategy::bounded(Duration::from_secs(4));
+    let time = |event: &NumberedEvent| Timestamp::from_millis(event.event.timestamp() as i64);
+    topology.source("events", events).event_time("time", strategy, time)
+}
+
+/// The bids with their times and numbers.
+fn timed_bids(
+    topology: &Topology,
+    events: EventSource,
+) -> Stream<impl Operator<Out = (u64, Bid), Time = Timestamp> + use<>> {
+    timed_events(topology, events).flat_map(NumberedEvent::bid)
+}
+
 /// The bids.
-fn bids(topology: &Topology, events: EventSource) -> Stream<impl Operator<Out = ::nexmark::event::Bid> + use<>> {
+fn bids(topology: &Topology, events: EventSource) -> Stream<impl Operator<Out = Bid> + use<>> {
     topology.source("events", events).flat_map(NumberedEvent::bid).map(|(_, bid)| bid)
 }
 
