@@ -5,6 +5,7 @@
 
 mod bids;
 mod bids_of_auctions;
+mod days;
 mod final_bids;
 mod lookup;
 mod persons_who_sell;
@@ -34,6 +35,9 @@ pub const QUERIES: &[Query] = &[
     Query::of("q10", "every bid, by day and minute", bids::q10),
     Query::of("q13", "every bid, with what a table says of its auction", lookup::q13),
     Query::of("q14", "bids of some height, by time of day", bids::q14),
+    Query::of("q15", "bids, bidders and auctions of each day", days::q15),
+    Query::of("q16", "the same for each channel", days::q16),
+    Query::of("q17", "bids and prices of each auction's day", days::q17),
     Query::of("q18", "the last bid of each bidder on each auction", final_bids::q18),
     Query::of("q19", "the ten highest bids of each auction", final_bids::q19),
     Query::of("q20", "every bid in category 10, with its auction", bids_of_auctions::q20),
