@@ -9,6 +9,7 @@ mod days;
 mod final_bids;
 mod lookup;
 mod persons_who_sell;
+mod winners;
 
 use std::time::Duration;
 
@@ -32,6 +33,9 @@ pub const QUERIES: &[Query] = &[
     Query::of("q1", "every bid, its price in euros", bids::q1),
     Query::of("q2", "bids on some auctions", bids::q2),
     Query::of("q3", "who sells in category 10, from three states", persons_who_sell::q3),
+    Query::of("q4", "the mean price of each category", winners::q4).replacing(&["id"], "auctions"),
+    Query::of("q6", "the mean price of each seller's last auctions", winners::q6).replacing(&["seller"], "auctions"),
+    Query::of("q9", "every auction, with the bid that won", winners::q9),
     Query::of("q10", "every bid, by day and minute", bids::q10),
     Query::of("q13", "every bid, with what a table says of its auction", lookup::q13),
     Query::of("q14", "bids of some height, by time of day", bids::q14),
@@ -69,6 +73,11 @@ pub struct Updates {
 impl Query {
     const fn of(name: &'static str, asks: &'static str, build: fn(&Topology, EventSource, Rows)) -> Self {
         Self { name, asks, updates: None, build }
+    }
+
+    /// Of the rows of a key, the one with the highest count is final.
+    const fn replacing(self, key: &'static [&'static str], count: &'static str) -> Self {
+        Self { updates: Some(Updates { key, count }), ..self }
     }
 
     /// The query of this name.
