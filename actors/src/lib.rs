@@ -62,7 +62,7 @@ pub mod prelude {
         },
         key_newtype,
         state::{self, Aggregate, AggregatingState, ListState, MapState, ReducingState, Ttl},
-        topology::{Context, Fired, KeyedProcess, Topology},
+        topology::{Context, Fired, KeyedBroadcastProcess, KeyedCoProcess, KeyedProcess, Topology},
     };
     #[cfg(feature = "filesystem")]
     pub use cofferdam_storage::FileSystem;

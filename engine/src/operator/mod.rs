@@ -9,7 +9,9 @@
 //! - What a step has left over after `Stop::Yield` is handed out first by the next `drive`.
 //! - Snapshots are taken only while no step has anything left over.
 
+pub(crate) mod aside;
 pub mod divert;
+pub(crate) mod either;
 pub(crate) mod emitted;
 pub(crate) mod event_time;
 pub(crate) mod filter;
@@ -175,6 +177,11 @@ pub trait Step: Stateful {
     /// When the clock makes something due, first of all steps: then a turn is needed. A step asks those before it, too.
     fn wake_at(&mut self) -> Option<ProcessingTime> {
         self.upstream().and_then(|upstream| upstream.wake_at())
+    }
+
+    /// Records dropped as late since the last call, by this step and those before it.
+    fn take_late(&mut self) -> u64 {
+        self.upstream().map_or(0, |upstream| upstream.take_late())
     }
 
     /// Records that entered at the head since the last call.

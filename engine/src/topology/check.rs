@@ -42,6 +42,7 @@ pub(super) fn faults(graph: &Graph, settings: &Settings, parallelism: &[u32]) ->
     faults.extend(parallelism_faults(graph, settings, parallelism));
     faults.extend(nested_loops(graph));
     faults.extend(never_idle(graph));
+    faults.extend(graph.faults.iter().cloned());
     if settings.checkpoints.interval.is_none() {
         faults.extend(unpublished(graph));
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
     chain::Chain, checkpoint::snapshot::OperatorKind, error::BoxError, id::SubtaskIndex, key_group::KeyGroupRange,
-    output::sink::SinkRecovery, state::DeclaredState,
+    operator::either::Lift, output::sink::SinkRecovery, state::DeclaredState, topology::fault::TopologyFault,
 };
 
 /// Which step of a topology, in the order of the calls.
@@ -64,6 +64,8 @@ pub(crate) struct Edge {
     pub(crate) to: Option<usize>,
     /// Its records have times, and so it carries watermarks.
     pub(crate) is_timed: bool,
+    /// It leads to one side of a step with two inputs.
+    pub(crate) lift: Option<Lift>,
 }
 
 /// Enumerates a source's splits, its types hidden.
@@ -125,6 +127,8 @@ pub(crate) struct Graph {
     pub(crate) edges: Vec<Edge>,
     /// Steps that are to fall idle, and stand where no reader says that it has nothing.
     pub(crate) never_idle: Vec<StepIndex>,
+    /// What was found wrong with single steps.
+    pub(crate) faults: Vec<TopologyFault>,
 }
 
 impl Graph {
@@ -182,7 +186,7 @@ impl Graph {
             self.edges[edge.0].to = Some(number);
         }
         let first = self.edges.len();
-        let edge = |kind: &EdgeKind| Edge { kind: *kind, from: Some(number), to: None, is_timed };
+        let edge = |kind: &EdgeKind| Edge { kind: *kind, from: Some(number), to: None, is_timed, lift: None };
         self.edges.extend(outputs.iter().map(edge));
         chain.outputs = (first..self.edges.len()).map(EdgeIndex).collect();
         let edges = chain.outputs.clone();
@@ -192,7 +196,7 @@ impl Graph {
 
     /// Adds an edge whose beginning is still open.
     pub(crate) fn add_feedback(&mut self, is_timed: bool) -> EdgeIndex {
-        self.edges.push(Edge { kind: EdgeKind::Feedback, from: None, to: None, is_timed });
+        self.edges.push(Edge { kind: EdgeKind::Feedback, from: None, to: None, is_timed, lift: None });
         EdgeIndex(self.edges.len() - 1)
     }
 
@@ -204,7 +208,7 @@ impl Graph {
 
     /// Adds one more edge out of a chain that is used more than once.
     pub(crate) fn add_edge(&mut self, from: usize, kind: EdgeKind, is_timed: bool) -> EdgeIndex {
-        self.edges.push(Edge { kind, from: Some(from), to: None, is_timed });
+        self.edges.push(Edge { kind, from: Some(from), to: None, is_timed, lift: None });
         let edge = EdgeIndex(self.edges.len() - 1);
         self.chains[from].outputs.push(edge);
         edge

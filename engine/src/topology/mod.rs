@@ -1,6 +1,10 @@
 //! From a user's adapters to chains.
 
 mod check;
+#[cfg(test)]
+mod driven;
+pub(crate) mod connect;
+pub(crate) mod connect_broadcast;
 pub mod fault;
 pub(crate) mod graph;
 mod keyed_stream;
@@ -14,10 +18,14 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod time;
+pub mod window;
 
+pub use connect::{ConnectedStreams, KeyedCoProcess};
+pub use connect_broadcast::{BroadcastConnected, KeyedBroadcastProcess};
 pub use keyed_stream::KeyedStream;
 pub use process_fn::{Context, Fired, HasEventTime, KeyedProcess};
 pub use stream::{SharedStream, SinkHandle, Stream};
+pub use window::WindowedStream;
 
 use crate::{operator::source::SourceStep, source::Source, topology::graph::SharedGraph};
 

@@ -6,6 +6,7 @@ mod aborted;
 mod at_least_once;
 mod bounded_memory;
 mod cases;
+mod connect;
 mod end_of_input;
 mod exactly_once;
 mod going_back;
