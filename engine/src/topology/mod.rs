@@ -6,8 +6,6 @@ pub(crate) mod by_hand;
 mod check;
 pub(crate) mod connect;
 pub(crate) mod connect_broadcast;
-#[cfg(test)]
-mod driven;
 pub mod fault;
 pub(crate) mod graph;
 mod join;
