@@ -61,7 +61,7 @@ pub mod prelude {
             stats::{CheckpointHistory, CheckpointStats},
         },
         key_newtype,
-        state::{self, Aggregate, AggregatingState, ListState, MapState, ReducingState, Ttl},
+        state::{self, Aggregate, AggregatingState, ListState, MapState, Merge, ReducingState, Ttl},
         topology::{
             Context, Fired, KeyedBroadcastProcess, KeyedCoProcess, KeyedProcess, Part, SideOutput, SideTag, Topology,
         },
