@@ -39,7 +39,9 @@ use crate::{
     fail_point::{FailPoints, Passage, Point},
     id::{ChannelIndex, CheckpointId, ProcessingTime, SubtaskIndex},
     mutation::{self, Mutation},
-    operator::{OpenContext, PreCommit, RecordError, SnapshotBuilder, SourceStatus, StepError, StepPanic},
+    operator::{
+        OpenContext, PreCommit, RecordError, SnapshotBuilder, SourceStatus, StepError, StepPanic, either::Lift,
+    },
     output::Commit,
     panic_site,
     slice::{Slice, Stop},
@@ -185,6 +187,8 @@ pub(crate) struct InputEdge {
     pub(crate) is_feedback: bool,
     /// Its records have times, and so it carries watermarks.
     pub(crate) is_timed: bool,
+    /// It leads to one side of a step with two inputs.
+    pub(crate) lift: Option<Lift>,
 }
 
 impl InputEdge {
@@ -341,7 +345,10 @@ impl Subtask {
                         }
                         continue;
                     }
-                    let batch = self.chain.head().decode_batch(bytes, owned, context.max_parallelism);
+                    let batch = match edge.lift {
+                        Some(lift) => (lift.decode)(bytes, owned, context.max_parallelism),
+                        None => self.chain.head().decode_batch(bytes, owned, context.max_parallelism),
+                    };
                     let batch = batch.map_err(|error| not_in_flight(&edge.layout.name, context, &error))?;
                     if !batch.is_empty() && !mutation::is(Mutation::InFlightNotRestored) {
                         self.gate.put_back(ChannelIndex(channel), StreamElement::Batch(batch));
@@ -652,7 +659,11 @@ impl Subtask {
         match event {
             GateEvent::Deliver(channel, batch) => {
                 self.feeding = channel;
-                self.chain.feed(batch);
+                let edge = self.inputs.iter().find(|edge| edge.layout.contains(channel));
+                self.chain.feed(match edge.and_then(|edge| edge.lift) {
+                    Some(lift) => (lift.lift)(batch),
+                    None => batch,
+                });
             }
             GateEvent::Aligned(aligned) => {
                 self.reach(Point::Aligned, aligned.barrier.checkpoint)?;

@@ -81,7 +81,8 @@ fn windowed_bids(source: impl Source<Record = Bid>, released: Box<dyn FnOnce() -
         .source("records", source)
         .event_time("time", strategy, |bid| Timestamp::from_millis(bid.time as i64))
         .keyed(|bid| (bid.auction, bid.price))
-        .tumbling("highest", Tumbling::of(Duration::from_millis(WINDOW)), Highest)
+        .window(Tumbling::of(Duration::from_millis(WINDOW)))
+        .aggregate("highest", Highest)
         .sink("checksum", sink);
     Prepared { topology, total, released, fields: Box::new(Vec::new) }
 }

@@ -9,7 +9,9 @@
 //! - What a step has left over after `Stop::Yield` is handed out first by the next `drive`.
 //! - Snapshots are taken only while no step has anything left over.
 
+pub(crate) mod aside;
 pub mod divert;
+pub(crate) mod either;
 pub(crate) mod emitted;
 pub(crate) mod event_time;
 pub(crate) mod filter;

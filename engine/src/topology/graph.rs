@@ -8,6 +8,7 @@ use crate::{
     error::BoxError,
     id::SubtaskIndex,
     key_group::KeyGroupRange,
+    operator::either::Lift,
     output::{sides, sink::SinkRecovery},
     state::DeclaredState,
     topology::fault::TopologyFault,
@@ -72,6 +73,8 @@ pub(crate) struct Edge {
     pub(crate) to: Option<usize>,
     /// Its records have times, and so it carries watermarks.
     pub(crate) is_timed: bool,
+    /// It leads to one side of a step with two inputs.
+    pub(crate) lift: Option<Lift>,
 }
 
 /// Enumerates a source's splits, its types hidden.
@@ -212,7 +215,7 @@ impl Graph {
         build: impl FnOnce(EdgeIndex) -> BuildSide,
     ) -> (SideIndex, EdgeIndex) {
         let edge = EdgeIndex(self.edges.len());
-        self.edges.push(Edge { kind: EdgeKind::Forward, from: None, to: None, is_timed });
+        self.edges.push(Edge { kind: EdgeKind::Forward, from: None, to: None, is_timed, lift: None });
         self.sides.push(SideInfo { step, edge, bound_to: Vec::new(), reads: 0, build: Some(build(edge)) });
         (SideIndex(self.sides.len() - 1), edge)
     }
@@ -240,7 +243,7 @@ impl Graph {
             self.edges[edge.0].to = Some(number);
         }
         let first = self.edges.len();
-        let edge = |kind: &EdgeKind| Edge { kind: *kind, from: Some(number), to: None, is_timed };
+        let edge = |kind: &EdgeKind| Edge { kind: *kind, from: Some(number), to: None, is_timed, lift: None };
         self.edges.extend(outputs.iter().map(edge));
         chain.outputs = (first..self.edges.len()).map(EdgeIndex).collect();
         let edges = chain.outputs.clone();
@@ -250,7 +253,7 @@ impl Graph {
 
     /// Adds an edge whose beginning is still open.
     pub(crate) fn add_feedback(&mut self, is_timed: bool) -> EdgeIndex {
-        self.edges.push(Edge { kind: EdgeKind::Feedback, from: None, to: None, is_timed });
+        self.edges.push(Edge { kind: EdgeKind::Feedback, from: None, to: None, is_timed, lift: None });
         EdgeIndex(self.edges.len() - 1)
     }
 
@@ -262,7 +265,7 @@ impl Graph {
 
     /// Adds one more edge out of a chain that is used more than once.
     pub(crate) fn add_edge(&mut self, from: usize, kind: EdgeKind, is_timed: bool) -> EdgeIndex {
-        self.edges.push(Edge { kind, from: Some(from), to: None, is_timed });
+        self.edges.push(Edge { kind, from: Some(from), to: None, is_timed, lift: None });
         let edge = EdgeIndex(self.edges.len() - 1);
         self.chains[from].outputs.push(edge);
         edge

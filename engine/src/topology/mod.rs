@@ -3,6 +3,8 @@
 #[cfg(test)]
 pub(crate) mod by_hand;
 mod check;
+pub(crate) mod connect;
+pub(crate) mod connect_broadcast;
 pub mod fault;
 pub(crate) mod graph;
 mod keyed_stream;
@@ -18,13 +20,17 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod time;
-mod tumbling;
+pub mod window;
+
+pub use connect::{ConnectedStreams, KeyedCoProcess};
+pub use connect_broadcast::{BroadcastConnected, KeyedBroadcastProcess};
 
 pub use crate::operator::part::Part;
 pub use keyed_stream::KeyedStream;
 pub use process_fn::{Context, Fired, HasEventTime, KeyedProcess};
 pub use side_output::{SideOutput, SideTag};
 pub use stream::{SharedStream, SinkHandle, Stream};
+pub use window::WindowedStream;
 
 use crate::{operator::source::SourceStep, source::Source, topology::graph::SharedGraph};
 

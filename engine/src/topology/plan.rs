@@ -150,7 +150,7 @@ impl Plan {
                 channels: self.channels_of(edge.0),
             };
             first.0 += layout.channels;
-            let Edge { kind, is_timed, .. } = self.graph.edges[edge.0];
+            let Edge { kind, is_timed, lift, .. } = self.graph.edges[edge.0];
             InputEdge {
                 layout,
                 by_key: kind == EdgeKind::Key,
@@ -158,6 +158,7 @@ impl Plan {
                 is_broadcast: kind == EdgeKind::Broadcast,
                 is_feedback: kind == EdgeKind::Feedback,
                 is_timed,
+                lift,
             }
         });
         inputs.collect()

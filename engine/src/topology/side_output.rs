@@ -69,6 +69,14 @@ pub struct SideOutput<X, S = Timestamp> {
     tag: SideTag<X, S>,
 }
 
+/// The same side output.
+impl<X, S> Clone for SideOutput<X, S> {
+    fn clone(&self) -> Self {
+        let Self { graph, index, step, edge, tag } = self;
+        Self { graph: graph.clone(), index: *index, step: *step, edge: *edge, tag: tag.clone() }
+    }
+}
+
 impl<X, S> fmt::Debug for SideOutput<X, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SideOutput").field(&self.tag.name()).finish()

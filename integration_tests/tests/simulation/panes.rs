@@ -61,7 +61,8 @@ fn run(seed: u64, setup: Setup, faults: Faults, rescales: bool) -> Vec<Row> {
             .flat_map(|(split, time)| sensors(split, time).map(move |sensor| (sensor, time)))
             .keyed(|reading| reading)
             .parallelism(1 + start / 3 % 3)
-            .tumbling("sums", Tumbling::of(millis(WINDOW)).offset(millis(OFFSET)), Summed::by(|time: &i64| *time))
+            .window(Tumbling::of(millis(WINDOW)).offset(millis(OFFSET)))
+            .aggregate("sums", Summed::by(|time: &i64| *time))
             .map(|Windowed { key, window, value }| (window.start.0, window.end.0, key, value))
             .sink("rows", sink.clone());
         topology

@@ -32,7 +32,7 @@ fn sums(
     parallelism: u32,
 ) -> Job<impl Operator<Out = Windowed<u32, u64>, Time = Timestamp> + Stateful> {
     let sum = Summed::by(|value: &u64| *value);
-    Job::new(keyed::<u64, Timestamp>().tumbling("step", windows, sum), parallelism)
+    Job::new(keyed::<u64, Timestamp>().window(windows).aggregate("step", sum), parallelism)
 }
 
 /// The sums of all records, by the start of their window, and key; and how many are late. In one go.
@@ -227,7 +227,7 @@ fn other_windows_do_not_go_on_with_stored_ones() {
 #[test]
 fn any_aggregate_will_do() {
     let mut highest = Job::new(
-        keyed::<(u32, String), Timestamp>().tumbling("step", ten(), MaxBy::by(|bid: &(u32, String)| bid.0)),
+        keyed::<(u32, String), Timestamp>().window(ten()).aggregate("step", MaxBy::by(|bid: &(u32, String)| bid.0)),
         1,
     );
     let bids = [(5_u32, "ann"), (7, "bob"), (7, "eve")].map(|(price, who)| (1, 3, (price, who.to_string())));
@@ -235,7 +235,7 @@ fn any_aggregate_will_do() {
     let window = Window::new(Timestamp(0), Timestamp(10));
     assert_eq!(highest.rows, [(Windowed { key: 1, window, value: Some((7, "bob".to_string())) }, Timestamp(9))]);
 
-    let mut count = Job::new(keyed::<u64, Timestamp>().tumbling("step", ten(), Counted::new()), 1);
+    let mut count = Job::new(keyed::<u64, Timestamp>().window(ten()).aggregate("step", Counted::new()), 1);
     count.do_all(&[Event::Batch(vec![(1, 3, 100), (1, 4, 100)]), Event::Mark(9)]);
     assert_eq!(count.rows, [(Windowed { key: 1, window, value: 2 }, Timestamp(9))]);
 }
