@@ -12,7 +12,10 @@ use crate::{
     latency_sink::{Latencies, LatencySink, Until},
     recovery::{Observed, Recovery, fail_once},
     ticks::{Ticks, Timetable},
-    workload::{Bid, DISORDER, WINDOW, Workload, bid, is_kept, key, key_checksum, mapped, splitmix64, window_checksum},
+    workload::{
+        AuctionOrBid, Bid, DISORDER, WINDOW, Workload, auction_or_bid, bid, is_kept, join_checksum, key, key_checksum,
+        mapped, splitmix64, window_checksum,
+    },
 };
 
 /// Something to run, and what to ask when it has run.
@@ -25,7 +28,7 @@ pub struct Prepared {
     pub fields: Box<dyn FnOnce() -> Vec<(&'static str, String)>>,
 }
 
-/// W1 to W3, for a number of records or for a time.
+/// W1 to W4, for a number of records or for a time.
 pub fn plain(args: &Args, workload: Workload) -> Prepared {
     match (workload, args.seconds) {
         (Workload::KeyedCount { keys, hot }, None) => {
@@ -45,7 +48,11 @@ pub fn plain(args: &Args, workload: Workload) -> Prepared {
             let (source, released) = for_seconds(seconds, bid);
             windowed_bids(source, released)
         }
-        (Workload::Joined, _) => unreachable!("W4 is refused before"),
+        (Workload::Joined, None) => joined(Generator::bounded(args.records, auction_or_bid), by_number(args)),
+        (Workload::Joined, Some(seconds)) => {
+            let (source, released) = for_seconds(seconds, auction_or_bid);
+            joined(source, released)
+        }
     }
 }
 
@@ -83,6 +90,41 @@ fn windowed_bids(source: impl Source<Record = Bid>, released: Box<dyn FnOnce() -
         .keyed(|bid| (bid.auction, bid.price))
         .window(Tumbling::of(Duration::from_millis(WINDOW)))
         .aggregate("highest", Highest)
+        .sink("checksum", sink);
+    Prepared { topology, total, released, fields: Box::new(Vec::new) }
+}
+
+/// Bids and auctions go to one step, which keeps the bids of auctions that it has not seen.
+fn joined(source: impl Source<Record = AuctionOrBid>, released: Box<dyn FnOnce() -> Vec<u64>>) -> Prepared {
+    let topology = Topology::new("workload");
+    let sink = ChecksumSink::new(|(seller, price, bidder): &(u64, u64, u64)| join_checksum(*seller, *price, *bidder));
+    let total = Box::new(sink.total());
+    let (bids, auctions) = topology.source("records", source).part("auctions", |event| match event {
+        AuctionOrBid::Bid { auction, bidder, price } => Part::Main((auction, (bidder, price))),
+        AuctionOrBid::Auction { id, seller, category } => Part::Side((id, (seller, category))),
+    });
+    bids.keyed(|bid| bid)
+        .connect(auctions.keyed(|auction| auction))
+        .process_with_timers(
+            "join",
+            (state::value::<(u64, u8)>("auction"), state::list::<(u64, u64)>("pending")),
+            |(bidder, price), cx| match cx.states().0.get() {
+                Some((seller, _)) => {
+                    let row = (*seller, price, bidder);
+                    cx.emit(row);
+                }
+                None => cx.states().1.push((bidder, price)),
+            },
+            |auction, cx| {
+                cx.states().0.set(auction);
+                let pending: Vec<_> = cx.states().1.iter().copied().collect();
+                if !pending.is_empty() {
+                    cx.states().1.clear();
+                }
+                pending.into_iter().for_each(|(bidder, price)| cx.emit((auction.0, price, bidder)));
+            },
+            |_timer, _cx| (),
+        )
         .sink("checksum", sink);
     Prepared { topology, total, released, fields: Box::new(Vec::new) }
 }

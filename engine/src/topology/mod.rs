@@ -22,10 +22,9 @@ mod tests;
 mod time;
 pub mod window;
 
+pub use crate::operator::part::Part;
 pub use connect::{ConnectedStreams, KeyedCoProcess};
 pub use connect_broadcast::{BroadcastConnected, KeyedBroadcastProcess};
-
-pub use crate::operator::part::Part;
 pub use keyed_stream::KeyedStream;
 pub use process_fn::{Context, Fired, HasEventTime, KeyedProcess};
 pub use side_output::{SideOutput, SideTag};
