@@ -52,9 +52,9 @@ pub use runtime::{
 /// What most programs need.
 pub mod prelude {
     pub use cofferdam_engine::{
-        Attempt, BoxError, CheckpointId, Collector, Diverted, Error, ErrorKind, Key, Location, NotRetryable, Ownership,
-        ProcessingTime, Read, Record, RestartStrategy, Sink, SinkContext, SinkWriter, Source, SplitReader,
-        SubtaskIndex, Timestamp, TwoPhaseSink, ValueState, WallTime, WatermarkStrategy,
+        AsyncConfig, Attempt, Backoff, BoxError, CheckpointId, Collector, Diverted, Error, ErrorKind, Key, Location,
+        NotRetryable, Ownership, ProcessingTime, Read, Record, RestartStrategy, Sink, SinkContext, SinkWriter, Source,
+        SplitReader, SubtaskIndex, Timestamp, TwoPhaseSink, ValueState, WallTime, WatermarkStrategy,
         checkpoint::{
             config::{CheckpointConfig, CheckpointMode, Retention},
             coordinator::JobEnd,

@@ -6,7 +6,7 @@
 //! Need::Room     take what is ready off the outputs (take_ready), as the channels have room; a barrier that overtakes (take_overtaking) needs none
 //! Need::Turn     step(Resume): more records are at hand
 //! Need::Input    step(Element) from any channel that can_read; if there is none, flush(), and wait
-//! Need::Wait     as Input, but no channel is read
+//! Need::Wait     as Input, but no batch is read
 //! ```
 //! [`Control`], [`Completion`] and [`Overtaken`](SubtaskInput::Overtaken) inputs are welcome at any time. Effects are for the driver to carry out.
 //!
@@ -44,6 +44,7 @@ use crate::{
     },
     output::Commit,
     panic_site,
+    request::{Request, RequestId},
     slice::{Slice, Stop},
     time::Timestamp,
 };
@@ -97,6 +98,8 @@ pub enum Completion {
         /// Whether it worked.
         result: Result<(), BoxError>,
     },
+    /// The future of [`SubtaskEffect::Ask`] is done.
+    Answered(RequestId),
 }
 
 /// What a subtask wants done.
@@ -105,6 +108,10 @@ pub enum SubtaskEffect {
     PreCommit(CheckpointId, PreCommit),
     /// Run this where it may block, after this pause; report with [`Completion::Published`].
     Publish(CheckpointId, Commit, Duration),
+    /// Poll this, beside others; report with [`Completion::Answered`] when it is ready. Drop it when the attempt is over.
+    Ask(RequestId, Request),
+    /// Drop the future of this request, if it is not ready: nobody waits for it any more.
+    Forget(RequestId),
     /// Tell the coordinator.
     Report(SubtaskReport),
 }
@@ -118,7 +125,7 @@ pub enum Need {
     Turn,
     /// An element from a channel that can be read; from this moment on (if any) also a turn.
     Input(Option<ProcessingTime>),
-    /// Something that is under way to return; from this moment on (if any) a turn. Its channels are not read.
+    /// Something that is under way to return; from this moment on (if any) a turn. Of its channels, no batch is read: what is in front of the first one is.
     Wait(Option<ProcessingTime>),
 }
 
@@ -169,6 +176,8 @@ pub struct Subtask {
     time_moved: bool,
     /// The chain moves time by itself.
     moves_time: bool,
+    /// The chain asks the outside.
+    asks: bool,
     /// The input has ended, and what that leads to may be under way.
     has_ended: bool,
 }
@@ -243,7 +252,7 @@ impl Subtask {
         for edge in inputs.iter().filter(|edge| !edge.is_timed) {
             edge.layout.all().for_each(|channel| gate.set_untimed(channel));
         }
-        let moves_time = chain.head().moves_time();
+        let (moves_time, asks) = (chain.head().moves_time(), chain.head().asks());
         Self {
             id,
             job: context.job_name.clone(),
@@ -267,6 +276,7 @@ impl Subtask {
             told_at: ProcessingTime::default(),
             time_moved: false,
             moves_time,
+            asks,
             has_ended: false,
         }
     }
@@ -367,8 +377,14 @@ impl Subtask {
         if self.chain.tail().is_blocked() {
             return Need::Room;
         }
-        if self.chain.head().has_leftover() || self.participant.has_boundary() || self.gate.has_replay() {
-            return if self.end_waits() { Need::Wait(self.chain.head().wake_at()) } else { Need::Turn };
+        let is_full = self.is_full();
+        let has_replay = self.gate.has_replay() && !is_full;
+        if self.chain.head().has_leftover() || self.participant.has_boundary() || has_replay {
+            return match self.end_waits() {
+                true if self.participant.is_halted() => Need::Wait(None),
+                true => Need::Wait(self.chain.head().wake_at()),
+                false => Need::Turn,
+            };
         }
         if self.participant.is_halted() {
             return Need::Input(None);
@@ -377,7 +393,7 @@ impl Subtask {
             return Need::Turn;
         }
         let wake_at = self.chain.head().wake_at();
-        if self.chain.head().is_full() {
+        if is_full {
             return Need::Wait(wake_at);
         }
         match self.chain.head().source_status() {
@@ -385,6 +401,10 @@ impl Subtask {
             Some(SourceStatus::NotBefore(time)) => Need::Input(wake_at.into_iter().chain([time]).min()),
             Some(SourceStatus::Ready | SourceStatus::Ended) => Need::Turn,
         }
+    }
+
+    fn is_full(&mut self) -> bool {
+        self.asks && self.chain.head().is_full()
     }
 
     /// Whether a snapshot can be taken between two records, or as soon as the rest of one has been handed out.
@@ -487,7 +507,12 @@ impl Subtask {
         effects: &mut Vec<SubtaskEffect>,
     ) -> Result<(), Error> {
         match panic_site::catch(|| self.try_step(input, slice, effects)) {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                if self.asks {
+                    self.chain.head().take_requests(effects);
+                }
+                Ok(())
+            }
             Ok(Err(error)) => Err(self.failed(error)),
             Err(panic) => Err(self.panicked(panic)),
         }
@@ -592,6 +617,10 @@ impl Subtask {
 
     fn completion(&mut self, completion: Completion, effects: &mut Vec<SubtaskEffect>) -> Result<(), BoxError> {
         let wanted = match completion {
+            Completion::Answered(request) => {
+                self.chain.head().answered(request);
+                return Ok(());
+            }
             Completion::PreCommitted { checkpoint, result, took } => {
                 self.participant.pre_committed(checkpoint, result?, took)
             }
@@ -767,7 +796,7 @@ impl Subtask {
                 }
             }
             self.boundary(slice, effects)?;
-            if !self.gate.replay(slice.now(), &mut self.events)? {
+            if self.is_full() || !self.gate.replay(slice.now(), &mut self.events)? {
                 break;
             }
             self.gate_events(effects)?;
@@ -790,6 +819,9 @@ impl Subtask {
 
     /// Handles what waits for a place between two records, if this is one.
     fn boundary(&mut self, slice: &mut Slice<'_>, effects: &mut Vec<SubtaskEffect>) -> Result<(), BoxError> {
+        if self.asks && self.participant.is_finishing() && self.chain.head().is_pending() {
+            self.participant.put_end_last();
+        }
         while self.is_place(slice)? {
             let Some(boundary) = self.participant.next_boundary() else { break };
             self.rest_turns = 0;
@@ -826,19 +858,23 @@ impl Subtask {
         Ok(!self.chain.head().is_within_record())
     }
 
-    /// Whether the end is due, and only what is under way keeps it.
+    /// Whether the end is due, and only what is under way keeps it. Behind the barrier of a stop that waits for whoever goes on.
     fn end_waits(&mut self) -> bool {
-        let is_waiting = self.participant.is_finishing() && !self.participant.is_halted() && !self.time_moved;
+        let is_halted = self.participant.is_halted();
+        let is_waiting = self.participant.is_finishing() && (is_halted || !self.time_moved);
         is_waiting
             && !self.chain.head().has_leftover()
-            && !self.chain.head().has_due()
+            && (is_halted || !self.chain.head().has_due())
             && self.chain.head().is_pending()
     }
 
     /// Whether an end, if that is what is due, has nothing to wait for: what it makes due is done, and what is under way has returned.
     fn is_end_reached(&mut self, slice: &Slice<'_>) -> bool {
-        if !self.participant.is_finishing() || self.participant.is_halted() {
+        if !self.participant.is_finishing() {
             return true;
+        }
+        if self.participant.is_halted() {
+            return !self.chain.head().is_pending();
         }
         self.pass_time(false, slice);
         !self.chain.head().has_leftover() && !self.chain.head().has_due() && !self.chain.head().is_pending()
@@ -900,7 +936,9 @@ impl Subtask {
         };
         let rest = if aligned.is_early { self.chain.head().rest_of_batch()? } else { None };
         let in_flight = rest.map(|bytes| InFlightBatch { channel: self.feeding, bytes }).into_iter().collect();
-        let snapshot = SubtaskSnapshot { deltas, operators, in_flight, finished, is_quiet: false, time, stats };
+        let is_pending = self.chain.head().is_pending();
+        let snapshot =
+            SubtaskSnapshot { deltas, operators, in_flight, finished, is_quiet: false, is_pending, time, stats };
         self.reach(Point::Encoded, checkpoint)?;
         if mutation::is(Mutation::SubsumedTooEarly) {
             self.chain.completed(checkpoint);

@@ -156,6 +156,13 @@ impl<P> Participant<P> {
         self.boundaries.front() == Some(&Boundary::Finish)
     }
 
+    /// The end waits for what is under way: checkpoints behind it go first.
+    pub fn put_end_last(&mut self) {
+        if self.is_finishing() {
+            self.boundaries.rotate_left(1);
+        }
+    }
+
     /// What is due next. To be asked only between two records, and when nothing is left over [if it waits for that](Self::waits_for_batch).
     pub fn next_boundary(&mut self) -> Option<Boundary> {
         let boundary = self.boundaries.pop_front()?;

@@ -10,6 +10,7 @@
 //! - Snapshots are taken only while no step has anything left over.
 
 pub(crate) mod aside;
+pub(crate) mod async_map;
 pub mod divert;
 pub(crate) mod either;
 pub(crate) mod emitted;
@@ -30,6 +31,7 @@ pub(crate) mod process_operator;
 pub(crate) mod process_timed;
 pub(crate) mod processing_time;
 pub(crate) mod reduce;
+pub(crate) mod requests;
 pub(crate) mod source;
 pub(crate) mod split_clock;
 pub(crate) mod timed;
@@ -52,8 +54,10 @@ use crate::{
     operator::split_clock::{Quiet, SplitTime, StoredClock},
     panic_site,
     record::Batch,
+    request::RequestId,
     slice::{Flow, Slice, Stop},
     state::HeapShare,
+    subtask::SubtaskEffect,
     time::Stamp,
     topology::graph::StepIndex,
 };
@@ -174,6 +178,25 @@ pub trait Step: Stateful {
     /// Whether no input can be taken before something that is under way returns.
     fn is_full(&mut self) -> bool {
         self.upstream().is_some_and(|upstream| upstream.is_full())
+    }
+
+    /// Whether a step asks the outside. Always the same answer.
+    fn asks(&mut self) -> bool {
+        self.upstream().is_some_and(|upstream| upstream.asks())
+    }
+
+    /// Takes what is to be asked and to be forgotten.
+    fn take_requests(&mut self, effects: &mut Vec<SubtaskEffect>) {
+        if let Some(upstream) = self.upstream() {
+            upstream.take_requests(effects);
+        }
+    }
+
+    /// Something that was asked has been answered.
+    fn answered(&mut self, request: RequestId) {
+        if let Some(upstream) = self.upstream() {
+            upstream.answered(request);
+        }
     }
 
     /// When the clock makes something due, first of all steps: then a turn is needed. A step asks those before it, too.

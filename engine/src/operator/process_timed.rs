@@ -190,6 +190,11 @@ impl<'a, K: Key, D: KeyedStates<K>, N: Key + Ord, O, S: Stamp> Context<'a, K, D,
         self.out.push_back(Stamped { record, time: S::at(time) });
     }
 
+    /// The states, and what takes what is given, each by itself.
+    pub(crate) fn states_and_out(&mut self) -> (&mut D::View<'a>, &mut Out<O, S>) {
+        (&mut self.states, self.out)
+    }
+
     /// Takes a timer by the wall clock back: whether it was set, and had not fired.
     pub fn cancel_wall_timer(&mut self, time: WallTime) -> bool
     where

@@ -220,6 +220,13 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
         }
     }
 
+    /// When the wall clock makes something due.
+    fn next_wake(&mut self) -> Option<WallTime> {
+        let due = if self.logic.goes_by_clock() { self.logic.next_due() } else { None };
+        let due = due.map(|due| WallTime(u64::try_from(due.0.saturating_add(1)).unwrap_or(0)));
+        self.logic.next_wake().into_iter().chain(due).min()
+    }
+
     /// Nothing to come is earlier, when what was given has left.
     fn reached(&mut self) -> Timestamp {
         // Groups that were restored ahead of the inputs say nothing of the records to come.
@@ -228,13 +235,6 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
         let reached = due.map_or(reached, |due| reached.min(Timestamp(due.0.saturating_sub(1))));
         let behind = if reached == Timestamp::MAX { 0 } else { self.logic.behind() };
         Timestamp(reached.0.saturating_sub(behind))
-    }
-
-    /// When the wall clock makes something due.
-    fn next_wake(&mut self) -> Option<WallTime> {
-        let due = if self.logic.goes_by_clock() { self.logic.next_due() } else { None };
-        let due = due.map(|due| WallTime(u64::try_from(due.0.saturating_add(1)).unwrap_or(0)));
-        self.logic.next_wake().into_iter().chain(due).min()
     }
 
     /// Finds out when the wall clock makes something due.

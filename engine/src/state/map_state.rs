@@ -85,6 +85,11 @@ impl<K: Key, U: Key + Ord, V: Record, L: Lifetime> MapState<'_, K, U, V, L> {
         self.0.range(keys)
     }
 
+    /// The least key of all entries, expired ones among them.
+    pub(crate) fn first_key(&self) -> Option<&U> {
+        self.0.users().next()
+    }
+
     /// How many entries there are. With a time to live each of them is looked up.
     pub fn len(&self) -> usize {
         self.0.len()

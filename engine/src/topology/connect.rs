@@ -14,6 +14,7 @@ use crate::{
     state::keyed_states::KeyedStates,
     time::{NoTime, Stamp, Timestamp},
     topology::{
+        join::LateSides,
         keyed_stream::KeyedStream,
         process_fn::{Context, Fired, KeyedProcess},
         stream::{Stream, received},
@@ -24,6 +25,8 @@ use crate::{
 #[must_use = "a stream does nothing until it ends in a sink"]
 pub struct ConnectedStreams<K, A, B, S = NoTime> {
     pub(crate) either: KeyedStream<K, Either<A, B>, S>,
+    /// For joins.
+    pub(crate) late: LateSides<A, B>,
 }
 
 /// A function of the records of two streams with one key, that key's states, and timers: for [`process_fn`](ConnectedStreams::process_fn). As
@@ -115,6 +118,12 @@ pub trait KeyedCoProcess<K: Key, A, B, S: Stamp = Timestamp>: Clone + Send + 'st
         let _ = (timer, cx);
         Ok(())
     }
+
+    /// Records dropped as late since the last call.
+    #[doc(hidden)]
+    fn take_late(&mut self) -> u64 {
+        0
+    }
 }
 
 /// A [`KeyedCoProcess`] as a function of either record.
@@ -163,6 +172,10 @@ where
         cx: &mut Context<'_, K, F::States, F::Timer, F::Out, S>,
     ) -> Result<(), BoxError> {
         self.function.on_timer(timer, cx)
+    }
+
+    fn take_late(&mut self) -> u64 {
+        self.function.take_late()
     }
 }
 
@@ -275,7 +288,7 @@ impl<K: Key, A: Record, S: Stamp> KeyedStream<K, A, S> {
         let edges = first.head.inputs.iter().chain(&second.head.inputs).copied().collect();
         let mut stream = received(first.graph.clone(), first.last, edges);
         stream.head.parallelism = first.head.parallelism.or(second.head.parallelism);
-        ConnectedStreams { either: KeyedStream { stream } }
+        ConnectedStreams { either: KeyedStream { stream }, late: LateSides::default() }
     }
 }
 

@@ -161,6 +161,8 @@ pub(crate) struct Graph {
     pub(crate) never_idle: Vec<StepIndex>,
     /// What makes no sense in what steps were given.
     pub(crate) faults: Vec<TopologyFault>,
+    /// Settings of steps that make no sense, and why.
+    pub(crate) senseless: Vec<(StepIndex, &'static str)>,
 }
 
 impl Graph {

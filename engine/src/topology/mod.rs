@@ -1,5 +1,6 @@
 //! From a user's adapters to chains.
 
+pub(crate) mod async_map;
 #[cfg(test)]
 pub(crate) mod by_hand;
 mod check;
@@ -7,6 +8,7 @@ pub(crate) mod connect;
 pub(crate) mod connect_broadcast;
 pub mod fault;
 pub(crate) mod graph;
+mod join;
 mod keyed_stream;
 pub mod plan;
 pub(crate) mod process_fn;
@@ -23,6 +25,7 @@ mod time;
 pub mod window;
 
 pub use crate::operator::part::Part;
+pub use async_map::{AsyncConfig, Backoff};
 pub use connect::{ConnectedStreams, KeyedCoProcess};
 pub use connect_broadcast::{BroadcastConnected, KeyedBroadcastProcess};
 pub use keyed_stream::KeyedStream;

@@ -67,6 +67,7 @@ fn snapshot(finished: bool) -> SubtaskSnapshot {
         time: Default::default(),
         finished,
         is_quiet: false,
+        is_pending: false,
         stats: SnapshotStats::default(),
     }
 }

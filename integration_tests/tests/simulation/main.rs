@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod aborted;
+mod async_io;
 mod at_least_once;
 mod bounded_memory;
 mod cases;

@@ -121,7 +121,12 @@ where
     }
 
     fn rule(&self) -> TimeRule {
-        TimeRule { of: self.windows.describe(), is_by_clock: S::BY_CLOCK, behind: 0, is_in_order: true }
+        TimeRule {
+            of: self.windows.describe(),
+            is_by_clock: S::BY_CLOCK,
+            behind: self.firing.behind(),
+            is_in_order: true,
+        }
     }
 
     fn take_late(&mut self) -> u64 {

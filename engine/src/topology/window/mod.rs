@@ -182,7 +182,8 @@ impl<K: Key, T: Record, S: Stamp, W: OfTime, M: Timing> WindowedStream<K, T, S, 
 }
 
 impl<K: Key, T: Record, S: Stamp, W: OfTime, M: Untriggered> WindowedStream<K, T, S, W, M> {
-    /// One row for each window: when no late record counts any more, so much later as [`allowed_lateness`](Self::allowed_lateness) says.
+    /// One row for each window: when no late record counts any more, so much later as [`allowed_lateness`](Self::allowed_lateness) says. The watermark behind the step comes as much later, so that no row
+    /// is late there.
     ///
     /// ```
     /// # use std::time::Duration;

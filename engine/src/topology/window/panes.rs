@@ -184,7 +184,8 @@ where
     }
 
     fn rule(&self) -> TimeRule {
-        TimeRule { of: self.windows.describe(), is_by_clock: S::BY_CLOCK, behind: 0, is_in_order: true }
+        let behind = if self.is_final { self.lateness } else { 0 };
+        TimeRule { of: self.windows.describe(), is_by_clock: S::BY_CLOCK, behind, is_in_order: true }
     }
 
     fn take_late(&mut self) -> u64 {

@@ -110,7 +110,7 @@ impl<K: Key, T: Record, S: InTime, W: Windows, M: TimingOf<T>> WindowedStream<K,
     ) -> Stream<StepOf<K, T, S, F>> {
         self.check(&name, S::BY_CLOCK, self.timing.clone().into_trigger().faults());
         self.step(name, |windows, timing, late| {
-            let lateness = timing.millis();
+            let lateness = (timing.millis(), M::IS_FINAL);
             function(windows, Firing::new(contents, timing.into_trigger(), lateness, is_session), late)
         })
     }
@@ -194,9 +194,9 @@ macro_rules! fixed_lists {
 }
 fixed_lists!(Tumbling Global);
 
-/// Sliding windows without a trigger of their own: whether their one row is the final one.
+/// Sliding windows without a trigger of their own.
 macro_rules! panes {
-    ($($timing:ident $is_final:literal)*) => {$(
+    ($($timing:ident)*) => {$(
         impl<K, T, S, A> Aggregates<A> for WindowedStream<K, T, S, Sliding, $timing>
         where
             K: Key,
@@ -211,13 +211,13 @@ macro_rules! panes {
             fn aggregated(self, name: String, aggregate: A) -> Stream<Self::Step> {
                 self.check(&name, S::BY_CLOCK, Vec::new());
                 self.step(name, |windows, timing, late| {
-                    Panes::new(windows, aggregate, (timing.millis(), $is_final), late)
+                    Panes::new(windows, aggregate, (timing.millis(), $timing::IS_FINAL), late)
                 })
             }
         }
     )*};
 }
-panes!(AtEnd false Updating false Final true);
+panes!(AtEnd Updating Final);
 
 impl<K, T, S, A, G> Aggregates<A> for WindowedStream<K, T, S, Sliding, Triggered<G>>
 where
