@@ -16,6 +16,7 @@ mod orphans;
 mod random_topology;
 mod reproducible;
 mod savepoints;
+mod sides;
 mod small_heap;
 mod states;
 mod stop_and_drain;
