@@ -9,6 +9,7 @@
 //! - What a step has left over after `Stop::Yield` is handed out first by the next `drive`.
 //! - Snapshots are taken only while no step has anything left over.
 
+pub(crate) mod aside;
 pub mod divert;
 pub(crate) mod either;
 pub(crate) mod emitted;
@@ -22,6 +23,7 @@ pub(crate) mod inspect;
 pub(crate) mod key_by;
 pub(crate) mod keyed;
 pub(crate) mod map;
+pub(crate) mod pane_window;
 pub(crate) mod part;
 pub(crate) mod process;
 pub(crate) mod process_operator;

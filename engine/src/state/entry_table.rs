@@ -182,8 +182,9 @@ impl<K: Key, U: Key + Ord, V: Record, L: Lifetime> EntriesOf<'_, K, U, V, L> {
     /// Those of [`all`](Self::all) whose user keys lie in a range.
     pub(crate) fn range(&self, users: impl RangeBounds<U>) -> impl DoubleEndedIterator<Item = (&U, &V)> {
         let own = self.entries.index.of(self.key);
-        let own = own.into_iter().flat_map(move |own| own.range((users.start_bound(), users.end_bound())));
-        own.filter_map(move |user| self.entry(user))
+        own.into_iter()
+            .flat_map(move |own| own.range((users.start_bound(), users.end_bound())))
+            .filter_map(move |user| self.entry(user))
     }
 
     pub(crate) fn iter(&mut self) -> impl Iterator<Item = (&U, &V)> {

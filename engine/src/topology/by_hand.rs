@@ -231,30 +231,31 @@ impl<O: Operator> Job<O> {
         self.mark_all(i64::MIN);
     }
 
-    /// All that the events say, interrupted: a crash undoes what came behind the last snapshot, and it is done again.
+    /// All that the events say, interrupted: a crash undoes what came behind the last snapshot, and it is done again. Gives how many records were dropped as late.
     pub(crate) fn do_interrupted<V: Record + Clone>(
         &mut self,
         events: &[Event<V>],
         interruptions: Vec<Option<Interruption>>,
-    ) {
+    ) -> u64 {
         self.snapshot();
-        // What the last checkpoint is behind of: events, and rows.
-        let (mut stored, mut next) = ((0, 0), 0);
+        // What the last checkpoint is behind of: events, rows, and late records.
+        let (mut stored, mut next, mut late) = ((0, 0, 0), 0, 0);
         let mut interruptions = interruptions.into_iter();
         loop {
             let is_busy = (0..self.subtasks.len()).filter(|subtask| self.step(*subtask)).count() > 0;
+            late += self.subtasks.iter_mut().map(|step| step.take_late()).sum::<u64>();
             match interruptions.next().flatten() {
-                Some(Interruption::Snapshot) if self.snapshot() => stored = (next, self.rows.len()),
+                Some(Interruption::Snapshot) if self.snapshot() => stored = (next, self.rows.len(), late),
                 Some(Interruption::Crash(parallelism)) => {
                     self.restore(parallelism);
-                    next = stored.0;
+                    (next, late) = (stored.0, stored.2);
                     self.rows.truncate(stored.1);
                     continue;
                 }
                 _ => {}
             }
             if !is_busy {
-                let Some(event) = events.get(next) else { break };
+                let Some(event) = events.get(next) else { return late };
                 self.begin(event);
                 next += 1;
             }

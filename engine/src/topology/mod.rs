@@ -4,6 +4,7 @@
 pub(crate) mod by_hand;
 mod check;
 pub(crate) mod connect;
+pub(crate) mod connect_broadcast;
 pub mod fault;
 pub(crate) mod graph;
 mod join;
@@ -20,13 +21,16 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod time;
+pub mod window;
 
 pub use crate::operator::part::Part;
 pub use connect::{ConnectedStreams, KeyedCoProcess};
+pub use connect_broadcast::{BroadcastConnected, KeyedBroadcastProcess};
 pub use keyed_stream::KeyedStream;
 pub use process_fn::{Context, Fired, HasEventTime, KeyedProcess};
 pub use side_output::{SideOutput, SideTag};
 pub use stream::{SharedStream, SinkHandle, Stream};
+pub use window::WindowedStream;
 
 use crate::{operator::source::SourceStep, source::Source, topology::graph::SharedGraph};
 

@@ -69,6 +69,14 @@ pub struct SideOutput<X, S = Timestamp> {
     tag: SideTag<X, S>,
 }
 
+/// The same side output.
+impl<X, S> Clone for SideOutput<X, S> {
+    fn clone(&self) -> Self {
+        let Self { graph, index, step, edge, tag } = self;
+        Self { graph: graph.clone(), index: *index, step: *step, edge: *edge, tag: tag.clone() }
+    }
+}
+
 impl<X, S> fmt::Debug for SideOutput<X, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SideOutput").field(&self.tag.name()).finish()
@@ -102,11 +110,6 @@ impl<X: Record, S: Stamp> SideOutput<X, S> {
         let mut stream = received(self.graph.clone(), self.step, vec![self.edge]);
         stream.steps.push(self.step);
         stream
-    }
-
-    /// The same once more.
-    pub(crate) fn same(&self) -> Self {
-        Self { graph: self.graph.clone(), index: self.index, step: self.step, edge: self.edge, tag: self.tag() }
     }
 
     /// Lets `step`, which is to be one of a chain not complete yet, give records to it.
