@@ -161,6 +161,7 @@ pub(crate) fn push_or_replace<B: InFlight>(queue: &mut VecDeque<StreamElement<B>
 pub(crate) fn copy<B: InFlight>(element: &StreamElement<B>) -> Result<Option<Copied<B::Copy>>, BoxError> {
     Ok(match element {
         StreamElement::Batch(batch) => Some(Copied::Batch(batch.copy()?)),
+        StreamElement::Watermark(_) if mutation::is(Mutation::MarkOvertakenNotCopied) => None,
         StreamElement::Watermark(watermark) => Some(Copied::Watermark(*watermark)),
         StreamElement::Barrier(..) | StreamElement::EndOfInput => None,
     })

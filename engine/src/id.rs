@@ -40,6 +40,11 @@ number! {
 }
 
 number! {
+    /// Which alignment group of a topology's, from 0, in the order of their first members.
+    AlignmentGroup(u32)
+}
+
+number! {
     /// Milliseconds since the Unix epoch: what outlives a process is dated by it.
     WallTime(u64)
 }

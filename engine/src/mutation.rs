@@ -52,6 +52,12 @@ mutations! {
     NeededObjectDeleted "The oldest file that a checkpoint in files needs is deleted.",
     SweptAlive "What expired entries are looked for takes others too.",
     OnlyOwnTransaction "An acknowledgement carries only its own transaction, not those of aborted checkpoints.",
+    MarksNotRestored "What a subtask's inputs had said of time is not restored.",
+    MarkOvertakenNotCopied "A barrier takes along no copies of the watermarks that it overtakes.",
+    ClocksAsMinimum "The clocks of key groups are restored as the least of them.",
+    IdleForgotten "A split that was idle is not when it is restored.",
+    FiredNotRemoved "A timer that fires stays in the state.",
+    SplitTimeNotMoved "A split is restored without what was known of its time.",
 }
 
 #[cfg(mutation)]

@@ -6,7 +6,7 @@
 //! Need::Room     take what is ready off the outputs (take_ready), as the channels have room; a barrier that overtakes (take_overtaking) needs none
 //! Need::Turn     step(Resume): more records are at hand
 //! Need::Input    step(Element) from any channel that can_read; if there is none, flush(), and wait
-//! Need::Wait     as Input, but no channel is read
+//! Need::Wait     as Input, but no batch is read
 //! ```
 //! [`Control`], [`Completion`] and [`Overtaken`](SubtaskInput::Overtaken) inputs are welcome at any time. Effects are for the driver to carry out.
 //!
@@ -17,6 +17,7 @@
 //! - A watermark leaves behind every record that came before it, and in front of every barrier: so the channel knows by then what the snapshot knows, and to say it
 //!   again after a restart changes nothing.
 //! - Nothing is made due by time behind the barrier of a stop.
+//! - A barrier that comes while the end makes something due passes between: what has not been done is in the snapshot.
 //!
 //! What is due between records, acknowledged and published is for the [`Participant`] to know.
 
@@ -36,14 +37,15 @@ use crate::{
     },
     element::{CheckpointBarrier, Copied, StreamElement, Watermark},
     error::{BoxError, Error, Location, is_not_retryable},
-    fail_point::{FailPoints, Passage, Point},
-    id::{ChannelIndex, CheckpointId, ProcessingTime, SubtaskIndex},
+    fail_point::{self, FailPoints, Passage, Point},
+    id::{AlignmentGroup, ChannelIndex, CheckpointId, ProcessingTime, SubtaskIndex},
     mutation::{self, Mutation},
     operator::{
         OpenContext, PreCommit, RecordError, SnapshotBuilder, SourceStatus, StepError, StepPanic, either::Lift,
     },
     output::Commit,
     panic_site,
+    request::{Request, RequestId},
     slice::{Slice, Stop},
     time::Timestamp,
 };
@@ -72,6 +74,8 @@ pub enum Control {
     EndInput,
     /// Heads of loops: nothing will come round any more.
     EndLoop,
+    /// Sources of an alignment group: how far the slowest of the others is.
+    Limit(AlignmentGroup, Timestamp),
     /// The checkpoint is durable.
     Completed(CheckpointId),
     /// The checkpoint will not be.
@@ -97,6 +101,8 @@ pub enum Completion {
         /// Whether it worked.
         result: Result<(), BoxError>,
     },
+    /// The future of [`SubtaskEffect::Ask`] is done.
+    Answered(RequestId),
 }
 
 /// What a subtask wants done.
@@ -105,6 +111,10 @@ pub enum SubtaskEffect {
     PreCommit(CheckpointId, PreCommit),
     /// Run this where it may block, after this pause; report with [`Completion::Published`].
     Publish(CheckpointId, Commit, Duration),
+    /// Poll this, beside others; report with [`Completion::Answered`] when it is ready. Drop it when the attempt is over.
+    Ask(RequestId, Request),
+    /// Drop the future of this request, if it is not ready: nobody waits for it any more.
+    Forget(RequestId),
     /// Tell the coordinator.
     Report(SubtaskReport),
 }
@@ -118,7 +128,7 @@ pub enum Need {
     Turn,
     /// An element from a channel that can be read; from this moment on (if any) also a turn.
     Input(Option<ProcessingTime>),
-    /// Something that is under way to return; from this moment on (if any) a turn. Its channels are not read.
+    /// Something that is under way to return; from this moment on (if any) a turn. Of its channels, no batch is read: what is in front of the first one is.
     Wait(Option<ProcessingTime>),
 }
 
@@ -169,6 +179,8 @@ pub struct Subtask {
     time_moved: bool,
     /// The chain moves time by itself.
     moves_time: bool,
+    /// The chain asks the outside.
+    asks: bool,
     /// The input has ended, and what that leads to may be under way.
     has_ended: bool,
 }
@@ -243,7 +255,7 @@ impl Subtask {
         for edge in inputs.iter().filter(|edge| !edge.is_timed) {
             edge.layout.all().for_each(|channel| gate.set_untimed(channel));
         }
-        let moves_time = chain.head().moves_time();
+        let (moves_time, asks) = (chain.head().moves_time(), chain.head().asks());
         Self {
             id,
             job: context.job_name.clone(),
@@ -267,6 +279,7 @@ impl Subtask {
             told_at: ProcessingTime::default(),
             time_moved: false,
             moves_time,
+            asks,
             has_ended: false,
         }
     }
@@ -321,7 +334,7 @@ impl Subtask {
                 saved.event_time = saved.event_time.min(event_time);
             }
         }
-        if self.inputs.iter().any(|edge| edge.is_timed) {
+        if self.inputs.iter().any(|edge| edge.is_timed) && !mutation::is(Mutation::MarksNotRestored) {
             self.gate.restore_times(&saved);
             self.time_moved = self.gate.watermark() != Watermark::NONE;
         }
@@ -367,8 +380,10 @@ impl Subtask {
         if self.chain.tail().is_blocked() {
             return Need::Room;
         }
-        if self.chain.head().has_leftover() || self.participant.has_boundary() || self.gate.has_replay() {
-            return if self.end_waits() { Need::Wait(self.chain.head().wake_at()) } else { Need::Turn };
+        let is_full = self.is_full();
+        let has_replay = self.gate.has_replay() && !is_full;
+        if self.chain.head().has_leftover() || self.participant.has_boundary() || has_replay {
+            return self.need_before_end(has_replay).unwrap_or(Need::Turn);
         }
         if self.participant.is_halted() {
             return Need::Input(None);
@@ -377,14 +392,18 @@ impl Subtask {
             return Need::Turn;
         }
         let wake_at = self.chain.head().wake_at();
-        if self.chain.head().is_full() {
+        if is_full {
             return Need::Wait(wake_at);
         }
         match self.chain.head().source_status() {
-            None => Need::Input(wake_at),
+            None | Some(SourceStatus::Held) => Need::Input(wake_at),
             Some(SourceStatus::NotBefore(time)) => Need::Input(wake_at.into_iter().chain([time]).min()),
             Some(SourceStatus::Ready | SourceStatus::Ended) => Need::Turn,
         }
+    }
+
+    fn is_full(&mut self) -> bool {
+        self.asks && self.chain.head().is_full()
     }
 
     /// Whether a snapshot can be taken between two records, or as soon as the rest of one has been handed out.
@@ -487,7 +506,12 @@ impl Subtask {
         effects: &mut Vec<SubtaskEffect>,
     ) -> Result<(), Error> {
         match panic_site::catch(|| self.try_step(input, slice, effects)) {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                if self.asks {
+                    self.chain.head().take_requests(effects);
+                }
+                Ok(())
+            }
             Ok(Err(error)) => Err(self.failed(error)),
             Err(panic) => Err(self.panicked(panic)),
         }
@@ -542,6 +566,7 @@ impl Subtask {
         match control {
             Control::Trigger(barrier) => self.participant.trigger(barrier, slice.now()),
             Control::EndInput => self.chain.head().end_source(),
+            Control::Limit(group, slowest) => self.chain.head().limit(group, slowest),
             Control::EndLoop => {
                 self.reach(Point::LoopEnded, CheckpointId(0))?;
                 self.gate.end_loop(&mut self.events);
@@ -585,6 +610,7 @@ impl Subtask {
             Control::Trigger(barrier) => self.reach(Point::TriggerHeard, barrier.checkpoint)?,
             Control::Aborted(checkpoint) => self.reach(Point::AbortHeard, checkpoint)?,
             Control::Completed(checkpoint) => self.reach(Point::CompletionHeard, checkpoint)?,
+            Control::Limit(..) => self.reach(Point::LimitHeard, CheckpointId(0))?,
             Control::EndInput | Control::EndLoop => Passage::On,
         };
         Ok(passage == Passage::Lost)
@@ -592,6 +618,10 @@ impl Subtask {
 
     fn completion(&mut self, completion: Completion, effects: &mut Vec<SubtaskEffect>) -> Result<(), BoxError> {
         let wanted = match completion {
+            Completion::Answered(request) => {
+                self.chain.head().answered(request);
+                return Ok(());
+            }
             Completion::PreCommitted { checkpoint, result, took } => {
                 self.participant.pre_committed(checkpoint, result?, took)
             }
@@ -700,7 +730,7 @@ impl Subtask {
             return Ok(());
         }
         // Before anything else leaves, the outputs know what they knew.
-        self.pass_time(true, slice);
+        self.pass_time(true, slice)?;
         if self.chain.head().source_status().is_some() {
             self.reach(Point::ReplayBegun, self.restored)?;
         }
@@ -721,15 +751,18 @@ impl Subtask {
 
     /// Tells the chain how far time has come, if it has, and the outputs behind it: all of them at times, if idleness begins or ends, or if asked for; else those to
     /// which something goes anyway. Not within a record: what is left of it goes out first.
-    fn pass_time(&mut self, all: bool, slice: &Slice<'_>) {
+    fn pass_time(&mut self, all: bool, slice: &Slice<'_>) -> Result<(), BoxError> {
         if (self.time_moved || self.moves_time) && !self.chain.head().is_within_record() {
             let head = self.head_time();
-            self.out = self.chain.head().watermark(head, slice);
+            let before = std::mem::replace(&mut self.out, self.chain.head().watermark(head, slice));
             self.time_moved = false;
+            if self.out != before {
+                self.reach(Point::TimePassed, CheckpointId(0))?;
+            }
         }
         // Idleness is told again, as records end it.
         if self.out == self.told && !self.out.is_idle {
-            return;
+            return Ok(());
         }
         let now = slice.now();
         let all = all || self.out.is_idle != self.told.is_idle || now >= self.tell_at;
@@ -737,6 +770,17 @@ impl Subtask {
         self.told_at = now;
         if all {
             (self.told, self.tell_at) = (self.out, now.after(MARKS_EVERY));
+        }
+        Ok(())
+    }
+
+    /// Says to others that are read with it how far it has come.
+    fn say_source_time(&mut self, slice: &Slice<'_>, effects: &mut Vec<SubtaskEffect>) {
+        if !self.moves_time || self.participant.is_halted() {
+            return;
+        }
+        if let Some((group, mark)) = self.chain.head().source_time(slice.now()) {
+            effects.push(SubtaskEffect::Report(SubtaskReport::SourceTime(group, mark)));
         }
     }
 
@@ -751,10 +795,15 @@ impl Subtask {
                 return Ok(());
             }
             if !self.participant.is_halted() || self.chain.head().has_leftover() {
+                let is_firing = fail_point::ARE_COMPILED && self.chain.head().has_due();
                 let flow = self.chain.run(slice);
                 self.if_heap_spent(effects);
                 if !matches!(flow, Err(Stop::Failed(_))) {
-                    self.pass_time(false, slice);
+                    if is_firing {
+                        self.reach(Point::TimeFired, CheckpointId(0))?;
+                    }
+                    self.pass_time(false, slice)?;
+                    self.say_source_time(slice, effects);
                 }
                 match flow {
                     Ok(()) => {}
@@ -767,7 +816,7 @@ impl Subtask {
                 }
             }
             self.boundary(slice, effects)?;
-            if !self.gate.replay(slice.now(), &mut self.events)? {
+            if self.is_full() || !self.gate.replay(slice.now(), &mut self.events)? {
                 break;
             }
             self.gate_events(effects)?;
@@ -814,7 +863,14 @@ impl Subtask {
             return Ok(false);
         }
         if self.participant.waits_for_batch() {
-            return Ok(!self.chain.head().has_leftover() && self.is_end_reached(slice));
+            if self.chain.head().has_leftover() {
+                return Ok(false);
+            }
+            if self.is_end_reached(slice)? {
+                return Ok(true);
+            }
+            self.participant.let_pass();
+            return Ok(!self.participant.is_finishing());
         }
         if self.chain.head().is_within_record() && self.rest_turns < REST_TURNS {
             self.rest_turns += 1;
@@ -826,22 +882,25 @@ impl Subtask {
         Ok(!self.chain.head().is_within_record())
     }
 
-    /// Whether the end is due, and only what is under way keeps it.
-    fn end_waits(&mut self) -> bool {
-        let is_waiting = self.participant.is_finishing() && !self.participant.is_halted() && !self.time_moved;
-        is_waiting
-            && !self.chain.head().has_leftover()
-            && !self.chain.head().has_due()
-            && self.chain.head().is_pending()
+    /// What is needed while the end is due and what it makes due is done, or under way. Nothing but barriers comes any more, and they need not wait for that.
+    fn need_before_end(&mut self, has_replay: bool) -> Option<Need> {
+        let is_end = self.participant.is_finishing() && !self.participant.is_halted() && !self.time_moved;
+        let head = self.chain.head();
+        if !is_end || head.has_leftover() || has_replay {
+            return None;
+        }
+        let at_once = head.has_due().then(ProcessingTime::default);
+        at_once.map(Some).or_else(|| head.is_pending().then(|| head.wake_at())).map(Need::Input)
     }
 
     /// Whether an end, if that is what is due, has nothing to wait for: what it makes due is done, and what is under way has returned.
-    fn is_end_reached(&mut self, slice: &Slice<'_>) -> bool {
+    fn is_end_reached(&mut self, slice: &Slice<'_>) -> Result<bool, BoxError> {
         if !self.participant.is_finishing() || self.participant.is_halted() {
-            return true;
+            return Ok(true);
         }
-        self.pass_time(false, slice);
-        !self.chain.head().has_leftover() && !self.chain.head().has_due() && !self.chain.head().is_pending()
+        self.pass_time(false, slice)?;
+        let head = self.chain.head();
+        Ok(!head.has_leftover() && !head.has_due() && !head.is_pending())
     }
 
     fn hand_out_rest(&mut self, slice: &mut Slice<'_>) -> Result<(), BoxError> {
@@ -871,7 +930,7 @@ impl Subtask {
         }
         slice.refresh();
         let began = slice.now();
-        self.pass_time(true, slice);
+        self.pass_time(true, slice)?;
         let finished = self.participant.is_finished();
         let builder = self.chain.snapshot(checkpoint, finished || aligned.barrier.halt, slice.wall_time())?;
         slice.refresh();
@@ -900,7 +959,9 @@ impl Subtask {
         };
         let rest = if aligned.is_early { self.chain.head().rest_of_batch()? } else { None };
         let in_flight = rest.map(|bytes| InFlightBatch { channel: self.feeding, bytes }).into_iter().collect();
-        let snapshot = SubtaskSnapshot { deltas, operators, in_flight, finished, is_quiet: false, time, stats };
+        let is_pending = self.chain.head().is_pending();
+        let snapshot =
+            SubtaskSnapshot { deltas, operators, in_flight, finished, is_quiet: false, is_pending, time, stats };
         self.reach(Point::Encoded, checkpoint)?;
         if mutation::is(Mutation::SubsumedTooEarly) {
             self.chain.completed(checkpoint);

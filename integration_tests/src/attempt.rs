@@ -7,6 +7,7 @@ use cofferdam_engine::{
     checkpoint::{
         coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput},
         snapshot::SubtaskId,
+        source_alignment::Limit,
         store::CommitStats,
     },
     mutation::{self, Mutation},
@@ -16,6 +17,7 @@ use cofferdam_engine::{
 use crate::{
     call::{Call, Returned, Work},
     fault_plan::Harm,
+    known_time::KnownTime,
     part::{Channels, Move, Part, State},
     post::{Letter, Message, Party, Request},
     process::Process,
@@ -31,6 +33,8 @@ pub(crate) struct Running {
     pub(crate) channels: Channels,
     /// The newest checkpoint triggered.
     pub(crate) triggered: CheckpointId,
+    /// What the newest checkpoint knows of time.
+    pub(crate) known_time: KnownTime,
     /// Parts, the coordinator among them, that have not reported that they stopped.
     pub(crate) left: usize,
 }
@@ -91,6 +95,9 @@ impl Process {
                     tell(heads.collect(), Control::EndLoop);
                 }
                 CoordinatorEffect::EndInput => tell(running.sources(), Control::EndInput),
+                CoordinatorEffect::Limit(Limit { subtask, group, slowest }) => {
+                    tell(vec![subtask], Control::Limit(group, slowest));
+                }
                 CoordinatorEffect::Completed(checkpoint) => {
                     let stored = world.backend.committed().contains(&(attempt, checkpoint));
                     assert!(stored, "checkpoint {checkpoint} was announced before it was durable");
@@ -101,10 +108,12 @@ impl Process {
                     tell(running.all(), Control::Aborted(checkpoint));
                 }
                 CoordinatorEffect::Commit(commit) => {
+                    running.known_time.go_on(&commit.metadata);
                     running.is_committing = true;
                     calls.push(Call::new(Party::Coordinator, attempt, Work::Commit(commit), world));
                 }
                 CoordinatorEffect::CommitSavepoint(commit, tickets) => {
+                    running.known_time.go_on(&commit.metadata);
                     running.is_committing = true;
                     // One is as good as all of them.
                     world.savepoints.failed += tickets.len() as u32 - 1;
@@ -157,6 +166,7 @@ impl Process {
             }
             Message::Stop => {
                 part.state = State::Stopping;
+                self.calls.retain(|call| call.party != Party::Subtask(id) || call.request().is_none());
                 // What only waits to be tried again is not tried any more.
                 let now = world.clock.now();
                 let before = self.calls.len();
@@ -217,6 +227,14 @@ impl Process {
                             let call = Call::new(from, attempt, Work::Publish(checkpoint, call), world);
                             calls.push(Call { not_before: world.clock.now().after(pause), ..call });
                         }
+                        SubtaskEffect::Ask(id, request) => {
+                            let call = Call::new(from, attempt, Work::Ask(id, request), world);
+                            let not_before = world.clock.now().after(world.drawn_delay());
+                            calls.push(Call { not_before, ..call });
+                        }
+                        SubtaskEffect::Forget(id) => {
+                            calls.retain(|call| call.party != from || call.request() != Some(id));
+                        }
                         SubtaskEffect::Report(report) => {
                             post.send(from, Party::Coordinator, attempt, Message::Report(report));
                         }
@@ -234,6 +252,7 @@ impl Process {
         let Some(running) = &mut self.running else { return };
         if let Some(part) = running.parts.get_mut(&id) {
             part.state = State::Failed;
+            self.calls.retain(|call| call.party != Party::Subtask(id) || call.request().is_none());
             self.post.send(Party::Subtask(id), Party::Supervisor, running.attempt, Message::Failed(error));
         }
     }
@@ -241,6 +260,12 @@ impl Process {
     /// A call of the attempt's has returned.
     pub(crate) fn returned(&mut self, party: Party, attempt: Attempt, returned: Returned, world: &mut World) {
         match (party, returned) {
+            (Party::Subtask(id), Returned::Completion(Completion::Answered(request))) => {
+                self.step(id, world, |part, world| {
+                    let answered = SubtaskInput::Completion(Completion::Answered(request));
+                    part.step(answered, &world.clock, world.setup.slice_records)
+                });
+            }
             (Party::Subtask(id), Returned::Completion(completion)) => self.completed(id, attempt, completion, world),
             (_, Returned::Committed(checkpoint, result)) => self.committed(attempt, checkpoint, result, world),
             (_, Returned::Pinned(ticket, pinned, checkpoint, stats)) => {

@@ -33,6 +33,7 @@ mod faults;
 mod io;
 mod journey;
 mod judge;
+mod known_time;
 pub mod matrix;
 mod memory_scratch;
 mod operator_harness;

@@ -19,6 +19,7 @@ use crate::{
     attempt::Running,
     call::{Call, Work},
     channel::Channel,
+    known_time::KnownTime,
     memory_scratch::memory_scratch,
     part::{Channels, Part, State},
     post::{Letter, Message, Party, Request},
@@ -138,6 +139,7 @@ impl Process {
             parts,
             channels,
             triggered: CheckpointId(self.next_checkpoint.0 - 1),
+            known_time: world.backend.metadata().map_or_else(KnownTime::default, |restored| KnownTime::of(&restored)),
             left,
         });
         for request in self.requests.clone() {

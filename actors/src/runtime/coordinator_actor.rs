@@ -8,6 +8,7 @@ use cofferdam_engine::{
     checkpoint::{
         coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput, SavepointTicket, SubtaskReport},
         snapshot::{CheckpointCommit, SubtaskId},
+        source_alignment::Limit,
         stats::{CheckpointKind, CheckpointStats},
     },
     opening::StoreSlot,
@@ -93,6 +94,10 @@ impl CoordinatorActor {
                     heads.for_each(|(_, subtask)| self.tell(subtask, Control::EndLoop));
                 }
                 CoordinatorEffect::EndInput => self.tell_sources(Control::EndInput),
+                CoordinatorEffect::Limit(Limit { subtask, group, slowest }) => {
+                    let found = self.subtasks.get(&subtask).into_iter();
+                    found.for_each(|subtask| self.tell(subtask, Control::Limit(group, slowest)));
+                }
                 CoordinatorEffect::Completed(checkpoint) => self.tell_all(Control::Completed(checkpoint)),
                 CoordinatorEffect::Aborted(checkpoint) => self.tell_all(Control::Aborted(checkpoint)),
                 CoordinatorEffect::Commit(commit) => self.commit(commit, Vec::new(), ctx),

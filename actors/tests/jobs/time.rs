@@ -2,7 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use cofferdam::prelude::*;
 use tempfile::tempdir;
@@ -95,4 +102,42 @@ fn a_timer_by_the_wall_clock_fires_while_nothing_comes() {
     until("the timer", || !rows.snapshot().is_empty());
     job.stop_blocking().unwrap();
     assert_eq!(rows.snapshot(), [(true, Some(1))]);
+}
+
+/// How far each of two sources has been read, and how far apart that was at most.
+#[derive(Default)]
+struct Seen {
+    by: [AtomicU64; 2],
+    furthest: AtomicU64,
+}
+
+/// Counts, and says so.
+fn counting(own: usize, seen: Arc<Seen>) -> impl Fn(u64) -> u64 + Clone + Send + Sync + 'static {
+    move |n| {
+        let ahead = n.saturating_sub(1).saturating_sub(seen.by[1 - own].load(Ordering::SeqCst));
+        seen.furthest.fetch_max(ahead, Ordering::SeqCst);
+        seen.by[own].store(n, Ordering::SeqCst);
+        n
+    }
+}
+
+#[test]
+fn a_fast_source_is_read_no_further_ahead_of_a_slow_one_than_it_may_be() {
+    const DRIFT: u64 = 40;
+    let (sink, rows) = CollectSink::new();
+    let seen = Arc::new(Seen::default());
+    let topology = Topology::new("apart");
+    let strategy = WatermarkStrategy::monotonous().align(Alignment::group("both", Duration::from_millis(DRIFT)));
+    let [fast, slow] = [("fast", 1e9), ("slow", 4_000.0)].map(|(name, rate)| {
+        let numbers = Generator::bounded(2_000, counting(usize::from(name == "slow"), seen.clone()));
+        let stream = topology.source(name, numbers.rate(rate)).parallelism(1);
+        stream.event_time(format!("{name} time"), strategy.clone(), |n| Timestamp::from_millis(*n as i64))
+    });
+    fast.union(slow).sink("rows", sink);
+    let checkpoints = CheckpointConfig::every(Duration::from_millis(20));
+    let job = Engine::builder().checkpoints(checkpoints).start_blocking(topology).unwrap();
+    job.wait_blocking().unwrap();
+    assert_eq!(rows.snapshot().len(), 4_000);
+    let furthest = seen.furthest.load(Ordering::SeqCst);
+    assert!((DRIFT / 2..=DRIFT).contains(&furthest), "{furthest} ms apart");
 }

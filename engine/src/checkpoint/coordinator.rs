@@ -22,13 +22,14 @@ use crate::{
         snapshot::{
             CheckpointCommit, CheckpointMetadata, OperatorKind, SnapshotStats, StateDelta, SubtaskId, SubtaskSnapshot,
         },
+        source_alignment::{Limit, SourceAlignment},
         stats::{CheckpointFailureReason, CheckpointKind, CheckpointStats, SubtaskStats},
         store::CommitStats,
     },
-    element::CheckpointBarrier,
+    element::{CheckpointBarrier, Watermark},
     error::{BoxError, Error, ErrorKind, NotRetryable},
     fail_point::Point,
-    id::{Attempt, CheckpointId, ProcessingTime},
+    id::{AlignmentGroup, Attempt, CheckpointId, ProcessingTime},
     mutation::{self, Mutation},
     panic_site,
 };
@@ -57,6 +58,8 @@ pub enum SubtaskReport {
     Finished,
     /// State that no checkpoint holds takes more of its heap than its share: the next checkpoint may come at once.
     HeapSpent,
+    /// How far the slowest split is that it reads for an alignment group.
+    SourceTime(AlignmentGroup, Watermark),
 }
 
 /// One request for a savepoint, as whoever passes it on counts them.
@@ -98,6 +101,8 @@ pub enum CoordinatorEffect {
     CommitSavepoint(Box<CheckpointCommit>, Vec<SavepointTicket>),
     /// There will be no checkpoint for these savepoints, and why.
     SavepointFailed(Vec<SavepointTicket>, String),
+    /// Tell the subtask that it names.
+    Limit(Limit),
     /// Tell every subtask.
     Completed(CheckpointId),
     /// Tell every subtask.
@@ -159,6 +164,7 @@ pub struct Coordinator {
     /// The checkpoint that was one failure too many.
     fatal: Option<CheckpointStats>,
     finished: BTreeSet<SubtaskId>,
+    alignment: SourceAlignment,
     /// Loops that are not empty for good.
     open_loops: BTreeSet<u32>,
     /// The host wants a last checkpoint, and no record behind it.
@@ -203,6 +209,7 @@ impl Coordinator {
             failures_in_a_row: 0,
             fatal: None,
             finished: BTreeSet::new(),
+            alignment: SourceAlignment::new(&layout),
             open_loops: layout.loops.keys().copied().collect(),
             layout,
             is_stopping: false,
@@ -339,9 +346,19 @@ impl Coordinator {
                 self.trigger_if_due(now, effects)
             }
             SubtaskReport::Finished => {
-                self.finished.insert(subtask);
+                self.finish(subtask, effects);
                 self.trigger_if_ending(now, effects)
             }
+            SubtaskReport::SourceTime(group, mark) => {
+                effects.extend(self.alignment.heard(subtask, group, mark).into_iter().map(CoordinatorEffect::Limit));
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(&mut self, subtask: SubtaskId, effects: &mut Vec<CoordinatorEffect>) {
+        if self.finished.insert(subtask) {
+            effects.extend(self.alignment.finished(subtask).into_iter().map(CoordinatorEffect::Limit));
         }
     }
 
@@ -379,7 +396,7 @@ impl Coordinator {
     ) -> Result<(), BoxError> {
         if snapshot.finished {
             // Should the report of it be lost.
-            self.finished.insert(subtask);
+            self.finish(subtask, effects);
         }
         let Some(pending) = self.pending.get_mut(&checkpoint) else { return Ok(()) };
         pending.acknowledged.insert(subtask, (now, snapshot));
@@ -419,7 +436,9 @@ impl Coordinator {
             let mut subtasks = pending.acknowledged.iter().filter(|(subtask, _)| subtask.chain == *chain);
             subtasks.all(|(_, (_, snapshot))| is_so(snapshot))
         };
-        if pending.barrier.overtakes.is_some() {
+        // What requests come to may go round. Those outside of the loop come to something, too, sooner or later.
+        let is_waiting = pending.acknowledged.values().any(|(_, snapshot)| snapshot.is_pending);
+        if pending.barrier.overtakes.is_some() || is_waiting {
             return;
         }
         let is_quiet = |head: &u32| {

@@ -143,6 +143,8 @@ pub struct JobLayout {
     pub sources: BTreeSet<u32>,
     /// The chains at the heads of loops; for each, the chains outside of the loop that lead into it.
     pub loops: BTreeMap<u32, BTreeSet<u32>>,
+    /// Of each alignment group, the chains that have a step in it.
+    pub alignment: Vec<BTreeSet<u32>>,
     /// Where a harness makes it fail.
     pub fail_points: FailPoints,
 }

@@ -52,5 +52,6 @@ pub mod input_times;
 pub mod layout;
 pub mod participant;
 pub mod snapshot;
+pub mod source_alignment;
 pub mod stats;
 pub mod store;

@@ -156,6 +156,18 @@ impl<P> Participant<P> {
         self.boundaries.front() == Some(&Boundary::Finish)
     }
 
+    /// The end that is due next has to wait: a snapshot behind it does not, and holds what has not been done by then. Behind the last one of a stop there is no end: that is for
+    /// who goes on from it.
+    pub fn let_pass(&mut self) {
+        if !self.is_finishing() || self.boundaries.len() == 1 {
+            return;
+        }
+        self.boundaries.swap(0, 1);
+        if matches!(self.boundaries.front(), Some(Boundary::Checkpoint(aligned)) if aligned.barrier.halt) {
+            self.boundaries.retain(|boundary| *boundary != Boundary::Finish);
+        }
+    }
+
     /// What is due next. To be asked only between two records, and when nothing is left over [if it waits for that](Self::waits_for_batch).
     pub fn next_boundary(&mut self) -> Option<Boundary> {
         let boundary = self.boundaries.pop_front()?;

@@ -9,8 +9,11 @@
 //! Behind a source in the same chain each split has a clock. Behind an exchange, or a step that may keep records back, nobody knows which split a record is of, and there
 //! is one clock for the subtask.
 //!
+//! In an [alignment](crate::time::Alignment) group a split whose clock is ahead of the others' is held: its reader is not asked.
+//!
 //! # Invariants
 //! - The watermark never falls: a split that wakes behind it changes nothing until it has caught up.
+//! - A held split is at most one record beyond the limit that was known when it was read.
 //! - A split is idle from the moment when its reader has had nothing for long enough, up to its next record, whatever is restored between.
 
 use std::sync::Arc;
@@ -19,9 +22,11 @@ use crate::{
     codec::{decode, encode},
     element::Watermark,
     error::{BoxError, Error, Location},
-    id::ProcessingTime,
+    id::{AlignmentGroup, ProcessingTime},
+    mutation::{self, Mutation},
     operator::{
         OpenContext, Operator, SnapshotBuilder, Stateful, Step, StepError,
+        alignment_member::AlignmentMember,
         split_clock::{self, Quiet, SplitTime, StoredClock},
     },
     panic_site::running,
@@ -43,6 +48,9 @@ pub struct EventTime<U: Operator, F, G: WatermarkGenerator<U::Out>> {
     /// All ones if each split has a clock, else 0.
     split_mask: u32,
     said: Watermark,
+    alignment: Option<AlignmentMember>,
+    /// A clock that is beyond belongs to a split that is to be held.
+    limit: Timestamp,
 }
 
 struct SplitClock<S> {
@@ -65,6 +73,12 @@ impl<S> SplitClock<S> {
         self.watermark = self.watermark.max(generator.watermark(&self.state).min(LAST));
         self.watermark
     }
+
+    /// Whether the record that has just come is of a split that waits for others now, or that others wait for again.
+    #[cold]
+    fn is_turning<T>(&mut self, generator: &impl WatermarkGenerator<T, State = S>, limit: Timestamp) -> bool {
+        std::mem::take(&mut self.is_idle) | (self.advance(generator) > limit)
+    }
 }
 
 impl<U: Operator, F, G: WatermarkGenerator<U::Out>> EventTime<U, F, G> {
@@ -78,7 +92,13 @@ impl<U: Operator, F, G: WatermarkGenerator<U::Out>> EventTime<U, F, G> {
     ) -> Self {
         let split_mask = if by_split { u32::MAX } else { 0 };
         let clocks = vec![SplitClock::default()];
-        Self { step, address, upstream, function, strategy, clocks, split_mask, said: Watermark::NONE }
+        let (said, limit) = (Watermark::NONE, Timestamp::MAX);
+        Self { step, address, upstream, function, strategy, clocks, split_mask, said, alignment: None, limit }
+    }
+
+    /// The same as a member of a group, if it is one; each split has a clock.
+    pub(crate) fn aligned(self, alignment: Option<AlignmentMember>) -> Self {
+        Self { alignment, ..self }
     }
 
     fn has_clock_by_split(&self) -> bool {
@@ -95,6 +115,7 @@ impl<U: Operator, F, G: WatermarkGenerator<U::Out>> EventTime<U, F, G> {
 
     fn restored(&self, stored: StoredClock, context: &OpenContext) -> Result<SplitClock<G::State>, Error> {
         let StoredClock { watermark, is_idle, state } = stored;
+        let is_idle = is_idle && !mutation::is(Mutation::IdleForgotten);
         match decode(&state) {
             Ok(state) => Ok(SplitClock { state, watermark, is_idle }),
             Err(error) => {
@@ -111,25 +132,37 @@ impl<U: Operator, F, G: WatermarkGenerator<U::Out>> EventTime<U, F, G> {
 
     /// Each open split's clock, advanced, and how long the split has been quiet.
     fn watermark_of_splits(&mut self, now: ProcessingTime) -> Watermark {
-        let Self { step, upstream, strategy, clocks, said, .. } = self;
-        let (mut active, mut idle) = (None::<Timestamp>, None::<Timestamp>);
+        let Self { step, upstream, strategy, clocks, said, alignment, .. } = self;
+        let (mut active, mut idle, mut read) = (None::<Timestamp>, None::<Timestamp>, 0);
         let mut visit = |number: u32, quiet: Option<Quiet>| {
             let clock = &mut clocks[number as usize];
             let time = running(*step, || clock.advance(&strategy.generator));
             clock.is_idle |= is_idle(strategy, quiet, now);
+            read += u32::from(!clock.is_idle);
             match clock.is_idle {
                 true => idle = idle.max(Some(time)),
                 false => active = Some(active.map_or(time, |active| active.min(time))),
             }
         };
-        if upstream.splits(&mut visit) == Some(true) && !strategy.splits_in_order {
-            return Watermark { is_idle: false, ..*said };
-        }
-        match (active, idle) {
+        let is_all = upstream.splits(&mut visit) != Some(true) || strategy.splits_in_order;
+        let known = match (active, idle) {
             (Some(time), _) => Watermark { time, is_idle: false },
             (None, Some(time)) => Watermark { time, is_idle: true },
             (None, None) => *said,
+        };
+        if let Some(alignment) = alignment {
+            alignment.has_come_to(known, read > 1);
+            self.hold();
         }
+        if is_all { known } else { Watermark { is_idle: false, ..self.said } }
+    }
+
+    /// Holds the splits that are too far ahead, and no others.
+    fn hold(&mut self) {
+        let Some(alignment) = &mut self.alignment else { return };
+        let (clocks, limit) = (&self.clocks, alignment.limit());
+        self.limit = limit;
+        alignment.set_holding(self.upstream.hold_splits(&mut |number| clocks[number as usize].watermark > limit));
     }
 
     /// The one clock. It is idle if what comes to it is, or if nothing is read.
@@ -199,6 +232,9 @@ impl<U: Operator, F: Send, G: WatermarkGenerator<U::Out>> Step for EventTime<U, 
         let input = self.upstream.watermark(head, slice);
         if input == Watermark::END {
             self.said = input;
+            if let Some(alignment) = &mut self.alignment {
+                alignment.has_come_to(input, false);
+            }
             return input;
         }
         let Watermark { time, is_idle } = match self.has_clock_by_split() {
@@ -215,8 +251,9 @@ impl<U: Operator, F: Send, G: WatermarkGenerator<U::Out>> Step for EventTime<U, 
 
     fn wake_at(&mut self) -> Option<ProcessingTime> {
         let by_split = self.has_clock_by_split();
-        let Self { upstream, strategy, clocks, .. } = self;
-        let before = upstream.wake_at();
+        let Self { upstream, strategy, clocks, alignment, .. } = self;
+        let speaks_at = alignment.as_ref().map(AlignmentMember::speaks_at);
+        let before = upstream.wake_at().into_iter().chain(speaks_at).min();
         let Some(after) = strategy.idle_after else { return before };
         let (mut first, mut last, mut are_all_quiet) = (None, None, true);
         upstream.splits(&mut |number, quiet| {
@@ -232,6 +269,21 @@ impl<U: Operator, F: Send, G: WatermarkGenerator<U::Out>> Step for EventTime<U, 
         // One clock for all falls idle with the last of them.
         let moment = if by_split { first } else { last.filter(|_| are_all_quiet) };
         moment.into_iter().chain(before).min()
+    }
+
+    fn source_time(&mut self, now: ProcessingTime) -> Option<(AlignmentGroup, Watermark)> {
+        match &mut self.alignment {
+            Some(alignment) => alignment.speak(now),
+            None => self.upstream.source_time(now),
+        }
+    }
+
+    fn limit(&mut self, group: AlignmentGroup, slowest: Timestamp) {
+        match &mut self.alignment {
+            Some(alignment) => alignment.hear(group, slowest),
+            None => return self.upstream.limit(group, slowest),
+        }
+        self.hold();
     }
 }
 
@@ -250,7 +302,8 @@ where
     where
         S: FnMut(&mut Slice<'_>, U::Out, Timestamp) -> Flow,
     {
-        let Self { step, upstream, function, strategy, clocks, split_mask, .. } = self;
+        let Self { step, upstream, function, strategy, clocks, split_mask, limit, .. } = self;
+        let limit = *limit;
         upstream.drive(slice, &mut |slice, record, _| {
             let clock = &mut clocks[(slice.split & *split_mask) as usize];
             let time = running(*step, || {
@@ -259,13 +312,13 @@ where
                 Ok(time)
             });
             let time = time.map_err(|cause| StepError::stop(*step, cause))?;
-            if !clock.is_idle {
+            if !(clock.is_idle | (time > limit)) {
                 return sink(slice, record, time);
             }
-            // All outputs learn at once that time waits for this split again.
-            clock.is_idle = false;
+            // All outputs learn at once that time waits for this split again; and it is held behind the first record that is too far ahead.
+            let is_turning = running(*step, || clock.is_turning(&strategy.generator, limit));
             sink(slice, record, time)?;
-            Err(Stop::Yield)
+            if is_turning { Err(Stop::Yield) } else { Ok(()) }
         })
     }
 }

@@ -9,7 +9,9 @@
 //! - What a step has left over after `Stop::Yield` is handed out first by the next `drive`.
 //! - Snapshots are taken only while no step has anything left over.
 
+pub(crate) mod alignment_member;
 pub(crate) mod aside;
+pub(crate) mod async_map;
 pub mod divert;
 pub(crate) mod either;
 pub(crate) mod emitted;
@@ -30,6 +32,7 @@ pub(crate) mod process_operator;
 pub(crate) mod process_timed;
 pub(crate) mod processing_time;
 pub(crate) mod reduce;
+pub(crate) mod requests;
 pub(crate) mod source;
 pub(crate) mod split_clock;
 pub(crate) mod timed;
@@ -47,14 +50,16 @@ use crate::{
     error::{BoxError, Error},
     fail_point::FailPoints,
     failed_records::{FailedRecords, RecordId},
-    id::{Attempt, CheckpointId, JobId, ProcessingTime, SubtaskIndex, WallTime},
+    id::{AlignmentGroup, Attempt, CheckpointId, JobId, ProcessingTime, SubtaskIndex, WallTime},
     key_group::KeyGroupRange,
     operator::split_clock::{Quiet, SplitTime, StoredClock},
     panic_site,
     record::Batch,
+    request::RequestId,
     slice::{Flow, Slice, Stop},
     state::HeapShare,
-    time::Stamp,
+    subtask::SubtaskEffect,
+    time::{Stamp, Timestamp},
     topology::graph::StepIndex,
 };
 
@@ -135,6 +140,23 @@ pub trait Step: Stateful {
         self.upstream().and_then(|upstream| upstream.splits(visit))
     }
 
+    /// Holds the splits that are open and of which `is_held` says so, by their numbers, and lets go of the others: the readers of those that are held are not asked. Whether any is.
+    fn hold_splits(&mut self, is_held: &mut dyn FnMut(u32) -> bool) -> bool {
+        self.upstream().is_some_and(|upstream| upstream.hold_splits(is_held))
+    }
+
+    /// What a step has to say to its alignment group, of how far the slowest of its splits is.
+    fn source_time(&mut self, now: ProcessingTime) -> Option<(AlignmentGroup, Watermark)> {
+        self.upstream().and_then(|upstream| upstream.source_time(now))
+    }
+
+    /// How far the slowest of the others in an alignment group is.
+    fn limit(&mut self, group: AlignmentGroup, slowest: Timestamp) {
+        if let Some(upstream) = self.upstream() {
+            upstream.limit(group, slowest);
+        }
+    }
+
     /// What the restored checkpoint has of the clocks of the step at `address`, for each split that is open or waits to be, by its number.
     fn restored_clocks(&mut self, address: &str) -> Vec<Option<StoredClock>> {
         self.upstream().map_or(Vec::new(), |upstream| upstream.restored_clocks(address))
@@ -176,6 +198,25 @@ pub trait Step: Stateful {
         self.upstream().is_some_and(|upstream| upstream.is_full())
     }
 
+    /// Whether a step asks the outside. Always the same answer.
+    fn asks(&mut self) -> bool {
+        self.upstream().is_some_and(|upstream| upstream.asks())
+    }
+
+    /// Takes what is to be asked and to be forgotten.
+    fn take_requests(&mut self, effects: &mut Vec<SubtaskEffect>) {
+        if let Some(upstream) = self.upstream() {
+            upstream.take_requests(effects);
+        }
+    }
+
+    /// Something that was asked has been answered.
+    fn answered(&mut self, request: RequestId) {
+        if let Some(upstream) = self.upstream() {
+            upstream.answered(request);
+        }
+    }
+
     /// When the clock makes something due, first of all steps: then a turn is needed. A step asks those before it, too.
     fn wake_at(&mut self) -> Option<ProcessingTime> {
         self.upstream().and_then(|upstream| upstream.wake_at())
@@ -199,6 +240,8 @@ pub enum SourceStatus {
     Ready,
     /// It has none before this moment.
     NotBefore(ProcessingTime),
+    /// It has none before others in its alignment group have come after.
+    Held,
     /// It has none ever again.
     Ended,
 }

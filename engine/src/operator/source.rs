@@ -12,6 +12,7 @@ use crate::{
     codec::{decode, encode},
     error::{BoxError, Error, Location},
     id::ProcessingTime,
+    mutation::{self, Mutation},
     operator::{
         OpenContext, Operator, SnapshotBuilder, SourceStatus, Stateful, Step, StepError,
         split_clock::{Quiet, SplitTime, StoredClock},
@@ -54,6 +55,8 @@ struct OpenSplit<S: Source> {
     not_before: Option<ProcessingTime>,
     /// Since its last record, if it had nothing since.
     quiet: Option<Quiet>,
+    /// It waits for others in its alignment group.
+    is_held: bool,
     restored: Vec<SplitTime>,
 }
 
@@ -95,7 +98,8 @@ impl<S: Source> SourceStep<S> {
             let Some((number, state)) = self.waiting.pop_front() else { break };
             let reader = running(self.step, || self.source.open(&state.split, state.position.as_ref()))?;
             let SplitState { split, times: restored, .. } = state;
-            self.splits.push_back(OpenSplit { number, split, reader, not_before: None, quiet: None, restored });
+            let (not_before, quiet, is_held) = (None, None, false);
+            self.splits.push_back(OpenSplit { number, split, reader, not_before, quiet, is_held, restored });
         }
         Ok(())
     }
@@ -103,7 +107,7 @@ impl<S: Source> SourceStep<S> {
     /// Whether the split at the front may be asked; moves on to one that may.
     fn find_ready(&mut self, now: ProcessingTime) -> bool {
         for _ in 0..self.splits.len() {
-            if self.splits[0].not_before.is_none_or(|time| time <= now) {
+            if !self.splits[0].is_held && self.splits[0].not_before.is_none_or(|time| time <= now) {
                 self.splits[0].not_before = None;
                 return true;
             }
@@ -196,8 +200,13 @@ impl<S: Source> Step for SourceStep<S> {
         if self.drained || self.splits.is_empty() {
             return Some(SourceStatus::Ended);
         }
-        let earliest = self.splits.iter().map(|open| open.not_before).min().flatten();
-        Some(earliest.map_or(SourceStatus::Ready, SourceStatus::NotBefore))
+        let free = self.splits.iter().filter(|open| !open.is_held);
+        let status = match free.map(|open| open.not_before).min() {
+            Some(Some(time)) => SourceStatus::NotBefore(time),
+            Some(None) => SourceStatus::Ready,
+            None => SourceStatus::Held,
+        };
+        Some(status)
     }
 
     fn end_source(&mut self) {
@@ -223,12 +232,18 @@ impl<S: Source> Step for SourceStep<S> {
         Some(!self.waiting.is_empty())
     }
 
+    fn hold_splits(&mut self, is_held: &mut dyn FnMut(u32) -> bool) -> bool {
+        self.splits.iter_mut().for_each(|open| open.is_held = is_held(open.number));
+        self.splits.iter().any(|open| open.is_held)
+    }
+
     fn restored_clocks(&mut self, address: &str) -> Vec<Option<StoredClock>> {
         let open = self.splits.iter().map(|open| (open.number, &open.restored));
         let waiting = self.waiting.iter().map(|(number, state)| (*number, &state.times));
         let mut clocks = vec![None; self.splits.len() + self.waiting.len()];
         for (number, times) in open.chain(waiting) {
             let own = times.iter().find(|time| time.step == address);
+            let own = own.filter(|_| !mutation::is(Mutation::SplitTimeNotMoved));
             clocks[number as usize] = own.map(|time| time.clock.clone());
         }
         clocks

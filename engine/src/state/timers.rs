@@ -10,6 +10,7 @@ use crate::{
     id::CheckpointId,
     key::Key,
     key_group::{KeyGroup, KeyGroupRange},
+    mutation::{self, Mutation},
     operator::{OpenContext, SnapshotBuilder},
     state::{
         self,
@@ -207,6 +208,9 @@ impl<K: Key, N: Key + Ord> TimerTable<K, N> {
     /// A timer that was due fires, and is set no longer: whether it still was.
     pub(crate) fn fire(&mut self, timer: &Timer<K, N>) -> bool {
         self.in_hands -= 1;
+        if mutation::is(Mutation::FiredNotRemoved) {
+            return self.is_set(timer);
+        }
         let was_set = self.take_out(&timer.key, &timer.at);
         if !was_set {
             // It was cancelled meanwhile, and has left its heap already.

@@ -435,7 +435,7 @@ fn outputs_do_not_grow_with_watermarks() {
         rig.step(SubtaskInput::Element(ChannelIndex(0), mark(active(time))));
         let slice_clock = Hand(AtomicU64::new(rig.clock.0.load(Ordering::SeqCst)));
         let mut stride = 1;
-        rig.subtask.pass_time(true, &Slice::new(&slice_clock, LONG, 1, &mut stride));
+        rig.subtask.pass_time(true, &Slice::new(&slice_clock, LONG, 1, &mut stride)).unwrap();
     }
     assert_eq!(rig.settle(), [vec![Sent::Mark(active(9_999))], vec![Sent::Mark(active(9_999))]]);
 }

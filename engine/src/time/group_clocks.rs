@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     key::Key,
     key_group::{KeyGroup, KeyGroupRange},
+    mutation::{self, Mutation},
     time::Timestamp,
 };
 
@@ -152,6 +153,9 @@ impl GroupClocks {
             }
         }
         self.even = restored.iter().min().copied().unwrap_or(Timestamp::MIN);
+        if mutation::is(Mutation::ClocksAsMinimum) {
+            restored.fill(self.even);
+        }
         self.ahead = Some(restored.into());
         self.jump(self.even);
     }

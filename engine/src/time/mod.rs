@@ -8,5 +8,5 @@ mod timestamp;
 
 pub use offset::Offset;
 pub use stamp::{ByClock, InTime, NoTime, Stamp, Stamped};
-pub use strategy::{Bounded, IntoTimestamp, Punctuated, WatermarkGenerator, WatermarkStrategy};
+pub use strategy::{Alignment, Bounded, IntoTimestamp, Punctuated, WatermarkGenerator, WatermarkStrategy};
 pub use timestamp::Timestamp;

@@ -18,6 +18,22 @@ pub struct WatermarkStrategy<G> {
     pub(crate) generator: G,
     pub(crate) idle_after: Option<Duration>,
     pub(crate) splits_in_order: bool,
+    pub(crate) alignment: Option<Alignment>,
+}
+
+/// Sources that are read no further apart than they may be, for [`align`](WatermarkStrategy::align).
+#[derive(Clone, Debug)]
+pub struct Alignment {
+    pub(crate) group: String,
+    pub(crate) max_drift: Duration,
+}
+
+impl Alignment {
+    /// A split waits while its watermark is more than `max_drift` ahead of the slowest one in the group of this name. What is less than a millisecond of it does not
+    /// count.
+    pub fn group(name: impl Into<String>, max_drift: Duration) -> Self {
+        Self { group: name.into(), max_drift }
+    }
 }
 
 impl WatermarkStrategy<Bounded> {
@@ -57,7 +73,7 @@ impl<F> WatermarkStrategy<Punctuated<F>> {
 impl<G> WatermarkStrategy<G> {
     /// Any other way.
     pub fn own(generator: G) -> Self {
-        Self { generator, idle_after: None, splits_in_order: false }
+        Self { generator, idle_after: None, splits_in_order: false, alignment: None }
     }
 
     /// A split whose reader has had nothing for so long is *idle*: time does not wait for it, until its next record. Time in which the reader is not asked, for want of
@@ -71,6 +87,32 @@ impl<G> WatermarkStrategy<G> {
     /// stands still in a subtask until its last split has been opened.
     pub fn splits_in_order(mut self) -> Self {
         self.splits_in_order = true;
+        self
+    }
+
+    /// Does not let the source's splits run ahead of the slowest split in a group, which may have splits of several sources: what they are read ahead by waits in state
+    /// further on. A split that is idle, or has ended, is waited for no longer; one that has had no record yet is, so give [`idle_after`](Self::idle_after) where a split
+    /// may be empty. Only in front of the first exchange, and once in a chain.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use cofferdam_engine::{Source, Timestamp, TwoPhaseSink, WatermarkStrategy, time::Alignment, topology::Topology};
+    ///
+    /// fn both(calls: impl Source<Record = i64>, bills: impl Source<Record = i64>, sink: impl TwoPhaseSink<i64>) -> Topology {
+    ///     let topology = Topology::new("both");
+    ///     // Neither is read more than an hour ahead of the other.
+    ///     let hour = Alignment::group("calls and bills", Duration::from_secs(3600));
+    ///     let strategy = WatermarkStrategy::monotonous().align(hour);
+    ///     let calls = topology.source("calls", calls);
+    ///     let calls = calls.event_time("call time", strategy.clone(), |at| Timestamp::from_millis(*at));
+    ///     let bills = topology.source("bills", bills);
+    ///     let bills = bills.event_time("bill time", strategy, |at| Timestamp::from_millis(*at));
+    ///     calls.union(bills).sink("rows", sink);
+    ///     topology
+    /// }
+    /// ```
+    pub fn align(mut self, alignment: Alignment) -> Self {
+        self.alignment = Some(alignment);
         self
     }
 }

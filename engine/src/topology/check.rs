@@ -45,6 +45,9 @@ pub(super) fn faults(graph: &Graph, settings: &Settings, parallelism: &[u32]) ->
     faults.extend(nested_loops(graph));
     faults.extend(never_idle(graph));
     faults.extend(graph.faults.iter().cloned());
+    faults.extend(senseless(graph));
+    faults.extend(never_held(graph));
+    faults.extend(aligned_twice(graph));
     if settings.checkpoints.interval.is_none() {
         faults.extend(unpublished(graph));
     }
@@ -148,6 +151,40 @@ fn never_idle(graph: &Graph) -> impl Iterator<Item = TopologyFault> {
             "'{}' has `idle_after` and stands behind an exchange, where no source says that it has nothing: put the step in front of the exchange, or leave `idle_after` out",
             graph.steps[index.0 as usize].display_name(*index)
         ),
+    })
+}
+
+/// Settings of steps.
+fn senseless(graph: &Graph) -> impl Iterator<Item = TopologyFault> {
+    graph.senseless.iter().map(|(index, message)| TopologyFault::Setting {
+        message: format!("'{}': {message}", graph.steps[index.0 as usize].display_name(*index)),
+    })
+}
+
+/// Steps that would never hold a split, though they are to.
+fn never_held(graph: &Graph) -> impl Iterator<Item = TopologyFault> {
+    graph.never_held.iter().map(|index| TopologyFault::Setting {
+        message: format!(
+            "'{}' is to be aligned and does not stand right behind a source, so that nobody knows which split to hold: put the step in front of the exchange, or of the step \
+             that may keep records back, or leave `align` out",
+            graph.steps[index.0 as usize].display_name(*index)
+        ),
+    })
+}
+
+/// Chains in which two steps would hold the same splits.
+fn aligned_twice(graph: &Graph) -> impl Iterator<Item = TopologyFault> {
+    let name = |index: &StepIndex| graph.steps[index.0 as usize].display_name(*index);
+    let is_aligned = |step: &&StepIndex| graph.alignment.iter().any(|(_, steps)| steps.contains(step));
+    graph.chains.iter().filter_map(move |chain| {
+        let aligned: Vec<_> = chain.steps.iter().filter(is_aligned).collect();
+        let [one, other, ..] = &aligned[..] else { return None };
+        let message = format!(
+            "'{}' and '{}' would both align the same source: give `align` to one of them",
+            name(one),
+            name(other)
+        );
+        Some(TopologyFault::Setting { message })
     })
 }
 

@@ -110,6 +110,13 @@ pub enum TopologyFault {
         /// What, and why.
         message: String,
     },
+    /// A pattern that makes no sense.
+    Pattern {
+        /// The step.
+        step: String,
+        /// What, and why.
+        message: String,
+    },
     /// A setting that makes no sense.
     Setting {
         /// What, and why.
@@ -180,6 +187,7 @@ impl fmt::Display for TopologyFault {
                 "'{step}' gives records another time, in the chain of side output '{side}', and a chain says one time to all its outputs: put `rebalance` in front of '{step}', which begins another chain"
             ),
             Self::Windows { step, message } => write!(f, "the windows of '{step}': {message}"),
+            Self::Pattern { step, message } => write!(f, "the pattern of '{step}': {message}"),
             Self::Setting { message } => f.write_str(message),
         }
     }

@@ -6,7 +6,7 @@ use crate::{
     chain::Chain,
     checkpoint::snapshot::OperatorKind,
     error::BoxError,
-    id::SubtaskIndex,
+    id::{AlignmentGroup, SubtaskIndex},
     key_group::KeyGroupRange,
     operator::either::Lift,
     output::{sides, sink::SinkRecovery},
@@ -161,6 +161,12 @@ pub(crate) struct Graph {
     pub(crate) never_idle: Vec<StepIndex>,
     /// What makes no sense in what steps were given.
     pub(crate) faults: Vec<TopologyFault>,
+    /// Settings of steps that make no sense, and why.
+    pub(crate) senseless: Vec<(StepIndex, &'static str)>,
+    /// Steps that are to be aligned, and stand where nobody knows which split to hold.
+    pub(crate) never_held: Vec<StepIndex>,
+    /// Alignment groups, each with its name and the steps in it.
+    pub(crate) alignment: Vec<(String, Vec<StepIndex>)>,
 }
 
 impl Graph {
@@ -185,6 +191,16 @@ impl Graph {
 
     pub(crate) fn step(&mut self, step: StepIndex) -> &mut StepInfo {
         &mut self.steps[step.0 as usize]
+    }
+
+    /// Puts a step into the alignment group of this name.
+    pub(crate) fn align(&mut self, step: StepIndex, group: &str) -> AlignmentGroup {
+        let place = self.alignment.iter().position(|(name, _)| name == group).unwrap_or_else(|| {
+            self.alignment.push((group.to_string(), Vec::new()));
+            self.alignment.len() - 1
+        });
+        self.alignment[place].1.push(step);
+        AlignmentGroup(place as u32)
     }
 
     pub(crate) fn numbered_steps(&self) -> impl Iterator<Item = (StepIndex, &StepInfo)> {

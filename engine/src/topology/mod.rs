@@ -1,5 +1,6 @@
 //! From a user's adapters to chains.
 
+pub(crate) mod async_map;
 #[cfg(test)]
 pub(crate) mod by_hand;
 mod check;
@@ -9,6 +10,7 @@ pub mod fault;
 pub(crate) mod graph;
 mod join;
 mod keyed_stream;
+mod pattern;
 pub mod plan;
 pub(crate) mod process_fn;
 mod process_operator;
@@ -24,6 +26,7 @@ mod time;
 pub mod window;
 
 pub use crate::operator::part::Part;
+pub use async_map::{AsyncConfig, Backoff};
 pub use connect::{ConnectedStreams, KeyedCoProcess};
 pub use connect_broadcast::{BroadcastConnected, KeyedBroadcastProcess};
 pub use keyed_stream::KeyedStream;

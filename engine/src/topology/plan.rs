@@ -118,6 +118,7 @@ impl Plan {
             edges: self.edges().map(|edge| edge.layout).collect(),
             sources: self.chains_with(|chain| chain.splits.is_some()),
             loops: self.loops(),
+            alignment: self.alignment(),
             fail_points: self.settings.fail_points.clone(),
         }
     }
@@ -125,6 +126,13 @@ impl Plan {
     fn chains_with(&self, is_wanted: impl Fn(&ChainTemplate) -> bool) -> BTreeSet<u32> {
         let chains = (0u32..).zip(&self.graph.chains).filter(|(_, chain)| is_wanted(chain));
         chains.map(|(number, _)| number).collect()
+    }
+
+    /// For each alignment group, the chains that have a step in it.
+    fn alignment(&self) -> Vec<BTreeSet<u32>> {
+        let chains_of =
+            |steps: &[StepIndex]| self.chains_with(|chain| chain.steps.iter().any(|step| steps.contains(step)));
+        self.graph.alignment.iter().map(|(_, steps)| chains_of(steps)).collect()
     }
 
     /// The heads of loops, and which chains outside lead into each loop.

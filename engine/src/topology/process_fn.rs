@@ -205,7 +205,7 @@ impl<K: Key, T: Record, S: Stamp> KeyedStream<K, T, S> {
         self.process_as("process_fn", name.into(), states, make)
     }
 
-    fn process_as<F: KeyedProcess<K, T, S>>(
+    pub(super) fn process_as<F: KeyedProcess<K, T, S>>(
         self,
         kind: &'static str,
         name: String,

@@ -473,7 +473,7 @@ impl<K: Key, T: Record, O: Operator<Out = (K, T)>> Stream<O> {
 }
 
 /// The tail of an edge that leads straight on, or in turn over all subtasks.
-fn in_turn<T: Record, S: Stamp>(context: &BuildContext<'_>, edges: &[EdgeIndex]) -> Exchange<T, S, InTurn> {
+pub(crate) fn in_turn<T: Record, S: Stamp>(context: &BuildContext<'_>, edges: &[EdgeIndex]) -> Exchange<T, S, InTurn> {
     Exchange::new(context.lanes(edges[0]), context.batch_size, InTurn::starting_at(context.subtask.index()))
 }
 

@@ -3,8 +3,8 @@
 use crate::{
     checkpoint::snapshot::OperatorKind,
     operator::{
-        Operator, event_time::EventTime, ingestion_time::IngestionTime, processing_time::ProcessingTimeStep,
-        split_clock,
+        Operator, alignment_member::AlignmentMember, event_time::EventTime, ingestion_time::IngestionTime,
+        processing_time::ProcessingTimeStep, split_clock,
     },
     time::{IntoTimestamp, WatermarkGenerator, WatermarkStrategy},
     topology::{graph::StepIndex, stream::Stream},
@@ -70,9 +70,18 @@ impl<O: Operator> Stream<O> {
         if strategy.idle_after.is_some() && !reads_splits {
             self.graph.lock().never_idle.push(step);
         }
+        let group = strategy.alignment.as_ref().map(|alignment| {
+            let mut graph = self.graph.lock();
+            if !by_split {
+                graph.never_held.push(step);
+            }
+            graph.align(step, &alignment.group)
+        });
         self.then(step, move |upstream, context| {
             let (function, strategy) = (function.clone(), strategy.clone());
-            EventTime::new(step, context.address(step), upstream, function, strategy, by_split)
+            let drift = strategy.alignment.as_ref().map(|alignment| alignment.max_drift);
+            let alignment = group.zip(drift).map(|(group, drift)| AlignmentMember::new(group, drift));
+            EventTime::new(step, context.address(step), upstream, function, strategy, by_split).aligned(alignment)
         })
     }
 

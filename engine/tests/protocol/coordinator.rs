@@ -44,6 +44,7 @@ fn layout() -> Arc<JobLayout> {
         edges: Vec::new(),
         sources: [0].into(),
         loops: Default::default(),
+        alignment: Vec::new(),
         fail_points: Default::default(),
     })
 }
@@ -67,6 +68,7 @@ fn snapshot(finished: bool) -> SubtaskSnapshot {
         time: Default::default(),
         finished,
         is_quiet: false,
+        is_pending: false,
         stats: SnapshotStats::default(),
     }
 }
@@ -94,6 +96,9 @@ fn short(effects: &[CoordinatorEffect]) -> Vec<String> {
         CoordinatorEffect::SavepointFailed(tickets, why) => Some(format!("no savepoint {}: {why}", numbers(tickets))),
         CoordinatorEffect::Completed(checkpoint) => Some(format!("completed {checkpoint}")),
         CoordinatorEffect::Aborted(checkpoint) => Some(format!("aborted {checkpoint}")),
+        CoordinatorEffect::Limit(limit) => {
+            Some(format!("limit {}.{}: {}", limit.subtask.chain, limit.subtask.index, limit.slowest))
+        }
         CoordinatorEffect::Record(_) => None,
         CoordinatorEffect::Done(end) => Some(format!("done {end:?}")),
     };

@@ -7,5 +7,6 @@ mod gate_model;
 mod input_times;
 mod opening;
 mod participant;
+mod source_alignment;
 mod supervisor;
 mod support;

@@ -19,6 +19,7 @@ fn snapshot() -> SubtaskSnapshot {
         time: Default::default(),
         finished: false,
         is_quiet: false,
+        is_pending: false,
         stats: SnapshotStats::default(),
     }
 }
@@ -132,6 +133,10 @@ fn what_waits_for_a_place_between_records_comes_in_its_order() {
     source.trigger(barrier(1, false), at(0));
     source.end_of_input();
     source.trigger(barrier(2, false), at(0));
+    assert_eq!(boundaries(&mut source), [(1, false), (0, true), (2, true)]);
+}
+
+fn boundaries(source: &mut Participant<char>) -> Vec<(u64, bool)> {
     let mut seen = Vec::new();
     while let Some(boundary) = source.next_boundary() {
         seen.push(match boundary {
@@ -139,7 +144,30 @@ fn what_waits_for_a_place_between_records_comes_in_its_order() {
             Boundary::Finish => (0, source.is_finished()),
         });
     }
-    assert_eq!(seen, [(1, false), (0, true), (2, true)]);
+    seen
+}
+
+#[test]
+fn barriers_pass_an_end_that_has_to_wait_one_at_a_time() {
+    let mut source = Participant::<char>::new(None);
+    source.end_of_input();
+    source.let_pass();
+    assert!(source.is_finishing(), "there is none");
+    source.trigger(barrier(1, false), at(0));
+    source.trigger(barrier(2, false), at(0));
+    source.let_pass();
+    assert_eq!(boundaries(&mut source), [(1, false), (0, true), (2, true)]);
+}
+
+#[test]
+fn behind_a_halting_barrier_that_has_passed_it_there_is_no_end() {
+    let mut source = Participant::<char>::new(None);
+    source.end_of_input();
+    source.trigger(barrier(1, true), at(0));
+    source.let_pass();
+    source.trigger(barrier(2, true), at(0));
+    assert_eq!(boundaries(&mut source), [(1, false), (2, false)]);
+    assert!(source.is_halted() && !source.is_finished());
 }
 
 #[test]

@@ -110,7 +110,7 @@ state of every type. `0:` is a run without any fault in order 0.
         let state_types = Variant { example: Example::StateTypes, ..Variant::reference(Backend::LmdbSmallHeap) };
         let files = Variant { example: Example::StateTypes, ..Variant::reference(Backend::Files) };
         let followed = Variant { savepoints: SavepointUse::Followed, ..Variant::reference(Backend::Memory) };
-        [state_types, files, followed].into_iter().chain(Variant::with_savepoints())
+        [state_types, files, followed].into_iter().chain(Variant::with_savepoints()).chain(Variant::timed())
     }
 
     fn first(report: &Report, runs: u32) -> Option<Caught> {

@@ -72,6 +72,7 @@ pub fn parts(seeds: u64) -> Vec<Part> {
     parts.extend(Variant::pairwise().into_iter().map(pairwise));
     parts.extend(Variant::in_flight().map(each));
     parts.extend(Variant::with_savepoints().map(each));
+    parts.extend(Variant::timed().map(each));
     parts.push(Part { variant: Variant::reference(Backend::Memory), fail_points: FailPointRuns::None, seeds });
     parts
 }

@@ -1,8 +1,9 @@
 //! The topologies of the matrix besides the [reference](crate::reference): those of the examples, in short, over a few records.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use cofferdam_engine::{
+    Alignment, BoxError, ProcessingTime, Read, Source, SplitReader, Timestamp, WatermarkStrategy,
     state::{self, Aggregate, Ttl},
     topology::Topology,
 };
@@ -254,4 +255,130 @@ pub(super) fn held_back(io: &Io) -> Topology {
         })
         .sink("rows", io.sink::<(String, u64)>());
     topology
+}
+
+/// Milliseconds of a window.
+const WINDOW: u64 = 100;
+
+/// A source of [`timers`]: a reading every five milliseconds, out of order by fifteen at most. Who lingers has nothing for a while before it ends.
+struct Readings {
+    length: u64,
+    lingers: bool,
+}
+
+struct ReadingsReader {
+    next: u64,
+    step: u64,
+    length: u64,
+    /// How often it will have nothing yet.
+    lingers: u32,
+}
+
+fn reading(number: u64) -> u64 {
+    (number + number * 7 % 4) * 5
+}
+
+impl Source for Readings {
+    type Record = u64;
+    type Split = (u64, u64);
+    type Position = u64;
+    type Reader = ReadingsReader;
+
+    fn splits(&self, parallelism: u32) -> Result<Vec<(u64, u64)>, BoxError> {
+        let parallelism = u64::from(parallelism);
+        Ok((0..parallelism).map(|first| (first, parallelism)).collect())
+    }
+
+    fn open(&self, (first, step): &(u64, u64), position: Option<&u64>) -> Result<ReadingsReader, BoxError> {
+        let next = position.copied().unwrap_or(*first);
+        Ok(ReadingsReader { next, step: *step, length: self.length, lingers: if self.lingers { 3 } else { 0 } })
+    }
+}
+
+impl SplitReader for ReadingsReader {
+    type Record = u64;
+    type Position = u64;
+
+    fn read(&mut self, now: ProcessingTime) -> Result<Read<u64>, BoxError> {
+        if self.next < self.length {
+            self.next += self.step;
+            return Ok(Read::Record(reading(self.next - self.step)));
+        }
+        if self.lingers > 0 {
+            self.lingers -= 1;
+            return Ok(Read::NotBefore(now.after(Duration::from_micros(500))));
+        }
+        Ok(Read::End)
+    }
+
+    fn position(&mut self) -> Result<u64, BoxError> {
+        Ok(self.next)
+    }
+}
+
+const QUICK: u64 = 160;
+const SLOW: u64 = 60;
+
+/// A key, a window, and the readings in it; none where only the clock has told.
+pub(super) type Counted = ((u64, u64), Option<u64>);
+
+fn place(reading: u64) -> (u64, u64) {
+    (reading / 5 % 12, reading / WINDOW)
+}
+
+/// Counts by window, from two sources that are aligned. A timer at a window's end gives the count, and one by the clock the key.
+pub(super) fn timers(io: &Io) -> Topology {
+    let topology = Topology::new("timers");
+    let drift = Alignment::group("both", Duration::from_millis(60));
+    let strategy = WatermarkStrategy::bounded(Duration::from_millis(20)).align(drift);
+    let strategy = strategy.idle_after(Duration::from_micros(100));
+    let [quick, slow] = [("quick", QUICK, false), ("slow", SLOW, true)].map(|(name, length, lingers)| {
+        let source = topology.source(name, Readings { length, lingers });
+        source.event_time(format!("{name} time"), strategy.clone(), |reading| Timestamp::from_millis(*reading as i64))
+    });
+    quick
+        .union(slow)
+        .key_by(|reading| place(*reading))
+        .process_with_timers(
+            "count",
+            state::value::<u64>("count"),
+            |_, cx| {
+                let end = Timestamp::from_millis(((cx.key().1 + 1) * WINDOW) as i64);
+                let mut is_first = false;
+                cx.states().update(
+                    || 0,
+                    |count| {
+                        *count += 1;
+                        is_first = *count == 1;
+                    },
+                );
+                cx.set_timer(end);
+                if is_first {
+                    cx.set_wall_timer(Duration::from_millis(1));
+                }
+            },
+            |timer, cx| {
+                let key = *cx.key();
+                if timer.is_wall {
+                    return cx.emit((key, None));
+                }
+                let count = cx.states().get().copied();
+                cx.states().clear();
+                cx.emit((key, count));
+            },
+        )
+        .sink("rows", io.sink::<Counted>());
+    topology
+}
+
+/// What [`timers`] comes to, by a loop.
+pub(super) fn timers_oracle() -> Vec<String> {
+    let mut counts = BTreeMap::new();
+    for reading in (0..QUICK).chain(0..SLOW).map(reading) {
+        *counts.entry(place(reading)).or_insert(0u64) += 1;
+    }
+    let rows = counts.into_iter().flat_map(|(key, count)| [(key, None), (key, Some(count))]);
+    let mut rows: Vec<_> = rows.map(|row: Counted| format!("{row:?}")).collect();
+    rows.sort_unstable();
+    rows
 }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use cofferdam_engine::{checkpoint::config::CheckpointMode, state::EntryKey, topology::Topology};
 
-use super::topologies::{Delays, flight_delays, halvings, held_back, state_types, word_count};
-use crate::{io::Io, journey::SavepointUse, reference, torture::Torture, trial::Backend};
+use super::topologies::{Delays, flight_delays, halvings, held_back, state_types, timers, timers_oracle, word_count};
+use crate::{io::Io, journey::SavepointUse, outcome::Outcome, reference, torture::Torture, trial::Backend};
 
 /// A topology of the matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +22,12 @@ pub enum Example {
     OperatorState,
     /// Halves numbers in a loop.
     Loop,
+    /// Counts by window, by timers.
+    Timers,
 }
 
 impl Example {
-    /// Those that are run in every way; the loop has a job of its own.
+    /// Those that are run in every way; the loop and the timers have jobs of their own.
     pub const ALL: [Self; 5] =
         [Self::Reference, Self::WordCount, Self::FlightDelays, Self::StateTypes, Self::OperatorState];
 
@@ -37,6 +39,7 @@ impl Example {
             Self::StateTypes => state_types(io),
             Self::OperatorState => held_back(io),
             Self::Loop => halvings(io),
+            Self::Timers => timers(io),
         }
     }
 }
@@ -50,6 +53,7 @@ impl fmt::Display for Example {
             Self::StateTypes => "state types",
             Self::OperatorState => "operator state",
             Self::Loop => "loop",
+            Self::Timers => "timers",
         })
     }
 }
@@ -107,6 +111,16 @@ impl Variant {
         ]
     }
 
+    /// Jobs that go by time: with barriers that wait, with barriers that overtake, and on another number of subtasks from a savepoint on.
+    pub fn timed() -> [Self; 3] {
+        let aligned = Self { example: Example::Timers, ..Self::reference(Backend::Memory) };
+        [
+            aligned,
+            Self { unaligned: true, backend: Backend::Lmdb, ..aligned },
+            Self { savepoints: SavepointUse::Followed, ..aligned },
+        ]
+    }
+
     /// Twenty-five jobs in which each two values of two different choices meet.
     ///
     /// Every topology has a row of five jobs. In each column of the square one value of a choice goes down the rows at a pace of its own, modulo five: of two such choices, as of a choice and
@@ -143,6 +157,7 @@ impl Variant {
                 .named_state::<EntryKey<u64, u64>, u64>("states", "map")
                 .named_state::<EntryKey<u64, u64>, u64>("states", "alive"),
             Example::OperatorState | Example::Loop => torture,
+            Example::Timers => torture.check("the rows of a loop", counts_all),
         }
     }
 
@@ -170,6 +185,19 @@ impl Variant {
             SavepointUse::Followed => "followed",
             SavepointUse::Stopped => "stopped with one",
         }
+    }
+}
+
+/// Whether the rows of [`timers`] are those of a loop over a map.
+fn counts_all(outcome: &Outcome) -> Result<(), String> {
+    let mut rows: Vec<_> = outcome.outputs[0].iter().map(|row| row.text.clone()).collect();
+    rows.sort_unstable();
+    let expected = timers_oracle();
+    let missing = expected.iter().find(|row| !rows.contains(row));
+    match missing {
+        _ if rows == expected => Ok(()),
+        Some(row) => Err(format!("{row} is missing")),
+        None => Err(format!("there are {} rows instead of {}", rows.len(), expected.len())),
     }
 }
 

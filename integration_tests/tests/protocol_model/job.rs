@@ -227,6 +227,7 @@ impl Job {
             edges: self.edges().into_iter().map(|(edge, _)| edge).collect(),
             sources: [Role::Source as u32].into(),
             loops: head.into_iter().collect(),
+            alignment: Vec::new(),
             fail_points: FailPoints::default(),
         })
     }

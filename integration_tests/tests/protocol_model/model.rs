@@ -308,6 +308,8 @@ impl ProtocolModel {
                 CoordinatorEffect::Done(_) => state.done = true,
                 CoordinatorEffect::EndLoop(_) => running.tell(self.job.range(Role::Operator), Control::EndLoop),
                 CoordinatorEffect::Record(_) | CoordinatorEffect::EndInput => {}
+                // No source is aligned.
+                CoordinatorEffect::Limit(_) => {}
                 // Nobody asks for one.
                 CoordinatorEffect::CommitSavepoint(..) | CoordinatorEffect::SavepointFailed(..) => {}
             }

@@ -204,7 +204,7 @@ impl Node {
             }
             Control::Completed(checkpoint) => pass_on(self.participant.completed(checkpoint), &mut effects),
             Control::EndLoop => return self.ask_gate(job, |gate, events| gate.end_loop(events)),
-            Control::EndInput => {}
+            Control::EndInput | Control::Limit(..) => {}
         }
         self.work(job, &mut effects);
         effects
@@ -316,6 +316,7 @@ impl Node {
                 .collect(),
             finished: self.participant.is_finished(),
             is_quiet: false,
+            is_pending: false,
             time: self.gate.times(),
             stats: SnapshotStats::default(),
         };

@@ -112,7 +112,12 @@ fn counted_by_loops() -> Vec<Row> {
 
 /// Windows, and how many rules of their sensor's number every subtask has been told at the end.
 fn ruled(topology: &Topology, start: u32, sink: CollectSink<((u64, i64), u64)>) {
-    let rules = topology.source("rules", Readings { is_bounded: false }).parallelism(1).map(|(split, _)| split);
+    let strategy = WatermarkStrategy::bounded(Duration::from_millis(LATENESS));
+    let rules = topology
+        .source("rules", Readings { is_bounded: false })
+        .parallelism(1)
+        .event_time("rules-time", strategy, |(_, time)| Timestamp::from_millis(*time))
+        .map(|(split, _)| split);
     readings(topology, "readings", 1 + start % 3, |(split, _)| split % 3)
         .connect_broadcast("rules-told", rules, state::broadcast::<u64, u64>("told"), |split, told| {
             *told.entry(split).or_insert(0) += 1;

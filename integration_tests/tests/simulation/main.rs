@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod aborted;
+mod alignment;
+mod async_io;
 mod at_least_once;
 mod bounded_memory;
 mod cases;

@@ -11,7 +11,7 @@ use std::{
 
 use cofferdam::connector::CollectSink;
 use cofferdam_engine::{Timestamp, WatermarkStrategy, checkpoint::coordinator::JobEnd, state, topology::Topology};
-use cofferdam_testkit::{Faults, Setup, Simulation, every_fault};
+use cofferdam_testkit::{Faults, Request, Setup, Simulation, every_fault};
 
 use super::time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned};
 
@@ -41,6 +41,11 @@ fn oracle() -> Vec<Row> {
 
 /// Counts by window, which a timer at its end gives.
 fn run(seed: u64, setup: Setup, faults: Faults, rescales: bool) -> Vec<Row> {
+    stopped(seed, setup, faults, rescales, &[]).0
+}
+
+/// The same, stopped at these steps and started again; and how many steps there were.
+fn stopped(seed: u64, setup: Setup, faults: Faults, rescales: bool, stops: &[u64]) -> (Vec<Row>, u64) {
     let (sink, rows) = CollectSink::new();
     let starts = Arc::new(AtomicU32::new(seed as u32));
     let topology = move || {
@@ -70,11 +75,18 @@ fn run(seed: u64, setup: Setup, faults: Faults, rescales: bool) -> Vec<Row> {
             .sink("rows", sink.clone());
         topology
     };
-    let end = Simulation::new(seed, setup, faults, topology).run();
+    let mut simulation = Simulation::new(seed, setup, faults, topology);
+    for step in stops {
+        simulation = simulation.request_at(*step, Request::Stop);
+    }
+    let mut end = simulation.run();
+    while matches!(end, Ok(JobEnd::Stopped)) {
+        end = simulation.run();
+    }
     assert!(matches!(end, Ok(JobEnd::Finished)), "seed {seed}: {end:?}");
     let mut rows = rows.snapshot();
     rows.sort_unstable();
-    rows
+    (rows, simulation.steps())
 }
 
 fn all(seeds: std::ops::Range<u64>, setup: impl Fn(u64) -> Setup, rescales: bool) {
@@ -98,4 +110,16 @@ fn with_barriers_that_overtake_too() {
 fn and_on_another_number_of_subtasks_after_each_death() {
     all(2_000..2_150, aligned, true);
     all(3_000..3_150, unaligned, true);
+}
+
+/// Towards the end most of all: then all that is left is due.
+#[test]
+fn and_stopped_at_any_step_and_started_again() {
+    for seed in 4_000..4_040 {
+        let run = |stops: &[u64]| stopped(seed, unaligned(seed), Faults::none(), false, stops);
+        let (_, steps) = run(&[]);
+        for stops in [vec![steps / 2], vec![steps * 7 / 8], (1..40).map(|n| steps * 2 / 3 + n * 7).collect()] {
+            assert_eq!(run(&stops).0, oracle(), "seed {seed}, stopped at {stops:?}");
+        }
+    }
 }

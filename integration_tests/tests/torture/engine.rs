@@ -20,11 +20,13 @@ fn the_reference_topology_is_exactly_once_at_every_fail_point() {
         Point::SavepointBegun,
         Point::SavepointWritten,
         Point::SavepointImported,
+        Point::TimeFired,
+        Point::LimitHeard,
     ];
     assert_eq!(
         unreached,
         BTreeSet::from(of_others),
-        "memory has no note, nothing is in flight, and nobody wants a savepoint"
+        "memory has no note, nothing is in flight, nobody wants a savepoint, and nothing goes by time"
     );
     for (cell, seen) in report.cells() {
         assert!(seen.runs > 0, "{cell:?}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cofferdam_engine::{Timestamp, WatermarkStrategy, state, topology::Topology};
-use cofferdam_testkit::{Backend, Io, Torture};
+use cofferdam_testkit::{Backend, Fault, Io, Point, Torture, matrix::Variant};
 
 /// What comes within ten milliseconds is counted together, by a timer.
 fn counts_of_ten(io: &Io) -> Topology {
@@ -35,5 +35,21 @@ fn timers_fire_once_at_every_fail_point() {
     for backend in [Backend::Memory, Backend::Lmdb] {
         let report = Torture::new(counts_of_ten).backend(backend).every_fail_point().run().unwrap();
         report.assert_exactly_once();
+    }
+}
+
+/// From sources that are aligned, and with timers by the clock, too; against a loop over a map.
+#[test]
+fn with_barriers_that_wait_or_overtake_and_from_a_savepoint_on_each_timer_fires_once() {
+    for variant in Variant::timed() {
+        let report = variant.torture().each_fault_once().seeds(0..40).run().unwrap();
+        report.assert_exactly_once();
+        for point in [Point::TimePassed, Point::TimeFired, Point::LimitHeard] {
+            assert!(
+                report.cells().contains_key(&(point, Fault::Error)),
+                "{variant}: nothing failed at {}",
+                point.name()
+            );
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     state,
     subtask::tests::{Hand, NoState},
     subtask::{Control, Need, SubtaskEffect, SubtaskInput},
-    time::{NoTime, Stamped},
+    time::{Alignment, NoTime, Stamped},
     topology::{
         Topology,
         plan::{Deployed, Plan, Settings},
@@ -150,6 +150,8 @@ struct Rig {
     mark: Watermark,
     records: Vec<Stamped<i64, Timestamp>>,
     has_ended: bool,
+    /// What it has said to its alignment group.
+    source_times: Vec<Watermark>,
 }
 
 impl Rig {
@@ -168,8 +170,8 @@ impl Rig {
         let is_it = |one: &Deployed| (one.subtask.id().chain, one.subtask.id().index) == (chain, SubtaskIndex(index));
         let mut deployed = deployed.into_iter().find(is_it).unwrap();
         deployed.subtask.open(&deployed.context).unwrap();
-        let (mark, records) = (Watermark::NONE, Vec::new());
-        Self { plan: plan.clone(), deployed, clock: Hand::default(), mark, records, has_ended: false }
+        let (mark, records, source_times) = (Watermark::NONE, Vec::new(), Vec::new());
+        Self { plan: plan.clone(), deployed, clock: Hand::default(), mark, records, has_ended: false, source_times }
     }
 
     /// A checkpoint of `rigs`, the subtasks of one chain, and their clocks in it.
@@ -203,7 +205,21 @@ impl Rig {
         let (mut stride, mut effects) = (1024, Vec::new());
         let mut slice = Slice::new(&self.clock, Duration::from_secs(1), 1000, &mut stride);
         self.deployed.subtask.step(input, &mut slice, &mut effects)?;
+        self.source_times.extend(effects.iter().filter_map(|effect| match effect {
+            SubtaskEffect::Report(SubtaskReport::SourceTime(AlignmentGroup(0), mark)) => Some(*mark),
+            _ => None,
+        }));
         Ok(effects)
+    }
+
+    /// The coordinator says how far the slowest of the others is.
+    fn limit(&mut self, slowest: i64) {
+        let limit = Control::Limit(AlignmentGroup(0), Timestamp(slowest));
+        self.try_step(SubtaskInput::Control(limit)).unwrap();
+    }
+
+    fn times(&self) -> Vec<i64> {
+        self.records.iter().map(|one| one.record).collect()
     }
 
     /// Lets time pass, a millisecond a turn, and takes what leaves.
@@ -560,4 +576,132 @@ fn ingestion_times_never_fall_even_if_the_clock_is_behind_after_a_restart() {
     given.end(0);
     rig.run(1);
     assert!(rig.has_ended);
+}
+
+/// Nothing is late, and a split is at most 20 ms ahead.
+fn aligned() -> WatermarkStrategy<crate::time::Bounded> {
+    WatermarkStrategy::monotonous().align(Alignment::group("group", millis(20)))
+}
+
+const NO_LIMIT: i64 = i64::MAX;
+
+#[test]
+fn a_split_ahead_of_another_is_held_behind_the_first_record_that_is_too_far() {
+    let given = Given::default();
+    let mut rig = Rig::first(&stamped(source(&given, 2, false), aligned(), 1), 0, 0);
+    rig.limit(NO_LIMIT);
+    given.records(1, &[100]);
+    given.records(0, &[100, 110, 120, 121, 130, 140]);
+    rig.run(5);
+    assert_eq!(rig.times(), [100, 100, 110, 120, 121], "the other one's watermark is 99");
+    given.records(1, &[105]);
+    rig.run(5);
+    assert_eq!(rig.times()[5..], [105, 130]);
+    given.end(1);
+    rig.run(5);
+    assert_eq!(rig.times()[7..], [140], "nobody is left to wait for");
+}
+
+#[test]
+fn a_member_reads_as_far_as_the_others_in_its_group_allow() {
+    let given = Given::default();
+    let mut rig = Rig::first(&stamped(source(&given, 1, false), aligned(), 1), 0, 0);
+    given.records(0, &[100, 110, 120, 121, 130, 140]);
+    rig.run(5);
+    assert_eq!(rig.times(), [100], "nothing is known of the others");
+    rig.limit(99);
+    rig.run(5);
+    assert_eq!(rig.times(), [100, 110, 120, 121], "up to 119, and the first one beyond");
+    rig.limit(NO_LIMIT);
+    rig.run(5);
+    assert_eq!(rig.times(), [100, 110, 120, 121, 130, 140]);
+}
+
+#[test]
+fn a_member_that_is_held_asks_at_once_and_then_every_fifty_milliseconds() {
+    let given = Given::default();
+    let mut rig = Rig::first(&stamped(source(&given, 1, false), aligned(), 1), 0, 0);
+    rig.limit(0);
+    rig.run(0);
+    assert_eq!(rig.source_times, [Watermark::NONE], "it has nothing yet");
+    given.records(0, &[100, 110]);
+    rig.run(120);
+    assert_eq!(rig.source_times, [Watermark::NONE, active(99), active(99), active(99)]);
+    rig.limit(99);
+    rig.run(2000);
+    assert_eq!(rig.source_times[4..], [active(109); 2], "when it has moved, and once a second after that");
+}
+
+#[test]
+fn what_is_held_answers_triggers_says_its_watermark_and_does_not_fall_idle() {
+    let given = Given::default();
+    let strategy = aligned().idle_after(millis(10));
+    let mut rig = Rig::first(&stamped(source(&given, 1, false), strategy, 1), 0, 0);
+    given.records(0, &[100, 110]);
+    rig.run(30);
+    assert_eq!((rig.times(), rig.mark), (vec![100], active(99)));
+    let checkpoint = Rig::checkpoint(&mut [rig]);
+    let mut rig = Rig::restored(&stamped(source(&given, 1, false), aligned(), 1), 0, 0, checkpoint);
+    rig.run(10);
+    assert_eq!((rig.times(), rig.mark), (vec![], active(99)), "and begins with its own watermark");
+    rig.limit(90);
+    rig.run(0);
+    assert_eq!(rig.times(), [110]);
+}
+
+#[test]
+fn a_held_source_ends_when_the_host_says_so() {
+    let given = Given::default();
+    let mut rig = Rig::first(&stamped(source(&given, 1, false), aligned(), 1), 0, 0);
+    given.records(0, &[100, 110]);
+    rig.run(5);
+    rig.try_step(SubtaskInput::Control(Control::EndInput)).unwrap();
+    rig.run(1);
+    assert!(rig.has_ended);
+}
+
+#[test]
+fn splits_that_wait_to_be_opened_hold_time_back_and_not_the_group() {
+    let given = Given::default();
+    let mut rig = Rig::first(&stamped(source(&given, 3, true), aligned(), 1), 0, 0);
+    rig.limit(NO_LIMIT);
+    given.records(0, &[100, 110]);
+    rig.run(60);
+    assert_eq!((rig.mark, rig.source_times.last()), (Watermark::NONE, Some(&active(109))));
+    given.end(0);
+    given.records(1, &[30]);
+    rig.run(60);
+    assert_eq!(rig.source_times.last(), Some(&active(29)), "the next one is behind");
+}
+
+#[test]
+fn idleness_of_all_splits_is_told_to_the_group_at_once() {
+    let given = Given::default();
+    let strategy = aligned().idle_after(millis(10));
+    let mut rig = Rig::first(&stamped(source(&given, 1, false), strategy, 1), 0, 0);
+    rig.limit(NO_LIMIT);
+    given.records(0, &[100]);
+    rig.run(15);
+    assert_eq!(rig.source_times.last(), Some(&idle(99)));
+    given.records(0, &[101]);
+    rig.run(1);
+    assert_eq!(rig.source_times.last(), Some(&active(100)));
+}
+
+#[test]
+fn alignment_is_refused_where_nobody_knows_which_split_to_hold() {
+    let topology = Topology::new("job");
+    let stream = topology.source("numbers", source(&Given::default(), 1, false)).rebalance();
+    stream.event_time("stamped", aligned(), |time| Timestamp(*time)).sink_at_least_once("rows", Nowhere);
+    let Err(error) = Plan::new(topology, settings(1)) else { panic!("it would hold nothing") };
+    assert!(
+        error.to_string().contains("'stamped' is to be aligned and does not stand right behind a source"),
+        "{error}"
+    );
+    let topology = Topology::new("job");
+    let stream = topology.source("numbers", source(&Given::default(), 1, false));
+    let stream = stream.event_time("one", aligned(), |time| Timestamp(*time));
+    stream.event_time("other", aligned(), |time| Timestamp(*time)).sink_at_least_once("rows", Nowhere);
+    let Err(error) = Plan::new(topology, settings(1)) else { panic!("each would let go of what the other holds") };
+    assert!(error.to_string().contains("'one' and 'other' would both align the same source"), "{error}");
 }

@@ -21,7 +21,7 @@ use crate::{
     key_group::{KeyGroup, KeyGroupRange},
     operator::{Operator, Stateful, Step},
     output::exchange::{Exchange, InTurn},
-    slice::{Slice, Stop},
+    slice::{Clock, Slice, Stop},
     state::{
         self,
         descriptor::{OneValue, StateDescriptor},
@@ -489,6 +489,10 @@ fn through_a_subtask(elements: Vec<StreamElement>) -> (Vec<Sent>, usize) {
         let input = match subtask.need() {
             Need::Room => None,
             Need::Turn => Some(SubtaskInput::Resume),
+            Need::Input(Some(until)) if until <= clock.now() => {
+                let next = elements.next().map(|element| SubtaskInput::Element(ChannelIndex(0), element));
+                Some(next.unwrap_or(SubtaskInput::Resume))
+            }
             Need::Input(_) | Need::Wait(_) if subtask.flush() => None,
             Need::Input(_) | Need::Wait(_) => match elements.next() {
                 Some(element) => Some(SubtaskInput::Element(ChannelIndex(0), element)),
@@ -545,4 +549,32 @@ fn behind_the_barrier_of_a_stop_nothing_fires() {
     let (sent, snapshots) = through_a_subtask(vec![set(&[10, 20]), element(5), barrier(true), element(50)]);
     assert_eq!((sent.last(), snapshots), (Some(&Sent::Barrier), 1));
     assert!(sent.iter().all(|sent| !matches!(sent, Sent::Timers(timers) if !timers.is_empty())), "{sent:?}");
+}
+
+/// How many timers have fired in front of the first barrier, and behind it.
+fn fired(sent: &[Sent]) -> [usize; 2] {
+    let barrier = sent.iter().position(|sent| *sent == Sent::Barrier).unwrap();
+    let count = |sent: &[Sent]| {
+        let timers = sent.iter().map(|sent| if let Sent::Timers(timers) = sent { timers.len() } else { 0 });
+        timers.sum()
+    };
+    [count(&sent[..barrier]), count(&sent[barrier..])]
+}
+
+#[test]
+fn a_barrier_that_comes_while_the_end_fires_timers_passes_between_two_of_them() {
+    let times: Vec<i64> = (1..=1000).collect();
+    let (sent, snapshots) = through_a_subtask(vec![set(&times), StreamElement::EndOfInput, barrier(false)]);
+    let [before, behind] = fired(&sent);
+    assert!(behind > 0, "{before} have fired, and the barrier waited for them");
+    assert_eq!((before + behind, sent.last(), snapshots), (1000, Some(&Sent::End), 1));
+}
+
+#[test]
+fn behind_the_barrier_of_a_stop_the_end_fires_no_timer_and_does_not_come() {
+    let times: Vec<i64> = (1..=1000).collect();
+    let (sent, snapshots) = through_a_subtask(vec![set(&times), StreamElement::EndOfInput, barrier(true)]);
+    let [before, behind] = fired(&sent);
+    assert!(before < 1000 && behind == 0, "{before} and {behind}");
+    assert_eq!((sent.last(), snapshots), (Some(&Sent::Barrier), 1));
 }
