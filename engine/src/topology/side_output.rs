@@ -112,11 +112,6 @@ impl<X: Record, S: Stamp> SideOutput<X, S> {
         stream
     }
 
-    /// The same once more.
-    pub(crate) fn same(&self) -> Self {
-        Self { graph: self.graph.clone(), index: self.index, step: self.step, edge: self.edge, tag: self.tag() }
-    }
-
     /// Lets `step`, which is to be one of a chain not complete yet, give records to it.
     ///
     /// # Panics

@@ -12,12 +12,10 @@ use crate::{
     topology::{
         connect::{ConnectedStreams, KeyedCoProcess},
         fault::TopologyFault,
-        join::{
-            late::Late,
-            waiting::{Waiting, WaitingOf, earliest, first, put, set_timer, take_first},
-        },
+        join::waiting::{Waiting, WaitingOf, earliest, first, put, set_timer, take_first},
         process_fn::Fired,
         stream::Stream,
+        window::late::Late,
     },
 };
 

@@ -1,48 +1,17 @@
-//! Where late records end.
+//! Where late records of joins end.
 
 use crate::{
     key::Key,
-    operator::{Operator, process_timed::Context},
+    operator::Operator,
     record::Record,
-    state::keyed_states::KeyedStates,
     time::Timestamp,
     topology::{
         connect::{ConnectedStreams, KeyedCoProcess},
-        side_output::{SideOutput, SideTag},
+        side_output::SideOutput,
         stream::Stream,
+        window::late::Late,
     },
 };
-
-/// The late records of one side: they go to a side output, or are dropped and counted.
-pub struct Late<T> {
-    side: Option<SideTag<T>>,
-    dropped: u64,
-}
-
-impl<T> Clone for Late<T> {
-    fn clone(&self) -> Self {
-        Self { side: self.side.clone(), dropped: 0 }
-    }
-}
-
-impl<T: Record> Late<T> {
-    pub(super) fn to(side: Option<&SideOutput<T>>) -> Self {
-        Self { side: side.map(SideOutput::tag), dropped: 0 }
-    }
-
-    /// A record that came when time had come to it.
-    pub(super) fn add<K: Key, D: KeyedStates<K>, O>(&mut self, record: T, cx: &mut Context<'_, K, D, (), O>) {
-        match &self.side {
-            Some(side) => cx.emit_to(side, record),
-            None => self.dropped += 1,
-        }
-    }
-
-    /// How many were dropped since the last call.
-    pub(super) fn take(&mut self) -> u64 {
-        std::mem::take(&mut self.dropped)
-    }
-}
 
 /// Where the late records of two connected streams are to go.
 pub struct LateSides<A, B> {
@@ -59,7 +28,8 @@ impl<A, B> Default for LateSides<A, B> {
 impl<A: Record, B: Record> LateSides<A, B> {
     /// For a join's function.
     pub(super) fn both(&self) -> (Late<A>, Late<B>) {
-        (Late::to(self.left.as_ref()), Late::to(self.right.as_ref()))
+        let tag = (self.left.as_ref().map(SideOutput::tag), self.right.as_ref().map(SideOutput::tag));
+        (Late::to(tag.0), Late::to(tag.1))
     }
 
     /// Lets the last step of `joined` give to them.
@@ -85,13 +55,13 @@ impl<K: Key, A: Record, B: Record> ConnectedStreams<K, A, B, Timestamp> {
     /// # }
     /// ```
     pub fn late_left_to(mut self, side: &SideOutput<A>) -> Self {
-        self.late.left = Some(side.same());
+        self.late.left = Some(side.clone());
         self
     }
 
     /// As [`late_left_to`](Self::late_left_to), for the second stream.
     pub fn late_right_to(mut self, side: &SideOutput<B>) -> Self {
-        self.late.right = Some(side.same());
+        self.late.right = Some(side.clone());
         self
     }
 }

@@ -12,12 +12,10 @@ use crate::{
     time::{Stamped, Timestamp},
     topology::{
         connect::{ConnectedStreams, KeyedCoProcess},
-        join::{
-            late::Late,
-            waiting::{Waiting, WaitingOf, earliest, first, put, set_timer, take_first},
-        },
+        join::waiting::{Waiting, WaitingOf, earliest, first, put, set_timer, take_first},
         process_fn::Fired,
         stream::Stream,
+        window::late::Late,
     },
 };
 

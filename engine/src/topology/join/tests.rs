@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use crate::{
     checkpoint::{snapshot::StateAddress, store::StateReader},
     key_group::KeyGroupRange,
-    operator::{Operator, Step, either::Either},
+    operator::{Operator, Step, either::Either, process::Collector},
     record::Record,
     state::{
         self, Block, Ttl,
@@ -20,10 +20,12 @@ use crate::{
     },
     time::{Offset, Stamp, Timestamp},
     topology::{
-        ConnectedStreams,
-        by_hand::{Event, Job, Stored, interruptions, keyed},
+        ConnectedStreams, Stream,
+        by_hand::{Event, Interruption, Job, Stored, interruptions, keyed},
         join::LateSides,
+        window::{ConnectedWindows, Groups, Side},
     },
+    window::{Session, Sliding, Tumbling, Window},
 };
 
 use Either::{Left, Right};
@@ -158,6 +160,62 @@ fn by_key<R: Clone>(rows: &[(R, Timestamp)], key: impl Fn(&R) -> u32) -> Rows<R>
     by_key
 }
 
+/// The same events without the records that are late.
+fn without_late<V: Clone>(events: Vec<Event<V>>) -> Vec<Event<V>> {
+    let mut clock = i64::MIN;
+    let keep = |event| match event {
+        Event::Mark(time) => {
+            clock = clock.max(time);
+            Event::Mark(time)
+        }
+        Event::Batch(batch) => Event::Batch(batch.into_iter().filter(|record| record.1 > clock).collect()),
+    };
+    events.into_iter().map(keep).collect()
+}
+
+/// A key, the bounds of a window, and its records of either side as they came.
+type Group = ((u32, i64, i64), Vec<u32>, Vec<u32>);
+
+/// Groups the records: `windows` says of all times of a key which windows there are.
+fn grouped(events: &[Of<u32, u32>], windows: impl Fn(&BTreeSet<i64>) -> Vec<(i64, i64)>) -> Vec<Group> {
+    let (records, _) = timely(events);
+    let mut groups = Vec::new();
+    for key in 0..6 {
+        let of_key = records.iter().filter(|record| record.0 == key);
+        for (start, end) in windows(&of_key.clone().map(|record| record.1).collect()) {
+            let within: Vec<_> = of_key.clone().filter(|record| (start..end).contains(&record.1)).cloned().collect();
+            let (left, right) = sides(&within);
+            if !within.is_empty() {
+                let values = |side: Vec<(u32, i64, u32)>| side.into_iter().map(|record| record.2).collect();
+                groups.push(((key, start, end), values(left), values(right)));
+            }
+        }
+    }
+    groups
+}
+
+fn co_group(key: &u32, window: Window, left: &[&u32], right: &[&u32], out: &mut Collector<'_, Group>) {
+    let values = |side: &[&u32]| side.iter().map(|value| **value).collect();
+    out.emit(((*key, window.start.0, window.end.0), values(left), values(right)));
+}
+
+/// What windows give that are interrupted; nothing of them is kept.
+fn windowed<W: Groups<u32, Side<u32, u32>, Timestamp>>(
+    windows: W,
+    events: &[Of<u32, u32>],
+    (interruptions, parallelism, slice): (Vec<Option<Interruption>>, u32, u64),
+) -> Vec<Group> {
+    let mut job = Job::new(connected().window(windows).co_group("step", co_group), parallelism);
+    job.slice = slice;
+    job.do_interrupted(events, interruptions);
+    let rows = job.taken();
+    assert!(rows.iter().all(|(((_, _, end), ..), time)| time.0 == end - 1));
+    assert_eq!(kept(&mut job, &["windows", "records", "arrivals", "timers"]), [0, 0, 0, 0]);
+    let mut groups: Vec<_> = rows.into_iter().map(|(group, _)| group).collect();
+    groups.sort_unstable();
+    groups
+}
+
 proptest! {
     #[test]
     fn an_interval_join_gives_each_pair_that_is_near_once_and_keeps_nothing_in_the_end(
@@ -170,7 +228,7 @@ proptest! {
         let (lower, upper) = (bounds.0, bounds.0 + bounds.1);
         let mut job = pairs(parallelism, lower, upper);
         job.slice = slice;
-        job.do_interrupted(&events, interruptions);
+        prop_assert_eq!(job.do_interrupted(&events, interruptions), timely(&events).1);
         let mut rows = job.taken();
         rows.sort_unstable();
         prop_assert_eq!(rows, near(&events, lower, upper));
@@ -206,7 +264,7 @@ proptest! {
     ) {
         let mut job = versioned(parallelism);
         job.slice = slice;
-        job.do_interrupted(&events, interruptions);
+        prop_assert_eq!(job.do_interrupted(&events, interruptions), timely(&events).1);
         let (rows, last) = at_their_time(&events);
         prop_assert_eq!(by_key(&job.taken(), |row| row.0), rows);
         prop_assert_eq!(kept(&mut job, &["waiting", "versions", "timers"]), [0, last, 0]);
@@ -241,6 +299,72 @@ fn batch(records: Vec<(u32, i64, Either<u32, u32>)>) -> Of<u32, u32> {
 
 fn versions(records: Vec<(u32, i64, Either<u32, Option<u32>>)>) -> Of<u32, Option<u32>> {
     Event::Batch(records)
+}
+
+proptest! {
+    #[test]
+    fn windows_of_two_streams_have_the_records_of_both_once(
+        events in events(any::<u32>()),
+        interruptions in interruptions(),
+        parallelism in 1..4_u32,
+        slice in 1..20_u64,
+    ) {
+        let (events, how) = (without_late(events), (interruptions, parallelism, slice));
+        let ms = Duration::from_millis;
+        let every = |size: i64, slide: i64, offset: i64| {
+            move |_: &BTreeSet<i64>| (-20..20).map(|nth| (offset + nth * slide, offset + nth * slide + size)).collect()
+        };
+        let tumbling = windowed(Tumbling::of(ms(30)).offset(ms(7)), &events, how.clone());
+        prop_assert_eq!(tumbling, grouped(&events, every(30, 30, 7)));
+        let sliding = windowed(Sliding::of(ms(50)).every(ms(20)), &events, how.clone());
+        prop_assert_eq!(sliding, grouped(&events, every(50, 20, 0)));
+        let sessions = windowed(Session::gap(ms(5)), &events, how);
+        let runs = |times: &BTreeSet<i64>| {
+            let times: Vec<_> = times.iter().copied().collect();
+            let runs = times.chunk_by(|one, next| next - one <= 5);
+            runs.map(|run| (run[0], run[run.len() - 1] + 5)).collect()
+        };
+        prop_assert_eq!(sessions, grouped(&events, runs));
+    }
+
+    #[test]
+    fn joins_of_windows_are_nested_loops_over_their_groups(events in events(any::<u32>())) {
+        type Row = (u32, Option<u32>, Option<u32>);
+        fn rows(events: &[Of<u32, u32>], stream: Stream<impl Operator<Out = Row, Time = Timestamp>>) -> Vec<Row> {
+            let mut job = Job::new(stream, 2);
+            job.do_all(events);
+            let mut rows: Vec<_> = job.taken().into_iter().map(|(row, _)| row).collect();
+            rows.sort_unstable();
+            rows
+        }
+        fn in_windows() -> ConnectedWindows<u32, u32, u32, Timestamp, Tumbling> {
+            connected().window(Tumbling::of(Duration::from_millis(10)))
+        }
+        let events = without_late(events);
+        let (mut pairs, mut only_left, mut only_right, mut met) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for ((key, ..), left, right) in grouped(&events, |_| (-20..20).map(|nth| (nth * 10, nth * 10 + 10)).collect()) {
+            for a in &left {
+                right.iter().for_each(|b| pairs.push((key, Some(*a), Some(*b))));
+                if right.is_empty() { &mut only_left } else { &mut met }.push((key, Some(*a), None));
+            }
+            if left.is_empty() {
+                right.iter().for_each(|b| only_right.push((key, None, Some(*b))));
+            }
+        }
+        let sorted = |parts: &[&Vec<Row>]| {
+            let mut rows: Vec<_> = parts.iter().copied().flatten().copied().collect();
+            rows.sort_unstable();
+            rows
+        };
+        let inner = in_windows().inner("step", |key, a, b| (*key, Some(*a), Some(*b)));
+        prop_assert_eq!(rows(&events, inner), sorted(&[&pairs]));
+        let left = in_windows().left("step", |key, a, b| (*key, Some(*a), b.copied()));
+        prop_assert_eq!(rows(&events, left), sorted(&[&pairs, &only_left]));
+        let full = in_windows().full("step", |key, a, b| (*key, a.copied(), b.copied()));
+        prop_assert_eq!(rows(&events, full), sorted(&[&pairs, &only_left, &only_right]));
+        prop_assert_eq!(rows(&events, in_windows().semi("step", |key, a| (*key, Some(*a), None))), sorted(&[&met]));
+        prop_assert_eq!(rows(&events, in_windows().anti("step", |key, a| (*key, Some(*a), None))), sorted(&[&only_left]));
+    }
 }
 
 #[test]

@@ -23,11 +23,11 @@ impl<T, S> Clone for Late<T, S> {
 }
 
 impl<T, S> Late<T, S> {
-    pub(super) fn to(to: Option<SideTag<T, S>>) -> Self {
+    pub(in crate::topology) fn to(to: Option<SideTag<T, S>>) -> Self {
         Self { to, dropped: 0 }
     }
 
-    pub(super) fn add<K: Key, D: KeyedStates<K>, N: Key + Ord, O>(
+    pub(in crate::topology) fn add<K: Key, D: KeyedStates<K>, N: Key + Ord, O>(
         &mut self,
         record: T,
         cx: &mut Context<'_, K, D, N, O, S>,
@@ -42,7 +42,7 @@ impl<T, S> Late<T, S> {
     }
 
     /// How many were dropped since the last call.
-    pub(super) fn take(&mut self) -> u64 {
+    pub(in crate::topology) fn take(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
     }
 }

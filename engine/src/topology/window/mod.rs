@@ -8,11 +8,12 @@
 //! ```
 //! The steps are process functions with timers: see `docs/decisions/0021`.
 
+mod connected;
 mod contents;
 mod counts;
 mod firing;
 mod fixed;
-mod late;
+pub(super) mod late;
 mod panes;
 mod sessions;
 mod steps;
@@ -20,6 +21,7 @@ mod timing;
 
 use std::{ops::AddAssign, time::Duration};
 
+pub use connected::{ConnectedWindows, Groups, Side};
 pub use steps::{Aggregates, Lists};
 pub use timing::{AtEnd, Final, Timing, TimingOf, Triggered, Untriggered, Updating};
 
