@@ -111,7 +111,8 @@ proptest! {
 
 #[test]
 fn the_order_in_which_records_come_is_not_that_in_which_they_are_looked_at() {
-    let mut logins: Vec<(u32, i64, Login)> = vec![(1, 10, (0, false)), (1, 20, (1, false)), (1, 30, (2, false)), (1, 40, (3, true))];
+    let mut logins: Vec<(u32, i64, Login)> =
+        vec![(1, 10, (0, false)), (1, 20, (1, false)), (1, 30, (2, false)), (1, 40, (3, true))];
     for _ in 0..logins.len() {
         logins.rotate_left(1);
         let mut job = guessed(2, false);
