@@ -209,12 +209,6 @@ impl InputEdge {
         (stored.parallelism, stored.channels) == (parallelism, self.layout.channels)
     }
 
-    /// Whether what comes on it today may have gone to another subtask then, though it looks the same: one channel may be that of the subtask of the same number, or of the
-    /// only one.
-    fn may_have_moved(&self, parallelism: u32) -> bool {
-        self.is_forward && self.layout.channels == 1 && parallelism > 1
-    }
-
     /// Whether a subtask takes what was in flight to one of then, when there are `parallelism` now: its own, if nothing has changed. Where everybody gets every record,
     /// each goes on as one of those that there were; so does a broadcast state.
     fn takes(&self, subtask: SubtaskIndex, parallelism: u32, stored: &InFlightRecord) -> bool {
@@ -322,11 +316,12 @@ impl Subtask {
         opened.unwrap_or_else(|panic| Err(self.panicked(panic)))
     }
 
-    /// Takes up what the inputs had said of time at the restored checkpoint. Over several edges the earliest counts.
+    /// Takes up what the inputs had said of time at the restored checkpoint. Over several edges the earliest counts. What each channel had said counts only if every chain has as many
+    /// subtasks as then: else splits are read by others, and what comes on a channel may be earlier than what it had said, though this edge looks as it did.
     fn restore_time(&mut self, context: &OpenContext) {
         let mut saved = GateTime { event_time: Timestamp::MAX, channels: Vec::new() };
         for edge in &self.inputs {
-            let was = (!edge.may_have_moved(context.parallelism)).then_some(context.subtask);
+            let was = (!context.is_rescaled).then_some(context.subtask);
             let GateTime { event_time, channels } =
                 edge.layout.restored_time(&context.restored.times, was, context.parallelism);
             saved.channels.extend(channels);
@@ -342,8 +337,8 @@ impl Subtask {
 
     /// Puts back what was in flight when the restored checkpoint was taken, before what is new. With as many subtasks and channels as then, on its own channel. Otherwise,
     /// where a key decides, each subtask picks its own records; else whole channels are shared out, or copied where each subtask gets every record. Then all of it is put
-    /// on the first channel (should it be in flight once more, it still comes before what is new), and watermarks are dropped: on one channel, the records of another that
-    /// come behind them would be late.
+    /// on the first channel (should it be in flight once more, it still comes before what is new). Watermarks are dropped if any chain has another number of subtasks: on a
+    /// channel, records of another one that come behind them would be late.
     fn put_back(&mut self, context: &OpenContext) -> Result<(), Error> {
         let (owned, parallelism) = (context.key_groups(), context.parallelism);
         for edge in &self.inputs {
@@ -353,7 +348,7 @@ impl Subtask {
                 let channel = if is_like { edge.layout.first.0 + stored.channel.0 } else { edge.layout.first.0 };
                 for bytes in &stored.batches {
                     if let Some(mark) = Watermark::of_bytes(bytes) {
-                        if is_like && edge.is_timed {
+                        if !context.is_rescaled && edge.is_timed {
                             self.gate.put_back(ChannelIndex(channel), StreamElement::Watermark(mark));
                         }
                         continue;

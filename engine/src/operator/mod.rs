@@ -279,6 +279,8 @@ pub struct OpenContext {
     pub max_parallelism: u16,
     /// The checkpoint restored.
     pub restored: Arc<CheckpointMetadata>,
+    /// Some chain of the job had another number of subtasks then: what came from one subtask may come from another now.
+    pub is_rescaled: bool,
     /// Its keyed state.
     pub reader: Arc<dyn StateReader>,
     /// What each keyed state may take of the heap, if there is a limit.

@@ -263,6 +263,7 @@ impl Plan {
         let heap_share = self.heap_share(lookup);
         let place: Arc<str> = place.into();
         let offsets = self.channel_offsets();
+        let is_rescaled = self.is_rescaled(&restored);
         let deployed = self.subtask_ids().map(|id| {
             let context = OpenContext {
                 job: restored.job,
@@ -272,6 +273,7 @@ impl Plan {
                 parallelism: self.parallelism[id.chain as usize],
                 max_parallelism: self.settings.max_parallelism,
                 restored: restored.clone(),
+                is_rescaled,
                 reader: reader.clone(),
                 heap_share: heap_share.clone(),
                 failed_records: Arc::default(),
@@ -281,6 +283,19 @@ impl Plan {
             self.deploy_subtask(id, context, &offsets)
         });
         deployed.collect()
+    }
+
+    /// Whether a chain has another number of subtasks than when a checkpoint was taken, as far as it has anything in it.
+    fn is_rescaled(&self, restored: &CheckpointMetadata) -> bool {
+        let was =
+            |uid: &str| restored.operators.iter().find(|record| record.uid == uid).map(|record| record.subtasks.len());
+        let is_other = |chain: usize, was: usize| was > 0 && was != self.parallelism[chain] as usize;
+        let heard =
+            |name: &str| restored.times.iter().find(|time| time.edge == name).map(|time| time.parallelism as usize);
+        self.operators().any(|(chain, operator)| was(&operator.uid).is_some_and(|was| is_other(chain, was)))
+            || self
+                .edges()
+                .any(|edge| heard(&edge.layout.name).is_some_and(|was| is_other(edge.layout.chain as usize, was)))
     }
 
     /// The same for every table of every subtask that is not on the heap whole.

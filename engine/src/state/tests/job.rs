@@ -167,6 +167,7 @@ pub fn context(store: Arc<Store>, subtask: SubtaskIndex, parallelism: u32) -> Op
         parallelism,
         max_parallelism: GROUPS,
         restored: Arc::new(restored),
+        is_rescaled: false,
         reader: store,
         heap_share: None,
         state_place: "here".into(),

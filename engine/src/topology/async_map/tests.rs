@@ -199,6 +199,7 @@ fn context(stored: &[SubtaskSnapshot], subtask: u32, parallelism: u32) -> OpenCo
         parallelism,
         max_parallelism: 8,
         restored: Arc::new(restored),
+        is_rescaled: stored.len() != parallelism as usize,
         reader: Arc::new(NoState),
         heap_share: None,
         state_place: "here".into(),
