@@ -161,8 +161,8 @@ fn what_is_late_goes_to_its_side_output_and_nothing_is_lost_or_doubled() {
     expected.sort_unstable();
     let mut seen_late = 0;
     for seed in 0..80 {
-        let faults = if seed % 4 == 0 { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) };
-        let setup = if seed % 2 == 0 { aligned(seed) } else { unaligned(seed) };
+        let faults = if seed.is_multiple_of(4) { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) };
+        let setup = if seed.is_multiple_of(2) { aligned(seed) } else { unaligned(seed) };
         let (rows, late) = run_late(seed, setup, faults);
         seen_late += late.len();
         let mut all = [rows, late].concat();
