@@ -127,7 +127,7 @@ fn rows(records: u64) -> Vec<(u64, u64)> {
 
 fn engine(state: &std::path::Path) -> EngineBuilder {
     let restart = RestartStrategy::FixedDelay { attempts: u32::MAX, delay: Duration::from_millis(1) };
-    let checkpoints = CheckpointConfig::every(Duration::from_millis(10));
+    let checkpoints = CheckpointConfig::every(Duration::from_millis(10)).retain_on_cancellation();
     Engine::builder().parallelism(2).checkpoints(checkpoints).restart(restart).backend(Lmdb::at(state))
 }
 

@@ -780,7 +780,7 @@ impl Run {
     /// Takes what was sent, and what was acknowledged.
     fn note(&mut self) {
         assert!(self.rig.failure.is_none(), "{:?}", self.rig.failure);
-        let acknowledged = self.rig.snapshots.drain(..).next_back();
+        let acknowledged = std::mem::take(&mut self.rig.snapshots).pop();
         for sent in self.rig.sent() {
             match sent {
                 Barrier(checkpoint) => self.stored = (self.barriers[&checkpoint], self.sent.clone()),
