@@ -1,7 +1,5 @@
 //! Tumbling windows, a row for each key when they end: all of a window's keys in one pane. See `docs/decisions/0019`.
 
-use std::marker::PhantomData;
-
 use crate::{
     error::{BoxError, Error},
     id::{CheckpointId, WallTime},
@@ -11,6 +9,7 @@ use crate::{
         OpenContext, SnapshotBuilder,
         timed::{AHEAD, Done, Moment, Out, TimedLogic},
     },
+    output::sides::SideTag,
     record::Record,
     state::{
         self, Aggregate, DeclaredState,
@@ -30,18 +29,18 @@ pub struct PaneWindow<K, T, A: Aggregate> {
     windows: Tumbling,
     aggregate: A,
     table: PaneTable<K, A::Accumulator>,
+    late_to: Option<SideTag<T>>,
     /// Records dropped as late since somebody asked.
     late: u64,
-    _of: PhantomData<fn(T)>,
 }
 
 impl<K: Key, T: Record, A: Aggregate<In = T>> PaneWindow<K, T, A> {
-    /// No window at all yet.
-    pub(crate) fn new(windows: Tumbling, aggregate: A, place: &TablePlace<'_>) -> Self {
+    /// No window at all yet. Late records are dropped if there is no side output for them.
+    pub(crate) fn new(windows: Tumbling, aggregate: A, late_to: Option<SideTag<T>>, place: &TablePlace<'_>) -> Self {
         let (address, pane_of) = (place.address(WINDOWS), windows.clone());
         let pane_of = Box::new(move |time| pane_of.window(time));
         let table = PaneTable::new(address, ValueFormat::default(), place.range, place.max_parallelism, pane_of);
-        Self { windows, aggregate, table, late: 0, _of: PhantomData }
+        Self { windows, aggregate, table, late_to, late: 0 }
     }
 
     /// What checkpoints say of its state: it is a map from a window's start to what is kept of its records.
@@ -88,7 +87,10 @@ where
     ) -> Result<(), BoxError> {
         let clock = at.clock(&key);
         if time <= clock && self.is_late(time, clock) {
-            self.late += 1;
+            match &self.late_to {
+                Some(side) => at.emit_to(side, record, time),
+                None => self.late += 1,
+            }
             return Ok(());
         }
         let Self { aggregate, table, .. } = self;

@@ -114,8 +114,8 @@ impl<O: Operator> Stream<O> {
     /// [`map_async_or_divert`](Self::map_async_or_divert). When [`capacity`](AsyncConfig::ordered) requests are under way, no more input is read. A record keeps its time, and no answer is late because it was
     /// waited for: a watermark stays behind the records that it was behind. The end of the input waits for all answers, and so does a drain; a stop does not.
     ///
-    /// A chain of steps begins here, on as many subtasks as the one before unless it says otherwise: records change threads. On other subtasks than before, or after a `key_by`, `ordered` is the order in which
-    /// a subtask was given them.
+    /// A chain of steps begins here, on as many subtasks as the one before unless it says otherwise: records change threads. `ordered` they go straight on, and the order is that in which a subtask is given them;
+    /// unordered they are dealt out evenly.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -201,7 +201,9 @@ impl<O: Operator> Stream<O> {
         J: OnFailure<O::Out, R>,
     {
         let parallelism = self.head.parallelism;
-        let (graph, edges, _) = self.close(&[EdgeKind::Forward], None, in_turn);
+        // Where the order is gone anyhow, all are given as much to do, and go on with what was in flight on any number of subtasks.
+        let edge = if config.is_ordered { EdgeKind::Forward } else { EdgeKind::Rebalance };
+        let (graph, edges, _) = self.close(&[edge], None, in_turn);
         let step = {
             let mut graph = graph.lock();
             let step = graph.add_step(kind, Some(OperatorKind::Operator), Some(name));

@@ -284,6 +284,10 @@ impl Source for Readings {
     type Position = u64;
     type Reader = ReadingsReader;
 
+    fn is_bounded(&self) -> bool {
+        true
+    }
+
     fn splits(&self, parallelism: u32) -> Result<Vec<(u64, u64)>, BoxError> {
         let parallelism = u64::from(parallelism);
         Ok((0..parallelism).map(|first| (first, parallelism)).collect())

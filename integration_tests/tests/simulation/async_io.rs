@@ -16,7 +16,7 @@ use cofferdam_engine::{
     AsyncConfig, Backoff, Diverted, Timestamp, WatermarkStrategy, checkpoint::coordinator::JobEnd, state,
     topology::Topology,
 };
-use cofferdam_testkit::{Faults, Request, Setup, Simulation, every_fault};
+use cofferdam_testkit::{Emitted, Faults, OperatorHarness, Request, Setup, Simulation, every_fault};
 
 use super::time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned};
 use crate::cases::same;
@@ -57,7 +57,7 @@ impl Service {
         }
     }
 
-    /// The number of records that are lost in thought, in one attempt or several.
+    /// That it was asked about each record, and never about too many at once.
     fn check(&self, subtasks: u32, records: u64) {
         let (asked, most_alive) = (self.asked.load(Ordering::SeqCst), self.most_alive.load(Ordering::SeqCst));
         assert!(u64::from(asked) >= records);
@@ -102,15 +102,20 @@ fn run_windows(seed: u64, setup: Setup, faults: Faults, rescales: bool) -> Servi
     let (config, asking) = (config(seed, &setup), service.clone());
     let topology = move || {
         let start = if rescales { starts.fetch_add(1, Ordering::SeqCst) } else { seed as u32 };
+        // Ordered, records in flight from each subtask to the one of its number would keep a job from going on with another number.
+        let (reading, asking_at_once) = match seed.is_multiple_of(2) {
+            true => (2, 1 + start / 2 % 2 * 2),
+            false => (1 + start % 3, 1 + start / 2 % 3),
+        };
         let strategy = WatermarkStrategy::bounded(Duration::from_millis(LATENESS));
         let service = asking.clone();
         let topology = Topology::new("asking");
         topology
             .source("readings", Readings { is_bounded: seed.is_multiple_of(5) })
-            .parallelism(1 + start % 3)
+            .parallelism(reading)
             .event_time("time", strategy, |(_, time)| Timestamp::from_millis(*time))
             .map_async("ask", config.clone(), move |reading| service.ask(reading))
-            .parallelism(1 + start / 2 % 3)
+            .parallelism(asking_at_once)
             .key_by(|(split, time)| (*split, window(*time)))
             .parallelism(1 + start / 3 % 3)
             .process_with_timers(
@@ -277,4 +282,31 @@ fn a_loop_ends_only_when_nothing_in_it_is_under_way() {
         assert!(matches!(end, Ok(JobEnd::Finished)), "seed {seed}: {end:?}");
         same(rows.snapshot(), (1..10).map(|n| (n, steps(n))).collect());
     }
+}
+
+#[test]
+fn a_harness_polls_requests_within_the_call_that_makes_them() {
+    let is_open = Arc::new(AtomicU32::new(0));
+    let door = is_open.clone();
+    let mut steps = OperatorHarness::<u64, _>::new(move |numbers| {
+        let door = door.clone();
+        let config = AsyncConfig::ordered(3);
+        numbers.map_async("double", config, move |number| {
+            let door = door.clone();
+            future::poll_fn(move |_| match door.load(Ordering::SeqCst) {
+                0 => Poll::Pending,
+                _ => Poll::Ready(Ok::<_, String>(number * 2)),
+            })
+        })
+    })
+    .unwrap();
+    steps.push_to(0, vec![1, 2, 3]).unwrap();
+    let snapshot = steps.snapshot().unwrap();
+    assert_eq!(steps.take_output(), [Emitted::Barrier(snapshot.checkpoint())]);
+    is_open.store(1, Ordering::SeqCst);
+    steps.push(4).unwrap();
+    assert_eq!(steps.take_output(), [2, 4, 6, 8].map(Emitted::Record));
+    let mut restored = steps.restore(&snapshot, 1).unwrap();
+    restored.end().unwrap();
+    assert_eq!(restored.take_output(), [Emitted::Record(2), Emitted::Record(4), Emitted::Record(6), Emitted::End]);
 }

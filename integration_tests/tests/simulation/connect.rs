@@ -105,7 +105,9 @@ fn counted(topology: &Topology, start: u32, sink: CollectSink<Row>) {
 fn counted_by_loops() -> Vec<Row> {
     let (mut left, mut right) = (BTreeMap::new(), BTreeMap::<_, BTreeSet<String>>::new());
     all_readings().for_each(|reading| *left.entry(key(reading)).or_insert(0) += 1);
-    all_readings().for_each(|reading| drop(right.entry(key(reading)).or_default().insert(reading.0.to_string())));
+    for reading in all_readings() {
+        right.entry(key(reading)).or_default().insert(reading.0.to_string());
+    }
     let said = |key| right[key].iter().cloned().collect::<Vec<_>>().join(" ");
     left.iter().map(|(key, count)| (*key, *count, said(key))).collect()
 }

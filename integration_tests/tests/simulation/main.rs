@@ -20,6 +20,7 @@ mod panes;
 mod random_topology;
 mod reproducible;
 mod savepoints;
+mod sides;
 mod small_heap;
 mod states;
 mod stop_and_drain;

@@ -1,15 +1,21 @@
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::HashMap, time::Duration};
+use std::{any::Any, collections::HashMap, time::Duration};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    element::Watermark,
-    id::SubtaskIndex,
+    checkpoint::snapshot::OperatorKind,
+    element::{StreamElement, Watermark},
+    id::{ChannelIndex, SubtaskIndex},
     key_group::KeyGroupRange,
-    operator::{Operator, Stateful, Step},
+    operator::{Operator, Stateful, Step, keyed::table_place, timed::Timed},
+    output::{
+        TailControl,
+        exchange::{Exchange, InTurn},
+        sides::{ChainTail, Side, Sides},
+    },
     state::tests::job::GROUPS,
     topology::by_hand::{self, Job, built, interruptions, keyed},
     window::{
@@ -191,6 +197,37 @@ fn a_record_of_a_complete_window_is_late_and_one_behind_the_watermark_in_an_open
     job.do_all(&[Event::Batch(vec![(1, 9, 2), (1, 11, 4), (2, 3, 8)]), END]);
     assert_eq!(found(&job.rows, 10), HashMap::from([((0, 1), 1), ((10, 1), 4)]));
     assert_eq!((job.subtasks[0].take_late(), job.subtasks[0].take_late()), (2, 0));
+}
+
+#[test]
+fn late_records_go_to_a_side_output_where_there_is_one() {
+    let (tag, stream) = (SideTag::<u64>::new("late"), keyed::<u64, Timestamp>().stream);
+    let late_to = tag.clone();
+    let index = stream.graph.lock().add_step("window", Some(OperatorKind::Keyed), Some("step".to_string()));
+    let stream = stream.then(index, move |input, context| {
+        let sum = Summed::by(|value: &u64| *value);
+        let logic = PaneWindow::new(ten(), sum, Some(late_to.clone()), &table_place("step", context));
+        Timed::new(index, input, logic, context)
+    });
+    let mut job = Job::new(stream, 1);
+    job.do_all(&[Event::Mark(15)]);
+    job.feed(&[(1, 9, 2_u64), (1, 11, 4)]);
+    let lanes = || Exchange::new(1, 8, InTurn::starting_at(0));
+    let mut sides = Sides::new(vec![Side::new(&tag, lanes())]);
+    job.with_slice(0, |step, slice| {
+        slice.lend(&mut sides);
+        step.drive(slice, &mut |_, _, _| Ok(())).unwrap();
+        slice.take_back(&mut sides).unwrap();
+    });
+    let mut tail = ChainTail { main: lanes(), sides };
+    assert!(tail.flush());
+    let Some(StreamElement::Batch(batch)) = tail.take_ready(ChannelIndex(1)) else { panic!("nothing at the side") };
+    let batch: Box<dyn Any> = batch;
+    let late: Vec<Stamped<u64, Timestamp>> = *batch.downcast().unwrap();
+    assert_eq!(late, [Stamped { record: 2, time: Timestamp(9) }]);
+    assert_eq!(job.subtasks[0].take_late(), 0, "none was dropped");
+    job.do_all(&[END]);
+    assert_eq!(found(&job.rows, 10), HashMap::from([((10, 1), 4)]));
 }
 
 /// The first key of a subtask of two.

@@ -98,7 +98,12 @@ fn stored(stored: &Stored, state: &str) -> usize {
         }
     };
     let all = KeyGroupRange { start: 0, end: GROUPS };
-    store.read(&address, all, &mut |_, _, _, bytes| Ok(visit(bytes))).unwrap();
+    store
+        .read(&address, all, &mut |_, _, _, bytes| {
+            visit(bytes);
+            Ok(())
+        })
+        .unwrap();
     live.len()
 }
 
@@ -452,7 +457,7 @@ fn of_300_k_records_what_can_still_match_is_kept() {
     let at = |number: u64| {
         // About a record a millisecond, out of order by less than 50.
         let (key, time) = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32, number + number * 7 % 50);
-        let value = if number % 2 == 0 { Left(number as u32) } else { Right(number as u32) };
+        let value = if number.is_multiple_of(2) { Left(number as u32) } else { Right(number as u32) };
         ((key % KEYS) as u32, time as i64, value)
     };
     for nth in 1..=RECORDS / 1_000 {

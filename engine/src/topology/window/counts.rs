@@ -110,6 +110,9 @@ where
             cx.emit(Windowed { key: key.clone(), window: Window::ALL, value: aggregate.get(&all) });
         }
         forget(*windows, end, cx);
+        if cx.states().0.is_empty() {
+            self.stacks.remove(key);
+        }
         Ok(())
     }
 

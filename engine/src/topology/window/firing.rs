@@ -150,9 +150,10 @@ impl<C, G> Firing<C, G> {
     {
         let (key, wall_time, span) = (cx.key(), cx.wall_time(), (start, second));
         let clock = if is_wall { cx.clock_before() } else { cx.clock_before().max(time) };
-        let (mut wakes, mut rows) = (std::mem::take(&mut self.wakes), VecDeque::new());
         let (entries, beside) = cx.states();
+        // A session that has become a part of an earlier one has none.
         let Some(entry) = entries.get_mut(&span) else { return };
+        let (mut wakes, mut rows) = (std::mem::take(&mut self.wakes), VecDeque::new());
         let window = Window::new(start, entry.end);
         let (complete, expires) = (self.complete_at(window), self.expires_at(window));
         if !only_gives_up {

@@ -178,10 +178,8 @@ impl<K: Key, T: Record, S: Stamp, W: OfTime, M: Timing> WindowedStream<K, T, S, 
     ///
     /// # Panics
     /// The step that follows, if the side output is one of another topology.
-    pub fn late_to(self, side: &SideOutput<T, S>) -> WindowedStream<K, T, S, W, M::Late> {
-        let Self { stream, windows, timing, .. } = self;
-        let lateness = timing.lateness();
-        WindowedStream { stream, windows, timing: timing.late_by(lateness), late_to: Some(side.clone()) }
+    pub fn late_to(self, side: &SideOutput<T, S>) -> Self {
+        Self { late_to: Some(side.clone()), ..self }
     }
 }
 

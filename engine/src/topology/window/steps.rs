@@ -157,11 +157,15 @@ where
 
     fn aggregated(self, name: String, aggregate: A) -> Stream<Self::Step> {
         self.check(&name, false, Vec::new());
-        let Self { stream, windows, .. } = self;
+        let Self { stream, windows, late_to, .. } = self;
         let step = stream.add("window", name, PaneWindow::<K, T, A>::declared());
+        if let Some(side) = &late_to {
+            side.bind(&stream.stream.graph, step);
+        }
+        let late_to = late_to.as_ref().map(SideOutput::tag);
         stream.stream.then(step, move |input, context| {
-            let place = context.address(step);
-            let logic = PaneWindow::new(windows.clone(), aggregate.clone(), &table_place(&place, context));
+            let (place, late_to) = (context.address(step), late_to.clone());
+            let logic = PaneWindow::new(windows.clone(), aggregate.clone(), late_to, &table_place(&place, context));
             Timed::new(step, input, logic, context)
         })
     }

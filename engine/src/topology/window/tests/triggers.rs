@@ -154,7 +154,7 @@ impl WindowTrigger<Record> for Odd {
     type State = u64;
 
     fn on_record(&self, number: &Record, time: Timestamp, odd: &mut u64, cx: &mut TriggerContext<'_>) -> Act {
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             return Act::Go;
         }
         *odd += 1;
