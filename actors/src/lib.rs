@@ -64,6 +64,7 @@ pub mod prelude {
         key_newtype,
         pattern::{Match, Pattern},
         state::{self, Aggregate, AggregatingState, ListState, MapState, Merge, ReducingState, Ttl},
+        time::Offset,
         topology::{
             Context, Fired, KeyedBroadcastProcess, KeyedCoProcess, KeyedProcess, Part, SideOutput, SideTag, Topology,
         },

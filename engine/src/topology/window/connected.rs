@@ -144,7 +144,7 @@ groups! {
 
 /// Two streams cut by one key and by windows. It becomes a stream by a join, or by [`co_group`](Self::co_group), with a name that is the address of the windows' state.
 ///
-/// A window is complete when the watermark, that of the stream that is behind, has come to its last moment; then its rows leave, with that moment as their time, and its records are
+/// A window is complete when the watermark, that of the stream that is behind, has come to its last moment (a session: to its end); then its rows leave, with that moment as their time, and its records are
 /// dropped. What comes later for it is late, and dropped (and counted). All rows of a key and a window are made at once.
 ///
 /// For a right join connect the streams the other way round.
