@@ -63,7 +63,10 @@ pub mod prelude {
         key_newtype,
         pattern::{Match, Pattern},
         state::{self, Aggregate, AggregatingState, ListState, MapState, ReducingState, Ttl},
-        topology::{Context, Fired, KeyedBroadcastProcess, KeyedCoProcess, KeyedProcess, Topology},
+        topology::{
+            Context, Fired, KeyedBroadcastProcess, KeyedCoProcess, KeyedProcess, Part, SideOutput, SideTag, Topology,
+        },
+        window::{self, Count, Global, Session, Sliding, Trigger, Tumbling, Window, Windowed},
     };
     #[cfg(feature = "filesystem")]
     pub use cofferdam_storage::FileSystem;

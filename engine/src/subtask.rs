@@ -127,8 +127,10 @@ pub enum Need {
 pub struct RecordCounts {
     /// Into the chain.
     pub records_in: u64,
-    /// Out of it, into outputs or a sink.
+    /// Out of it, into outputs, side outputs or a sink.
     pub records_out: u64,
+    /// Dropped by its steps, as they came too late.
+    pub late_records: u64,
 }
 
 /// See the module.
@@ -473,6 +475,7 @@ impl Subtask {
         RecordCounts {
             records_in: self.chain.head().take_records_in(),
             records_out: self.chain.tail().take_records_out(),
+            late_records: self.chain.head().take_late(),
         }
     }
 

@@ -213,9 +213,10 @@ impl Part {
         let mut stride = 1;
         let mut slice = Slice::new(clock, std::time::Duration::from_millis(1), records, &mut stride);
         self.subtask.step(input, &mut slice, &mut effects)?;
-        let RecordCounts { records_in, records_out } = self.subtask.take_record_counts();
+        let RecordCounts { records_in, records_out, late_records } = self.subtask.take_record_counts();
         self.records.records_in += records_in;
         self.records.records_out += records_out;
+        self.records.late_records += late_records;
         Ok(effects)
     }
 

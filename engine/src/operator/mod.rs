@@ -23,6 +23,8 @@ pub(crate) mod inspect;
 pub(crate) mod key_by;
 pub(crate) mod keyed;
 pub(crate) mod map;
+pub(crate) mod pane_window;
+pub(crate) mod part;
 pub(crate) mod process;
 pub(crate) mod process_operator;
 pub(crate) mod process_timed;

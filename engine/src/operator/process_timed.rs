@@ -12,6 +12,7 @@ use crate::{
         aside::Aside,
         timed::{AHEAD, Done, Moment, Out, TimedLogic},
     },
+    output::sides::SideTag,
     record::Record,
     state::{
         keyed_states::{KeyedStates, KeyedTables, TablePlace},
@@ -94,6 +95,12 @@ impl<'a, K: Key, D: KeyedStates<K>, N: Key + Ord, O, S: Stamp> Context<'a, K, D,
         self.out.push_back(Stamped { record, time: self.time });
     }
 
+    /// Gives a record to a side output, with the time that [`emit`](Self::emit) gives. The side output must be one of this step: bound to it by
+    /// [`with_side`](crate::topology::Stream::with_side), where there is an example; else the attempt fails.
+    pub fn emit_to<X: Record>(&mut self, side: &SideTag<X, S>, record: X) {
+        self.at.emit_to(side, record, self.time);
+    }
+
     /// Sets a timer of this key: once event time has reached `time`, it fires. If it is past already, at once, behind this record. The same as [`set_timer_tagged`](Self::set_timer_tagged) with the
     /// tag that is the default.
     pub fn set_timer(&mut self, time: Timestamp) -> bool
@@ -110,7 +117,7 @@ impl<'a, K: Key, D: KeyedStates<K>, N: Key + Ord, O, S: Stamp> Context<'a, K, D,
     where
         S: HasEventTime,
     {
-        self.due_at(time, tag)
+        !self.at.is_end && self.due_at(time, tag)
     }
 
     /// Takes a timer of this key back: whether it was set, and had not fired.
@@ -154,9 +161,9 @@ impl<'a, K: Key, D: KeyedStates<K>, N: Key + Ord, O, S: Stamp> Context<'a, K, D,
         }
     }
 
-    /// [`set_timer_tagged`](Self::set_timer_tagged) for streams that go by the clock, too.
+    /// [`set_timer_tagged`](Self::set_timer_tagged) for streams that go by the clock, too, and at the end of input: whoever calls it then has to come to an end.
     pub(crate) fn due_at(&mut self, time: Timestamp, tag: N) -> bool {
-        !self.at.is_end && self.timers.event.set(self.key, a_moment(time), tag)
+        self.timers.event.set(self.key, a_moment(time), tag)
     }
 
     /// [`cancel_timer_tagged`](Self::cancel_timer_tagged), likewise.

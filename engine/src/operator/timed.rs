@@ -8,7 +8,7 @@
 //! What is due, and what it means, is for the [`TimedLogic`] to know. See `docs/decisions/0020`.
 //!
 //! # Invariants
-//! - The watermark behind the step is what it was, until the round that a newer one began is over.
+//! - The watermark behind the step is in front of all that is due and has not left. In a round it goes no further than the round before.
 //! - No record is handled during a round.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -22,6 +22,7 @@ use crate::{
     key::Key,
     key_group::KeyGroup,
     operator::{OpenContext, Operator, SnapshotBuilder, Stateful, Step, StepError, aside::Aside, input::Input},
+    output::sides::SideTag,
     panic_site::running,
     record::{Batch, Record},
     slice::{Flow, Slice, Stop},
@@ -125,6 +126,7 @@ pub struct Moment<'a> {
     /// What the round at hand goes to.
     reached: Timestamp,
     pub(crate) slice: &'a Slice<'a>,
+    step: StepIndex,
     /// The input has ended: nothing may become due any more.
     pub(crate) is_end: bool,
 }
@@ -140,6 +142,12 @@ impl Moment<'_> {
     #[inline]
     pub(crate) fn clock_before<K: Key>(&self, key: &K) -> Timestamp {
         self.clocks.of_key(key)
+    }
+
+    /// Gives a record to a side output of the step's chain. If that is full, the step gets no more input for now, but for the few records that it has taken already.
+    #[inline]
+    pub(crate) fn emit_to<X: Record, S: Stamp>(&self, tag: &SideTag<X, S>, record: X, time: S) {
+        self.slice.give_aside(self.step, tag, record, time);
     }
 }
 
@@ -214,10 +222,19 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
 
     /// When the wall clock makes something due.
     fn next_wake(&mut self) -> Option<WallTime> {
-        let is_by_clock = self.logic.goes_by_clock();
-        let due = self.logic.next_due().filter(|_| is_by_clock);
+        let due = if self.logic.goes_by_clock() { self.logic.next_due() } else { None };
         let due = due.map(|due| WallTime(u64::try_from(due.0.saturating_add(1)).unwrap_or(0)));
         self.logic.next_wake().into_iter().chain(due).min()
+    }
+
+    /// Nothing to come is earlier, when what was given has left.
+    fn reached(&mut self) -> Timestamp {
+        // Groups that were restored ahead of the inputs say nothing of the records to come.
+        let reached = self.head.time.min(self.clocks.even());
+        let due = self.logic.next_due().filter(|_| self.clocks.is_in_round());
+        let reached = due.map_or(reached, |due| reached.min(Timestamp(due.0.saturating_sub(1))));
+        let behind = if reached == Timestamp::MAX { 0 } else { self.logic.behind() };
+        Timestamp(reached.0.saturating_sub(behind))
     }
 
     /// Finds out when the wall clock makes something due.
@@ -236,7 +253,7 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
         let is_end = self.is_end();
         let Self { step, logic, clocks, out, .. } = self;
         let reached = clocks.turn().map_or(Timestamp::MIN, |(_, to)| to);
-        let moment = Moment { clocks, reached, slice, is_end };
+        let moment = Moment { clocks, reached, slice, step: *step, is_end };
         running(*step, || code(logic, &moment, out)).map_err(|cause| StepError::stop(*step, cause))
     }
 
@@ -304,7 +321,7 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
                 let clock = self.clocks.of_key(&key);
                 let record = Stamped { record, time };
                 self.call(slice, |logic, at, out| logic.record(at, *hint, key, record, out))?;
-                let flow = self.hand_out(slice, sink);
+                let flow = if self.out.is_empty() { Ok(()) } else { self.hand_out(slice, sink) };
                 if self.is_due(clock) {
                     self.clocks.begin(self.clocks.even());
                     slice.give_back(taken - used);
@@ -359,11 +376,11 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
 
 impl<K: Key, L: TimedLogic<K>> Stateful for Timed<K, L> {
     fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
+        self.restore_clocks(context)?;
         self.logic.restore(context)?;
         if let Some(aside) = self.logic.aside() {
             aside.open(context)?;
         }
-        self.restore_clocks(context)?;
         // What was set for a time already past, in front of the checkpoint, may not have fired.
         if self.is_due(self.clocks.furthest()) {
             self.clocks.begin(self.clocks.even());
@@ -432,14 +449,10 @@ impl<K: Key, L: TimedLogic<K>> Step for Timed<K, L> {
         if !self.clocks.is_in_round() {
             self.look(slice);
         }
-        let is_held = self.has_due() || !self.out.is_empty();
-        if !is_held {
-            // Groups that were restored ahead of the inputs say nothing of the records to come.
-            let reached = head.time.min(self.clocks.even());
-            let behind = if reached == Timestamp::MAX { 0 } else { self.logic.behind() };
-            self.settled = self.settled.max(Timestamp(reached.0.saturating_sub(behind)));
+        if !self.is_woken && self.out.is_empty() {
+            self.settled = self.settled.max(self.reached());
         }
-        Watermark { time: self.settled, is_idle: head.is_idle && !is_held }
+        Watermark { time: self.settled, is_idle: head.is_idle && !self.has_due() && self.out.is_empty() }
     }
 
     fn moves_time(&mut self) -> bool {

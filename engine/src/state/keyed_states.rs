@@ -120,7 +120,7 @@ pub(super) fn restore_whole<K: Key, S: Record>(
     restored.map_err(|error| not_restored(table.address(), context, error))
 }
 
-fn not_restored(state: &StateAddress, context: &OpenContext, error: StoreError) -> Error {
+pub(crate) fn not_restored(state: &StateAddress, context: &OpenContext, error: StoreError) -> Error {
     let OpenContext { job_name, subtask, restored, .. } = context;
     let checkpoint = restored.checkpoint;
     let message = format!("state '{state}' of job '{job_name}', subtask {subtask}, checkpoint {checkpoint}: {error}");

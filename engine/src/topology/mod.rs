@@ -1,10 +1,10 @@
 //! From a user's adapters to chains.
 
+#[cfg(test)]
+pub(crate) mod by_hand;
 mod check;
 pub(crate) mod connect;
 pub(crate) mod connect_broadcast;
-#[cfg(test)]
-mod driven;
 pub mod fault;
 pub(crate) mod graph;
 mod keyed_stream;
@@ -13,7 +13,9 @@ pub mod plan;
 pub(crate) mod process_fn;
 mod process_operator;
 pub(crate) mod restorable;
+mod side_output;
 mod sinks;
+mod split;
 mod state_check;
 mod stream;
 #[cfg(test)]
@@ -21,10 +23,12 @@ mod tests;
 mod time;
 pub mod window;
 
+pub use crate::operator::part::Part;
 pub use connect::{ConnectedStreams, KeyedCoProcess};
 pub use connect_broadcast::{BroadcastConnected, KeyedBroadcastProcess};
 pub use keyed_stream::KeyedStream;
 pub use process_fn::{Context, Fired, HasEventTime, KeyedProcess};
+pub use side_output::{SideOutput, SideTag};
 pub use stream::{SharedStream, SinkHandle, Stream};
 pub use window::WindowedStream;
 

@@ -300,7 +300,7 @@ impl Plan {
         let edges = self.inputs(chain);
         let inputs = edges.iter().map(|edge| edge.layout.channels).sum::<u32>() as usize;
         let mut outputs = Vec::new();
-        for edge in &template.outputs {
+        for edge in template.outputs.iter().chain(&template.sides) {
             let Some(to) = self.graph.edges[edge.0].to else { continue };
             let one_to_one = self.widths[edge.0].one_to_one;
             let channel = ChannelIndex(offsets[&edge.0] + if one_to_one { 0 } else { id.index.0 });

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     operator::{Operator, Stateful, Step},
-    topology::driven::{Event, Job, built, interruptions, keyed},
+    topology::by_hand::{Event, Job, built, interruptions, keyed},
 };
 
 /// A log-in: its number, and whether it succeeded.
@@ -20,7 +20,7 @@ type Row = (u32, Vec<u32>, i64);
 
 const TIME: i64 = 60;
 
-fn guessed(parallelism: u32, is_overlapping: bool) -> Job<impl Operator<Out = Row, Time = Timestamp>, Login> {
+fn guessed(parallelism: u32, is_overlapping: bool) -> Job<impl Operator<Out = Row, Time = Timestamp>> {
     let pattern = Pattern::begin("failed", |login: &Login| !login.1)
         .times(3)
         .next("succeeded", |login| login.1)
@@ -104,7 +104,7 @@ proptest! {
     ) {
         let mut job = guessed(parallelism, is_overlapping);
         job.slice = slice;
-        let late = job.do_all_interrupted(&events, interruptions);
+        let late = job.do_interrupted(&events, interruptions);
         prop_assert_eq!((by_key(&job.rows), late), oracle(&events));
     }
 }
@@ -117,7 +117,7 @@ fn the_order_in_which_records_come_is_not_that_in_which_they_are_looked_at() {
         let mut job = guessed(2, false);
         job.do_all(&[Event::Batch(logins.clone()), Event::Mark(39)]);
         assert_eq!(job.rows, []);
-        job.do_all(&[Event::Mark(40)]);
+        job.do_all(&[Event::<Login>::Mark(40)]);
         assert_eq!(job.rows, [((1, vec![0, 1, 2, 3], 10), Timestamp(40))], "at the time of the last");
     }
 }
@@ -136,7 +136,7 @@ fn a_record_behind_the_watermark_is_dropped_and_counted() {
 }
 
 /// Keys with matches that have begun, by the blocks of a first checkpoint.
-fn begun(job: &mut Job<impl Operator, Login>) -> u32 {
+fn begun(job: &mut Job<impl Operator>) -> u32 {
     assert!(job.snapshot());
     let (_, deltas) = &job.stored.deltas[0];
     let blocks = deltas.iter().filter(|delta| delta.address.state == "begun").flat_map(|delta| &delta.blocks);

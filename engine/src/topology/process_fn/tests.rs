@@ -29,7 +29,7 @@ use crate::{
     },
     subtask::{InputEdge, Need, Subtask, SubtaskEffect, SubtaskInput},
     time::{NoTime, Stamped},
-    topology::driven::{self, Hand, Job, Stored, built, interruptions},
+    topology::by_hand::{self, Hand, Job, Stored, built, interruptions, keyed},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,16 +151,12 @@ impl Oracle {
     }
 }
 
-type Event = driven::Event<Command>;
+type Event = by_hand::Event<Command>;
 
 const END: Event = Event::Mark(i64::MAX);
 
-fn keyed<S: Stamp>() -> KeyedStream<u32, Command, S> {
-    driven::keyed()
-}
-
-fn script(parallelism: u32) -> Job<impl Operator<Out = Row, Time = Timestamp>, Command> {
-    Job::new(keyed::<Timestamp>().process_fn("step", Script), parallelism)
+fn script(parallelism: u32) -> Job<impl Operator<Out = Row, Time = Timestamp>> {
+    Job::new(keyed::<Command, Timestamp>().process_fn("step", Script), parallelism)
 }
 
 fn by_key(rows: &[(Row, Timestamp)]) -> BTreeMap<u32, Vec<(Row, i64)>> {
@@ -202,7 +198,7 @@ proptest! {
         let events: Vec<_> = events.into_iter().chain([END]).collect();
         let mut job = script(parallelism);
         job.slice = slice;
-        job.do_all_interrupted(&events, interruptions);
+        job.do_interrupted(&events, interruptions);
         prop_assert_eq!(by_key(&job.rows), Oracle::run(&events));
     }
 }
@@ -409,7 +405,7 @@ fn a_timer_by_the_wall_clock_that_is_overdue_at_a_restore_fires_first_and_once()
 
 #[test]
 fn a_stream_without_time_has_timers_by_the_wall_clock() {
-    let step = keyed::<NoTime>().process_with_timers(
+    let step = keyed::<Command, NoTime>().process_with_timers(
         "step",
         state::value::<u64>("fired"),
         |_: Command, cx| {
@@ -417,7 +413,7 @@ fn a_stream_without_time_has_timers_by_the_wall_clock() {
         },
         |timer, cx| cx.emit((*cx.key(), timer.time.0, timer.is_wall, cx.is_end())),
     );
-    let mut job = Job::<_, Command>::new(step, 1);
+    let mut job = Job::new(step, 1);
     let records = [1_u32, 2].map(|key| Stamped { record: (key, Set(0, 0)), time: NoTime });
     job.subtasks[0].feed(Box::new(records[..1].to_vec()));
     job.settle();
@@ -457,7 +453,7 @@ fn an_error_names_the_step() {
             Err("no timer was wanted".into())
         }
     }
-    let mut job = Job::<_, Command>::new(keyed::<NoTime>().process_fn("step", Fails), 1);
+    let mut job = Job::new(keyed::<Command, NoTime>().process_fn("step", Fails), 1);
     job.subtasks[0].feed(Box::new(vec![Stamped { record: (1_u32, Set(0, 0)), time: NoTime }]));
     let flow = job.with_slice(0, |step, slice| step.drive(slice, &mut |_, (), _| Ok(())));
     let Err(Stop::Failed(error)) = flow else { panic!("{flow:?}") };
@@ -476,7 +472,7 @@ enum Sent {
 
 /// Gives a whole subtask these elements, and takes what leaves it.
 fn through_a_subtask(elements: Vec<StreamElement>) -> (Vec<Sent>, usize) {
-    let stream = keyed::<Timestamp>().process_fn("step", Script).map(|row| row);
+    let stream = keyed::<Command, Timestamp>().process_fn("step", Script).map(|row| row);
     let operator = built(&stream, 0, 1);
     let tail: Exchange<Row, Timestamp, InTurn> = Exchange::new(1, 4, InTurn::starting_at(0));
     let layout = EdgeLayout { name: "edge".into(), chain: 0, first: ChannelIndex(0), channels: 1 };

@@ -56,12 +56,13 @@ pub struct Firing<C, G> {
     trigger: G,
     lateness: i64,
     is_session: bool,
+    is_final: bool,
     wakes: Vec<Wake>,
 }
 
 impl<C, G> Firing<C, G> {
-    pub(super) fn new(contents: C, trigger: G, lateness: i64, is_session: bool) -> Self {
-        Self { contents, trigger, lateness, is_session, wakes: Vec::new() }
+    pub(super) fn new(contents: C, trigger: G, (lateness, is_final): (i64, bool), is_session: bool) -> Self {
+        Self { contents, trigger, lateness, is_session, is_final, wakes: Vec::new() }
     }
 
     /// When nothing timely can come to a window any more.
@@ -78,7 +79,7 @@ impl<C, G> Firing<C, G> {
 
     /// By how much a row is older than what makes it due.
     pub(super) fn behind(&self) -> i64 {
-        i64::from(self.is_session)
+        i64::from(self.is_session).saturating_add(if self.is_final { self.lateness } else { 0 })
     }
 
     /// Where the records of a window are.
@@ -204,7 +205,9 @@ impl<C, G> Firing<C, G> {
         let tag = (false, span.0, span.1);
         for wake in wakes.drain(..) {
             match wake {
-                Wake::EventTime(time) => drop(cx.due_at(time, tag)),
+                Wake::EventTime(time) if !cx.is_end() => drop(cx.due_at(time, tag)),
+                // A trigger that asks again and again would never let the job end.
+                Wake::EventTime(_) => {}
                 Wake::Clock(time) => cx.due_at_wall_time(time, tag),
             }
         }

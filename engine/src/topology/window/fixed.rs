@@ -4,6 +4,7 @@ use crate::{
     error::BoxError,
     key::Key,
     operator::process_timed::TimeRule,
+    record::Record,
     time::{InTime, Timestamp},
     topology::{
         process_fn::{Fired, KeyedProcess},
@@ -60,23 +61,29 @@ impl<T: Clone> Assign<T> for Sliding {
 }
 
 /// The step of such windows.
-#[derive(Clone, Debug)]
-pub struct Fixed<W, C, G> {
+#[derive(Debug)]
+pub struct Fixed<T, S, W, C, G> {
     windows: W,
     firing: Firing<C, G>,
-    late: Late,
+    late: Late<T, S>,
 }
 
-impl<W, C, G> Fixed<W, C, G> {
-    pub(super) fn new(windows: W, contents: C, trigger: G, lateness: i64) -> Self {
-        Self { windows, firing: Firing::new(contents, trigger, lateness, false), late: Late::default() }
+impl<T, S, W: Clone, C: Clone, G: Clone> Clone for Fixed<T, S, W, C, G> {
+    fn clone(&self) -> Self {
+        Self::new(self.windows.clone(), self.firing.clone(), self.late.clone())
     }
 }
 
-impl<K, T, S, W, C, G> KeyedProcess<K, T, S> for Fixed<W, C, G>
+impl<T, S, W, C, G> Fixed<T, S, W, C, G> {
+    pub(super) fn new(windows: W, firing: Firing<C, G>, late: Late<T, S>) -> Self {
+        Self { windows, firing, late }
+    }
+}
+
+impl<K, T, S, W, C, G> KeyedProcess<K, T, S> for Fixed<T, S, W, C, G>
 where
     K: Key,
-    T: 'static,
+    T: Record,
     S: InTime,
     W: Assign<T>,
     C: Contents<K, T>,
@@ -96,7 +103,7 @@ where
         // Between two windows nothing is late.
         let Some(last) = windows.last(time) else { return Ok(()) };
         if firing.expires_at(last) <= clock {
-            late.add(record);
+            late.add(record, cx);
             return Ok(());
         }
         windows.each(time, record, |window, record| {
@@ -114,7 +121,12 @@ where
     }
 
     fn rule(&self) -> TimeRule {
-        TimeRule { of: self.windows.describe(), is_by_clock: S::BY_CLOCK, behind: 0, is_in_order: true }
+        TimeRule {
+            of: self.windows.describe(),
+            is_by_clock: S::BY_CLOCK,
+            behind: self.firing.behind(),
+            is_in_order: true,
+        }
     }
 
     fn take_late(&mut self) -> u64 {

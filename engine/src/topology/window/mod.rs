@@ -18,7 +18,7 @@ mod sessions;
 mod steps;
 mod timing;
 
-use std::{marker::PhantomData, ops::AddAssign, time::Duration};
+use std::{ops::AddAssign, time::Duration};
 
 pub use steps::{Aggregates, Lists};
 pub use timing::{AtEnd, Final, Timing, TimingOf, Triggered, Untriggered, Updating};
@@ -29,7 +29,7 @@ use crate::{
     record::Record,
     state::Aggregate,
     time::{InTime, Stamp},
-    topology::{fault::TopologyFault, keyed_stream::KeyedStream, stream::Stream},
+    topology::{SideOutput, fault::TopologyFault, keyed_stream::KeyedStream, stream::Stream},
     window::{
         Count, Global, Session, Sliding, Trigger, Tumbling, Window, Windows,
         aggregates::{Counted, Folding, MaxBy, MinBy, Present, Reduced, Summed, Top},
@@ -91,7 +91,7 @@ pub struct WindowedStream<K, T, S, W, M = AtEnd> {
     stream: KeyedStream<K, T, S>,
     windows: W,
     timing: M,
-    _time: PhantomData<S>,
+    late_to: Option<SideOutput<T, S>>,
 }
 
 impl<K: Key, T: Record, S: Stamp> KeyedStream<K, T, S> {
@@ -121,7 +121,7 @@ impl<K: Key, T: Record, S: Stamp> KeyedStream<K, T, S> {
     /// # }
     /// ```
     pub fn window<W: WindowsOver<S>>(self, windows: W) -> WindowedStream<K, T, S, W> {
-        WindowedStream { stream: self, windows, timing: AtEnd, _time: PhantomData }
+        WindowedStream { stream: self, windows, timing: AtEnd, late_to: None }
     }
 }
 
@@ -156,13 +156,36 @@ impl<K: Key, T: Record, S: Stamp, W: OfTime, M: Timing> WindowedStream<K, T, S, 
     /// # }
     /// ```
     pub fn allowed_lateness(self, by: Duration) -> WindowedStream<K, T, S, W, M::Late> {
+        let Self { stream, windows, timing, late_to } = self;
+        WindowedStream { stream, windows, timing: timing.late_by(by), late_to }
+    }
+
+    /// Gives late records to a side output: those that count for none of their windows any more. Otherwise they are dropped, and the job's status says how many (`late_records`).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cofferdam_engine::{Timestamp, TwoPhaseSink, topology::{KeyedStream, Topology}, window::Tumbling};
+    /// # fn example(topology: &Topology, readings: KeyedStream<u64, f64, Timestamp>, late_readings: impl TwoPhaseSink<f64>) {
+    /// let minute = Duration::from_secs(60);
+    /// let late = topology.side_output::<f64>("late");
+    /// let counts = readings.window(Tumbling::of(minute)).allowed_lateness(5 * minute).late_to(&late).count("readings");
+    /// late.stream().sink("late readings", late_readings);
+    /// # let _ = counts;
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// The step that follows, if the side output is one of another topology.
+    pub fn late_to(self, side: &SideOutput<T, S>) -> WindowedStream<K, T, S, W, M::Late> {
         let Self { stream, windows, timing, .. } = self;
-        WindowedStream { stream, windows, timing: timing.late_by(by), _time: PhantomData }
+        let lateness = timing.lateness();
+        WindowedStream { stream, windows, timing: timing.late_by(lateness), late_to: Some(side.clone()) }
     }
 }
 
 impl<K: Key, T: Record, S: Stamp, W: OfTime, M: Untriggered> WindowedStream<K, T, S, W, M> {
-    /// One row for each window: when no late record counts any more, so much later as [`allowed_lateness`](Self::allowed_lateness) says.
+    /// One row for each window: when no late record counts any more, so much later as [`allowed_lateness`](Self::allowed_lateness) says. The watermark behind the step comes as much later, so that no row
+    /// is late there.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -174,8 +197,8 @@ impl<K: Key, T: Record, S: Stamp, W: OfTime, M: Untriggered> WindowedStream<K, T
     /// # }
     /// ```
     pub fn final_only(self) -> WindowedStream<K, T, S, W, Final> {
-        let Self { stream, windows, timing, .. } = self;
-        WindowedStream { stream, windows, timing: Final::after(&timing), _time: PhantomData }
+        let Self { stream, windows, timing, late_to } = self;
+        WindowedStream { stream, windows, timing: Final::after(&timing), late_to }
     }
 
     /// Says when a window has a row: see [`Trigger`].
@@ -193,9 +216,9 @@ impl<K: Key, T: Record, S: Stamp, W: OfTime, M: Untriggered> WindowedStream<K, T
     /// # }
     /// ```
     pub fn trigger<G: Clone + Send + 'static>(self, trigger: Trigger<G>) -> WindowedStream<K, T, S, W, Triggered<G>> {
-        let Self { stream, windows, timing, .. } = self;
+        let Self { stream, windows, timing, late_to } = self;
         let timing = Triggered::by(trigger.into_inner(), &timing);
-        WindowedStream { stream, windows, timing, _time: PhantomData }
+        WindowedStream { stream, windows, timing, late_to }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     error::BoxError,
     key::Key,
     operator::process_timed::{Context, TimeRule},
+    record::Record,
     state::{
         self, MapState, Merge,
         descriptor::{Entries, StateDescriptor},
@@ -23,7 +24,7 @@ use crate::{
 /// # Invariants
 /// - The first window of each pane that has not had its row has a timer.
 /// - A pane is kept as long as one of its windows can still have a row.
-pub struct Panes<K, A: Merge> {
+pub struct Panes<K, S, A: Merge> {
     windows: Sliding,
     aggregate: A,
     lateness: i64,
@@ -31,18 +32,18 @@ pub struct Panes<K, A: Merge> {
     is_final: bool,
     /// What the last window of a key came to, from which the next one is made. Of those that are not here it is made of the panes.
     stacks: HashMap<K, Stacks<A::Accumulator>>,
-    late: Late,
+    late: Late<A::In, S>,
 }
 
-impl<K, A: Merge> Clone for Panes<K, A> {
+impl<K, S, A: Merge> Clone for Panes<K, S, A> {
     fn clone(&self) -> Self {
-        Self::new(self.windows.clone(), self.aggregate.clone(), self.lateness, self.is_final)
+        Self::new(self.windows.clone(), self.aggregate.clone(), (self.lateness, self.is_final), self.late.clone())
     }
 }
 
-impl<K, A: Merge> Panes<K, A> {
-    pub(super) fn new(windows: Sliding, aggregate: A, lateness: i64, is_final: bool) -> Self {
-        Self { windows, aggregate, lateness, is_final, stacks: HashMap::new(), late: Late::default() }
+impl<K, S, A: Merge> Panes<K, S, A> {
+    pub(super) fn new(windows: Sliding, aggregate: A, (lateness, is_final): (i64, bool), late: Late<A::In, S>) -> Self {
+        Self { windows, aggregate, lateness, is_final, stacks: HashMap::new(), late }
     }
 
     /// When a window has its row.
@@ -64,9 +65,10 @@ type PaneStates<A> = StateDescriptor<Entries<Timestamp>, A>;
 type Cx<'a, K, A, S> =
     Context<'a, K, PaneStates<<A as state::Aggregate>::Accumulator>, Tag, Windowed<K, <A as state::Aggregate>::Out>, S>;
 
-impl<K, A> Panes<K, A>
+impl<K, S, A> Panes<K, S, A>
 where
     K: Key,
+    S: InTime,
     A: Merge<Accumulator: Clone>,
 {
     /// What the panes of a window come to.
@@ -81,7 +83,7 @@ where
     }
 
     /// Gives the rows anew of the windows that a late record changed.
-    fn update<S: InTime>(&self, pane: Window, cx: &mut Cx<'_, K, A, S>)
+    fn update(&self, pane: Window, cx: &mut Cx<'_, K, A, S>)
     where
         A::Out: Send + 'static,
     {
@@ -95,7 +97,7 @@ where
     }
 
     /// A pane that is new has the row of its first window to come, and is given up some time.
-    fn begin<S: InTime>(&self, pane: Window, last: Window, cx: &mut Cx<'_, K, A, S>)
+    fn begin(&self, pane: Window, last: Window, cx: &mut Cx<'_, K, A, S>)
     where
         A::Out: Send + 'static,
     {
@@ -109,11 +111,11 @@ where
     }
 }
 
-impl<K, S, A> KeyedProcess<K, A::In, S> for Panes<K, A>
+impl<K, S, A> KeyedProcess<K, A::In, S> for Panes<K, S, A>
 where
     K: Key,
     S: InTime,
-    A: Merge<In: 'static, Accumulator: Clone, Out: Send + 'static>,
+    A: Merge<In: Record, Accumulator: Clone, Out: Send + 'static>,
 {
     type States = PaneStates<A::Accumulator>;
     type Timer = Tag;
@@ -128,7 +130,7 @@ where
         // Between two windows nothing is late.
         let Some(last) = self.windows.windows(time).next_back() else { return Ok(()) };
         if self.expires_at(last) <= clock {
-            self.late.add(record);
+            self.late.add(record, cx);
             return Ok(());
         }
         let pane = self.windows.pane(time);
@@ -182,7 +184,8 @@ where
     }
 
     fn rule(&self) -> TimeRule {
-        TimeRule { of: self.windows.describe(), is_by_clock: S::BY_CLOCK, behind: 0, is_in_order: true }
+        let behind = if self.is_final { self.lateness } else { 0 };
+        TimeRule { of: self.windows.describe(), is_by_clock: S::BY_CLOCK, behind, is_in_order: true }
     }
 
     fn take_late(&mut self) -> u64 {

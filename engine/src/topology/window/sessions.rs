@@ -4,6 +4,7 @@ use crate::{
     error::BoxError,
     key::Key,
     operator::process_timed::TimeRule,
+    record::Record,
     time::{InTime, Timestamp},
     topology::{
         process_fn::{Fired, KeyedProcess},
@@ -17,23 +18,29 @@ use crate::{
 };
 
 /// The step of sessions.
-#[derive(Clone, Debug)]
-pub struct Sessions<P, C, G> {
+#[derive(Debug)]
+pub struct Sessions<T, S, P, C, G> {
     windows: Session<P>,
     firing: Firing<C, G>,
-    late: Late,
+    late: Late<T, S>,
 }
 
-impl<P, C, G> Sessions<P, C, G> {
-    pub(super) fn new(windows: Session<P>, contents: C, trigger: G, lateness: i64) -> Self {
-        Self { windows, firing: Firing::new(contents, trigger, lateness, true), late: Late::default() }
+impl<T, S, P: Clone, C: Clone, G: Clone> Clone for Sessions<T, S, P, C, G> {
+    fn clone(&self) -> Self {
+        Self::new(self.windows.clone(), self.firing.clone(), self.late.clone())
     }
 }
 
-impl<K, T, S, P, C, G> KeyedProcess<K, T, S> for Sessions<P, C, G>
+impl<T, S, P, C, G> Sessions<T, S, P, C, G> {
+    pub(super) fn new(windows: Session<P>, firing: Firing<C, G>, late: Late<T, S>) -> Self {
+        Self { windows, firing, late }
+    }
+}
+
+impl<K, T, S, P, C, G> KeyedProcess<K, T, S> for Sessions<T, S, P, C, G>
 where
     K: Key,
-    T: 'static,
+    T: Record,
     S: InTime,
     P: SessionGap<T>,
     Session<P>: Windows,
@@ -60,7 +67,7 @@ where
         let is_known = count == 1 && before().next() == Some(window);
         let joined: Vec<_> = if is_known { Vec::new() } else { before().take(count).collect() };
         if self.firing.expires_at(window) <= cx.clock_before() {
-            self.late.add(record);
+            self.late.add(record, cx);
             return Ok(());
         }
         let mut one = None;

@@ -2,27 +2,33 @@
 //!
 //! | | aggregated | processed |
 //! |---|---|---|
-//! | tumbling, global | [`Fixed`] | [`Fixed`] |
+//! | tumbling by event time, with no more said | [`PaneWindow`] | [`Fixed`] |
+//! | tumbling otherwise, global | [`Fixed`] | [`Fixed`] |
 //! | sliding | [`Panes`]; with a trigger [`Fixed`] | [`Fixed`] |
 //! | session | [`Sessions`] | [`Sessions`] |
 //! | count | [`Counts`] | [`CountLists`] |
-//!
-//! A step that is better for some of them, such as tumbling windows with [`AtEnd`], gets its place here.
 
 use crate::{
     key::Key,
-    operator::{Operator, process::Collector, process_timed::ProcessTimed, timed::Timed},
+    operator::{
+        Operator, keyed::table_place, pane_window::PaneWindow, process::Collector, process_timed::ProcessTimed,
+        timed::Timed,
+    },
     record::Record,
     state::{Aggregate, Merge},
-    time::{InTime, Stamp},
+    time::{ByClock, InTime, Stamp, Timestamp},
     topology::{
+        SideOutput,
+        fault::TopologyFault,
         process_fn::KeyedProcess,
         stream::Stream,
         window::{
             WindowedStream,
             contents::{Folded, Listed},
             counts::{CountLists, Counts},
+            firing::Firing,
             fixed::Fixed,
+            late::Late,
             panes::Panes,
             sessions::Sessions,
             timing::{AtEnd, Final, Timing, TimingOf, Triggered, Updating},
@@ -70,61 +76,100 @@ pub trait Lists<R, F> {
 type StepOf<K, T, S, F> = Timed<K, ProcessTimed<K, T, S, F>>;
 
 impl<K: Key, T: Record, S: Stamp, W: Windows, M: Timing> WindowedStream<K, T, S, W, M> {
-    /// Adds the step, and what is wrong with it.
+    /// Notes what is wrong with the step to be: with its windows, and what else was found.
+    fn check(&self, name: &str, is_by_clock: bool, others: Vec<String>) {
+        let others = self.timing.faults(is_by_clock).into_iter().chain(others);
+        let others = others.map(|message| TopologyFault::Windows { step: name.to_string(), message });
+        self.stream.stream.graph.lock().faults.extend(self.windows.faults_of(name).into_iter().chain(others));
+    }
+
+    /// Adds the step that `function` makes of windows, timing, and where late records go.
     fn step<F: KeyedProcess<K, T, S>>(
         self,
         name: String,
-        is_by_clock: bool,
-        trigger_faults: Vec<String>,
-        function: impl FnOnce(W, M) -> F,
+        function: impl FnOnce(W, M, Late<T, S>) -> F,
     ) -> Stream<StepOf<K, T, S, F>> {
-        let Self { stream, windows, timing, .. } = self;
-        let mut faults = windows.faults_of(&name);
-        let others = timing.faults(is_by_clock).into_iter().chain(trigger_faults);
-        faults.extend(
-            others.map(|message| crate::topology::fault::TopologyFault::Windows { step: name.clone(), message }),
-        );
-        stream.stream.graph.lock().faults.extend(faults);
-        stream.process_windows(name, function(windows, timing))
+        let Self { stream, windows, timing, late_to } = self;
+        let late = Late::to(late_to.as_ref().map(SideOutput::tag));
+        let stream = stream.process_windows(name, function(windows, timing, late));
+        if let Some(side) = late_to {
+            side.bind(&stream.graph, stream.last);
+        }
+        stream
     }
 }
 
 impl<K: Key, T: Record, S: InTime, W: Windows, M: TimingOf<T>> WindowedStream<K, T, S, W, M> {
-    /// Adds a step that asks the trigger.
-    fn triggered_step<F: KeyedProcess<K, T, S>>(
+    /// Adds a step that asks the trigger; `is_session`: windows that grow together.
+    fn triggered_step<C, F: KeyedProcess<K, T, S>>(
         self,
         name: String,
-        function: impl FnOnce(W, M::Trigger, i64) -> F,
+        contents: C,
+        is_session: bool,
+        function: impl FnOnce(W, Firing<C, M::Trigger>, Late<T, S>) -> F,
     ) -> Stream<StepOf<K, T, S, F>> {
-        let faults = self.timing.clone().into_trigger().faults();
-        self.step(name, S::BY_CLOCK, faults, |windows, timing| {
-            let lateness = timing.millis();
-            function(windows, timing.into_trigger(), lateness)
+        self.check(&name, S::BY_CLOCK, self.timing.clone().into_trigger().faults());
+        self.step(name, |windows, timing, late| {
+            let lateness = (timing.millis(), M::IS_FINAL);
+            function(windows, Firing::new(contents, timing.into_trigger(), lateness, is_session), late)
         })
     }
 }
 
-macro_rules! fixed {
-    ($($windows:ident)*) => {$(
-        impl<K, T, S, A, M> Aggregates<A> for WindowedStream<K, T, S, $windows, M>
+/// Windows that are aggregated as entries of their own.
+macro_rules! fixed_aggregates {
+    ($([$($of:tt)*] $time:ty, $windows:ident, $timing:ty)*) => {$(
+        impl<K, T, A, $($of)*> Aggregates<A> for WindowedStream<K, T, $time, $windows, $timing>
         where
             K: Key,
             T: Record,
-            S: InTime,
             A: Aggregate<In = T, Out: Send + 'static>,
-            M: TimingOf<T>,
         {
-            type Time = S;
+            type Time = $time;
             type Key = K;
-            type Step = StepOf<K, T, S, Fixed<$windows, Folded<A>, M::Trigger>>;
+            type Step =
+                StepOf<K, T, $time, Fixed<T, $time, $windows, Folded<A>, <$timing as TimingOf<T>>::Trigger>>;
 
             fn aggregated(self, name: String, aggregate: A) -> Stream<Self::Step> {
-                self.triggered_step(name, |windows, trigger, lateness| {
-                    Fixed::new(windows, Folded(aggregate), trigger, lateness)
-                })
+                self.triggered_step(name, Folded(aggregate), false, Fixed::new)
             }
         }
+    )*};
+}
+fixed_aggregates! {
+    [S: InTime, M: TimingOf<T>] S, Global, M
+    [S: InTime] S, Tumbling, Updating
+    [S: InTime] S, Tumbling, Final
+    [S: InTime, G: WindowTrigger<T>] S, Tumbling, Triggered<G>
+    [] ByClock, Tumbling, AtEnd
+}
 
+/// All that ends with one watermark is one pane.
+impl<K, T, A> Aggregates<A> for WindowedStream<K, T, Timestamp, Tumbling, AtEnd>
+where
+    K: Key,
+    T: Record,
+    A: Aggregate<In = T, Out: Send + 'static>,
+{
+    type Time = Timestamp;
+    type Key = K;
+    type Step = Timed<K, PaneWindow<K, T, A>>;
+
+    fn aggregated(self, name: String, aggregate: A) -> Stream<Self::Step> {
+        self.check(&name, false, Vec::new());
+        let Self { stream, windows, .. } = self;
+        let step = stream.add("window", name, PaneWindow::<K, T, A>::declared());
+        stream.stream.then(step, move |input, context| {
+            let place = context.address(step);
+            let logic = PaneWindow::new(windows.clone(), aggregate.clone(), &table_place(&place, context));
+            Timed::new(step, input, logic, context)
+        })
+    }
+}
+
+/// Windows whose records are given to a function, of windows that the time says.
+macro_rules! fixed_lists {
+    ($($windows:ident)*) => {$(
         impl<K, T, S, R, F, M> Lists<R, F> for WindowedStream<K, T, S, $windows, M>
         where
             K: Key,
@@ -135,21 +180,19 @@ macro_rules! fixed {
             M: TimingOf<T>,
         {
             type Time = S;
-            type Step = StepOf<K, T, S, Fixed<$windows, Listed<T, R, F>, M::Trigger>>;
+            type Step = StepOf<K, T, S, Fixed<T, S, $windows, Listed<T, R, F>, M::Trigger>>;
 
             fn listed(self, name: String, function: F) -> Stream<Self::Step> {
-                self.triggered_step(name, |windows, trigger, lateness| {
-                    Fixed::new(windows, Listed::new(function), trigger, lateness)
-                })
+                self.triggered_step(name, Listed::new(function), false, Fixed::new)
             }
         }
     )*};
 }
-fixed!(Tumbling Global);
+fixed_lists!(Tumbling Global);
 
-/// Sliding windows without a trigger of their own: whether their one row is the final one.
+/// Sliding windows without a trigger of their own.
 macro_rules! panes {
-    ($($timing:ident $is_final:literal)*) => {$(
+    ($($timing:ident)*) => {$(
         impl<K, T, S, A> Aggregates<A> for WindowedStream<K, T, S, Sliding, $timing>
         where
             K: Key,
@@ -159,17 +202,18 @@ macro_rules! panes {
         {
             type Time = S;
             type Key = K;
-            type Step = StepOf<K, T, S, Panes<K, A>>;
+            type Step = StepOf<K, T, S, Panes<K, S, A>>;
 
             fn aggregated(self, name: String, aggregate: A) -> Stream<Self::Step> {
-                self.step(name, S::BY_CLOCK, Vec::new(), |windows, timing| {
-                    Panes::new(windows, aggregate, timing.millis(), $is_final)
+                self.check(&name, S::BY_CLOCK, Vec::new());
+                self.step(name, |windows, timing, late| {
+                    Panes::new(windows, aggregate, (timing.millis(), $timing::IS_FINAL), late)
                 })
             }
         }
     )*};
 }
-panes!(AtEnd false Updating false Final true);
+panes!(AtEnd Updating Final);
 
 impl<K, T, S, A, G> Aggregates<A> for WindowedStream<K, T, S, Sliding, Triggered<G>>
 where
@@ -181,12 +225,10 @@ where
 {
     type Time = S;
     type Key = K;
-    type Step = StepOf<K, T, S, Fixed<Sliding, Folded<A>, G>>;
+    type Step = StepOf<K, T, S, Fixed<T, S, Sliding, Folded<A>, G>>;
 
     fn aggregated(self, name: String, aggregate: A) -> Stream<Self::Step> {
-        self.triggered_step(name, |windows, trigger, lateness| {
-            Fixed::new(windows, Folded(aggregate), trigger, lateness)
-        })
+        self.triggered_step(name, Folded(aggregate), false, Fixed::new)
     }
 }
 
@@ -200,12 +242,10 @@ where
     M: TimingOf<T>,
 {
     type Time = S;
-    type Step = StepOf<K, T, S, Fixed<Sliding, Listed<T, R, F>, M::Trigger>>;
+    type Step = StepOf<K, T, S, Fixed<T, S, Sliding, Listed<T, R, F>, M::Trigger>>;
 
     fn listed(self, name: String, function: F) -> Stream<Self::Step> {
-        self.triggered_step(name, |windows, trigger, lateness| {
-            Fixed::new(windows, Listed::new(function), trigger, lateness)
-        })
+        self.triggered_step(name, Listed::new(function), false, Fixed::new)
     }
 }
 
@@ -221,12 +261,10 @@ where
 {
     type Time = S;
     type Key = K;
-    type Step = StepOf<K, T, S, Sessions<P, Folded<A>, M::Trigger>>;
+    type Step = StepOf<K, T, S, Sessions<T, S, P, Folded<A>, M::Trigger>>;
 
     fn aggregated(self, name: String, aggregate: A) -> Stream<Self::Step> {
-        self.triggered_step(name, |windows, trigger, lateness| {
-            Sessions::new(windows, Folded(aggregate), trigger, lateness)
-        })
+        self.triggered_step(name, Folded(aggregate), true, Sessions::new)
     }
 }
 
@@ -242,12 +280,10 @@ where
     M: TimingOf<T>,
 {
     type Time = S;
-    type Step = StepOf<K, T, S, Sessions<P, Listed<T, R, F>, M::Trigger>>;
+    type Step = StepOf<K, T, S, Sessions<T, S, P, Listed<T, R, F>, M::Trigger>>;
 
     fn listed(self, name: String, function: F) -> Stream<Self::Step> {
-        self.triggered_step(name, |windows, trigger, lateness| {
-            Sessions::new(windows, Listed::new(function), trigger, lateness)
-        })
+        self.triggered_step(name, Listed::new(function), true, Sessions::new)
     }
 }
 
@@ -263,7 +299,8 @@ where
     type Step = StepOf<K, T, S, Counts<K, A>>;
 
     fn aggregated(self, name: String, aggregate: A) -> Stream<Self::Step> {
-        self.step(name, false, Vec::new(), |windows, _| Counts::new(windows, aggregate))
+        self.check(&name, false, Vec::new());
+        self.step(name, |windows, _, _| Counts::new(windows, aggregate))
     }
 }
 
@@ -279,6 +316,7 @@ where
     type Step = StepOf<K, T, S, CountLists<T, R, F>>;
 
     fn listed(self, name: String, function: F) -> Stream<Self::Step> {
-        self.step(name, false, Vec::new(), |windows, _| CountLists::new(windows, function))
+        self.check(&name, false, Vec::new());
+        self.step(name, |windows, _, _| CountLists::new(windows, function))
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     operator::Step,
     state::Merge,
     time::{ByClock, Timestamp},
-    topology::driven::{self, Event, Interruption, Job, interruptions, keyed},
+    topology::by_hand::{self, Interruption, Job, interruptions, keyed},
     window::Windowed,
 };
 
@@ -29,6 +29,8 @@ mod triggers;
 
 /// The records of these tests are their numbers, in the order in which they come.
 type Record = u32;
+
+type Event = by_hand::Event<Record>;
 
 /// A window's start and end.
 type Bounds = (i64, i64);
@@ -89,7 +91,7 @@ fn keyed_by_time() -> KeyedStream<u32, Record, Timestamp> {
 const END: i64 = i64::MAX;
 
 /// Batches and watermarks, as key and time of each record; at last the end.
-fn numbered(events: Vec<Result<Vec<(u32, i64)>, i64>>) -> Vec<Event<Record>> {
+fn numbered(events: Vec<Result<Vec<(u32, i64)>, i64>>) -> Vec<Event> {
     let mut numbers = 0..;
     let event = |event| match event {
         Ok(batch) => {
@@ -103,7 +105,7 @@ fn numbered(events: Vec<Result<Vec<(u32, i64)>, i64>>) -> Vec<Event<Record>> {
 }
 
 /// Out of order, and now and then late.
-fn events() -> impl Strategy<Value = Vec<Event<Record>>> {
+fn events() -> impl Strategy<Value = Vec<Event>> {
     let record = (0..5_u32, 0..100_i64);
     let event = prop_oneof![
         3 => proptest::collection::vec(record, 1..12).prop_map(Ok),
@@ -113,7 +115,7 @@ fn events() -> impl Strategy<Value = Vec<Event<Record>>> {
 }
 
 /// What came, in order.
-fn came(events: &[Event<Record>]) -> Vec<Came> {
+fn came(events: &[Event]) -> Vec<Came> {
     let (mut all, mut clock) = (Vec::new(), i64::MIN);
     for event in events {
         match event {
@@ -149,7 +151,7 @@ fn rows<S>(given: &[(Windowed<u32, Vec<Record>>, S)], sorts: bool) -> Rows {
 /// Runs a step over events, with interruptions: what it gave, and how many records were late.
 fn run<O>(
     stream: Stream<O>,
-    events: &[Event<Record>],
+    events: &[Event],
     (interruptions, parallelism, slice): (Vec<Option<Interruption>>, u32, u64),
 ) -> (Vec<(O::Out, O::Time)>, u64)
 where
@@ -157,7 +159,7 @@ where
 {
     let mut job = Job::new(stream, parallelism);
     job.slice = slice;
-    let late = job.do_all_interrupted(events, interruptions);
+    let late = job.do_interrupted(events, interruptions);
     (job.rows, late)
 }
 

@@ -13,6 +13,10 @@ pub trait Timing: Clone + Send + 'static {
     /// The same with lateness.
     type Late: Timing;
 
+    /// The one row of a window comes when late records do not count any more.
+    #[doc(hidden)]
+    const IS_FINAL: bool = false;
+
     #[doc(hidden)]
     fn late_by(self, by: Duration) -> Self::Late;
 
@@ -113,6 +117,8 @@ impl Timing for Updating {
 
 impl Timing for Final {
     type Late = Self;
+
+    const IS_FINAL: bool = true;
 
     fn late_by(self, by: Duration) -> Self {
         Self(by)

@@ -5,13 +5,13 @@ use crate::time::Stamped;
 
 const ZERO: i64 = 1_000_000;
 
-fn feed<O: Operator>(job: &mut Job<O, Record>, numbers: &[u32]) {
+fn feed<O: Operator>(job: &mut Job<O>, numbers: &[u32]) {
     let records: Vec<_> = numbers.iter().map(|number| Stamped { record: (1_u32, *number), time: ByClock }).collect();
     job.subtasks[0].feed(Box::new(records));
     job.settle();
 }
 
-fn given<O: Operator<Out = Windowed<u32, Vec<Record>>>>(job: &mut Job<O, Record>) -> Vec<(Bounds, Vec<u32>)> {
+fn given<O: Operator<Out = Windowed<u32, Vec<Record>>>>(job: &mut Job<O>) -> Vec<(Bounds, Vec<u32>)> {
     let bounds = |window: Window| (window.start.0 - ZERO, window.end.0 - ZERO);
     job.taken().into_iter().map(|(row, _)| (bounds(row.window), row.value)).collect()
 }

@@ -53,7 +53,7 @@ fn bear_their_window(given: &[(Windowed<u32, Vec<Record>>, Timestamp)]) {
 }
 
 /// Sessions as one who has read what they are would keep them: a list that is gone through again and again.
-fn session_oracle(events: &[Event<Record>], gap: impl Fn(Record) -> i64, lateness: i64, when: When) -> (Rows, u64) {
+fn session_oracle(events: &[Event], gap: impl Fn(Record) -> i64, lateness: i64, when: When) -> (Rows, u64) {
     struct Kept {
         key: u32,
         bounds: Bounds,
@@ -292,6 +292,20 @@ fn the_watermark_behind_sessions_lets_their_rows_be_timely() {
     assert_eq!(job.mark(0, END).time, Timestamp::MAX);
 }
 
+#[test]
+fn the_watermark_behind_final_rows_waits_for_them() {
+    fn behind<O: Operator<Out = Windowed<u32, u64>, Time = Timestamp>>(stream: Stream<O>) {
+        let mut job = Job::new(stream, 1);
+        job.do_all(&[Event::Batch(vec![(1, 0, 0)]), Event::Mark(15)]);
+        assert_eq!((job.rows.len(), job.mark(0, 15).time), (0, Timestamp(8)));
+        job.do_all(&[Event::Mark(17)]);
+        assert!(job.rows[0].1 == Timestamp(9) && job.mark(0, 17).time >= Timestamp(9));
+    }
+    behind(keyed_by_time().window(Tumbling::of(ms(10))).allowed_lateness(ms(7)).final_only().count("step"));
+    behind(keyed_by_time().window(Sliding::of(ms(10))).allowed_lateness(ms(7)).final_only().count("step"));
+    behind(keyed_by_time().window(Session::gap(ms(10))).allowed_lateness(ms(6)).final_only().count("step"));
+}
+
 #[cfg(feature = "time-zones")]
 #[test]
 fn days_in_new_york_have_23_24_and_25_hours() {
@@ -324,10 +338,10 @@ fn days_in_new_york_have_23_24_and_25_hours() {
 #[test]
 fn other_windows_over_the_same_state_are_refused() {
     let tumbling = |size| keyed_by_time().window(Tumbling::of(ms(size))).count("step");
-    let mut job = Job::<_, Record>::new(tumbling(10), 1);
+    let mut job = Job::<_>::new(tumbling(10), 1);
     job.do_all(&[Event::Batch(vec![(1, 0, 0)]), Event::Mark(5)]);
     assert!(job.snapshot());
-    let mut step = driven::built(&tumbling(20), 0, 1);
+    let mut step = by_hand::built(&tumbling(20), 0, 1);
     let error = crate::operator::Stateful::open(&mut step, &job.stored.context(0, 1)).unwrap_err().to_string();
     assert!(error.contains("'tumbling 10+0'") && error.contains("'tumbling 20+0'"), "{error}");
 }

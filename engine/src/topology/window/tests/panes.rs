@@ -42,7 +42,7 @@ fn nothing_of_a_key_is_kept_behind_its_last_window() {
 fn a_late_record_changes_the_rows_of_its_windows_and_those_to_come() {
     let step = keyed_by_time().window(Sliding::of(ms(30)).every(ms(10))).allowed_lateness(ms(20)).count("step");
     let mut job = Job::new(step, 1);
-    let given = |job: &mut Job<_, Record>| -> Vec<(i64, u64)> {
+    let given = |job: &mut Job<_>| -> Vec<(i64, u64)> {
         job.taken().into_iter().map(|(row, _): (Windowed<u32, u64>, Timestamp)| (row.window.end.0, row.value)).collect()
     };
     job.do_all(&[Event::Batch(vec![(1, 5, 0), (1, 15, 1), (1, 25, 2)]), Event::Mark(29)]);

@@ -6,26 +6,24 @@ use crate::window::{Act, TriggerContext, WindowTrigger};
 const SIZE: i64 = 100;
 
 /// Rows of one key, as (numbers, stamp).
-fn given<O: Operator<Out = Windowed<u32, Vec<Record>>, Time = Timestamp>>(
-    job: &mut Job<O, Record>,
-) -> Vec<(Vec<u32>, i64)> {
+fn given<O: Operator<Out = Windowed<u32, Vec<Record>>, Time = Timestamp>>(job: &mut Job<O>) -> Vec<(Vec<u32>, i64)> {
     job.taken().into_iter().map(|(row, time)| (row.value, time.0)).collect()
 }
 
-fn crash<O: Operator>(job: &mut Job<O, Record>, parallelism: u32) {
+fn crash<O: Operator>(job: &mut Job<O>, parallelism: u32) {
     assert!(job.snapshot());
     job.restore(parallelism);
 }
 
 /// One batch of key 1.
-fn batch(records: &[(i64, u32)]) -> Event<Record> {
+fn batch(records: &[(i64, u32)]) -> Event {
     Event::Batch(records.iter().map(|(time, number)| (1, *time, *number)).collect())
 }
 
 fn job<G: WindowTrigger<Record>>(
     trigger: Trigger<G>,
     lateness: i64,
-) -> Job<impl Operator<Out = Windowed<u32, Vec<Record>>, Time = Timestamp>, Record> {
+) -> Job<impl Operator<Out = Windowed<u32, Vec<Record>>, Time = Timestamp>> {
     let windows = keyed_by_time().window(Tumbling::of(ms(SIZE))).allowed_lateness(ms(lateness)).trigger(trigger);
     Job::new(windows.aggregate("step", Numbers::default()), 1)
 }

@@ -1,9 +1,8 @@
-//! Drives the subtasks of a keyed step by hand, as a subtask drives them: a snapshot may fall between any two rows.
+//! Steps by key that follow time, driven by hand, as a subtask drives them: a snapshot may fall between any two things that become due.
 
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    marker::PhantomData,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -35,10 +34,10 @@ const EPOCH: Duration = Duration::from_secs(1_000);
 
 /// A clock that is set by hand.
 #[derive(Default)]
-pub(super) struct Hand(AtomicU64);
+pub(crate) struct Hand(AtomicU64);
 
 impl Hand {
-    pub(super) fn set(&self, milliseconds: u64) {
+    pub(crate) fn set(&self, milliseconds: u64) {
         self.0.store(milliseconds * 1_000_000, Ordering::SeqCst);
     }
 }
@@ -53,21 +52,23 @@ impl Clock for Hand {
     }
 }
 
+/// What happens to a step.
 #[derive(Clone, Debug)]
-pub(super) enum Event<T> {
-    /// Key, stamp and record.
-    Batch(Vec<(u32, i64, T)>),
+pub(crate) enum Event<V> {
+    /// Key, stamp and value.
+    Batch(Vec<(u32, i64, V)>),
     Mark(i64),
 }
 
-/// The stream that the step is made of, which is to be named "step".
-pub(super) fn keyed<T: Record, S: Stamp>() -> KeyedStream<u32, T, S> {
+/// The stream that a step is put on.
+pub(crate) fn keyed<V: Record, S: Stamp>() -> KeyedStream<u32, V, S> {
     let graph = SharedGraph::default();
     let step = graph.lock().add_step("fed", None, None);
     KeyedStream { stream: received(graph, step, Vec::new()) }
 }
 
-pub(super) fn built<O>(stream: &Stream<O>, subtask: u32, parallelism: u32) -> O {
+/// A subtask's step, not opened.
+pub(crate) fn built<O>(stream: &Stream<O>, subtask: u32, parallelism: u32) -> O {
     let addresses: Vec<Arc<str>> = ["fed", "step"].map(Arc::from).to_vec();
     let edges = [EdgeWidth { parallelism: 2, one_to_one: false }; 4];
     (stream.build)(&BuildContext {
@@ -83,14 +84,14 @@ pub(super) fn built<O>(stream: &Stream<O>, subtask: u32, parallelism: u32) -> O 
 
 /// A checkpoint that has completed.
 #[derive(Clone, Default)]
-pub(super) struct Stored {
-    pub(super) deltas: Vec<(CheckpointId, Vec<Arc<StateDelta>>)>,
-    pub(super) snapshots: Vec<OperatorSnapshot>,
-    pub(super) event_time: Vec<i64>,
+pub(crate) struct Stored {
+    pub(crate) deltas: Vec<(CheckpointId, Vec<Arc<StateDelta>>)>,
+    pub(crate) snapshots: Vec<OperatorSnapshot>,
+    pub(crate) event_time: Vec<i64>,
 }
 
 impl Stored {
-    pub(super) fn context(&self, subtask: u32, parallelism: u32) -> OpenContext {
+    pub(crate) fn context(&self, subtask: u32, parallelism: u32) -> OpenContext {
         let mut store = Store::default();
         self.deltas.iter().for_each(|(checkpoint, deltas)| store.commit(*checkpoint, deltas));
         let mut context = context(Arc::new(store), SubtaskIndex(subtask), parallelism);
@@ -103,24 +104,22 @@ impl Stored {
 }
 
 /// The subtasks of a step, and what they have given.
-pub(super) struct Job<O: Operator, T> {
-    _record: PhantomData<T>,
-    pub(super) stream: Stream<O>,
-    pub(super) clock: Hand,
-    pub(super) subtasks: Vec<O>,
+pub(crate) struct Job<O: Operator> {
+    pub(crate) stream: Stream<O>,
+    pub(crate) clock: Hand,
+    pub(crate) subtasks: Vec<O>,
     /// What each has heard of time.
-    pub(super) heads: Vec<Watermark>,
-    pub(super) stored: Stored,
-    pub(super) rows: Vec<(O::Out, O::Time)>,
+    pub(crate) heads: Vec<Watermark>,
+    pub(crate) stored: Stored,
+    pub(crate) rows: Vec<(O::Out, O::Time)>,
     /// Records, and groups with nothing due, for which one slice lasts.
-    pub(super) slice: u64,
+    pub(crate) slice: u64,
 }
 
-impl<O: Operator, T: Record + Clone> Job<O, T> {
-    pub(super) fn new(stream: Stream<O>, parallelism: u32) -> Self {
+impl<O: Operator> Job<O> {
+    pub(crate) fn new(stream: Stream<O>, parallelism: u32) -> Self {
         let clock = Hand::default();
         let mut job = Self {
-            _record: PhantomData,
             stream,
             clock,
             subtasks: Vec::new(),
@@ -133,33 +132,30 @@ impl<O: Operator, T: Record + Clone> Job<O, T> {
         job
     }
 
-    pub(super) fn with_slice<R>(&mut self, subtask: usize, code: impl FnOnce(&mut O, &mut Slice<'_>) -> R) -> R {
+    pub(crate) fn with_slice<R>(&mut self, subtask: usize, code: impl FnOnce(&mut O, &mut Slice<'_>) -> R) -> R {
         let mut stride = 1;
         let mut slice = Slice::new(&self.clock, Duration::from_secs(1), self.slice, &mut stride);
         code(&mut self.subtasks[subtask], &mut slice)
     }
 
-    pub(super) fn mark(&mut self, subtask: usize, time: i64) -> Watermark {
+    pub(crate) fn mark(&mut self, subtask: usize, time: i64) -> Watermark {
         self.heads[subtask].time = self.heads[subtask].time.max(Timestamp(time));
         let head = self.heads[subtask];
         self.with_slice(subtask, |step, slice| step.watermark(head, slice))
     }
 
-    pub(super) fn mark_all(&mut self, time: i64) {
+    pub(crate) fn mark_all(&mut self, time: i64) {
         for subtask in 0..self.subtasks.len() {
             self.mark(subtask, time);
         }
     }
 
-    pub(super) fn feed(&mut self, records: &[(u32, i64, T)]) {
+    pub(crate) fn feed<V: Record + Clone>(&mut self, records: &[(u32, i64, V)]) {
         for subtask in 0..self.subtasks.len() {
             let range = KeyGroupRange::of_subtask(SubtaskIndex(subtask as u32), self.subtasks.len() as u32, GROUPS);
             let own = records.iter().filter(|(key, ..)| range.contains(KeyGroup::of_hash(key.hash64(), GROUPS)));
             let own: Vec<_> = own
-                .map(|(key, time, record)| Stamped {
-                    record: (*key, record.clone()),
-                    time: O::Time::at(Timestamp(*time)),
-                })
+                .map(|(key, time, value)| Stamped { record: (*key, value.clone()), time: Timestamp(*time) })
                 .collect();
             if !own.is_empty() {
                 self.subtasks[subtask].feed(Box::new(own));
@@ -168,7 +164,7 @@ impl<O: Operator, T: Record + Clone> Job<O, T> {
     }
 
     /// Lets a subtask give at most one row: whether it has anything more to do.
-    pub(super) fn step(&mut self, subtask: usize) -> bool {
+    pub(crate) fn step(&mut self, subtask: usize) -> bool {
         let mut given = Vec::new();
         let flow = self.with_slice(subtask, |step, slice| {
             step.drive(slice, &mut |_, row, time| {
@@ -182,20 +178,20 @@ impl<O: Operator, T: Record + Clone> Job<O, T> {
         self.subtasks[subtask].has_leftover() || self.subtasks[subtask].has_due()
     }
 
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for subtask in 0..self.subtasks.len() {
             (0..100_000).find(|_| !self.step(subtask)).expect("it comes to an end");
         }
     }
 
-    pub(super) fn do_all(&mut self, events: &[Event<T>]) {
+    pub(crate) fn do_all<V: Record + Clone>(&mut self, events: &[Event<V>]) {
         for event in events {
             self.begin(event);
             self.settle();
         }
     }
 
-    pub(super) fn begin(&mut self, event: &Event<T>) {
+    pub(crate) fn begin<V: Record + Clone>(&mut self, event: &Event<V>) {
         match event {
             Event::Batch(records) => self.feed(records),
             Event::Mark(time) => self.mark_all(*time),
@@ -203,7 +199,7 @@ impl<O: Operator, T: Record + Clone> Job<O, T> {
     }
 
     /// Takes a checkpoint, if this is a place between records.
-    pub(super) fn snapshot(&mut self) -> bool {
+    pub(crate) fn snapshot(&mut self) -> bool {
         if self.subtasks.iter_mut().any(|step| step.has_leftover()) {
             return false;
         }
@@ -223,7 +219,7 @@ impl<O: Operator, T: Record + Clone> Job<O, T> {
     }
 
     /// Goes on from the last checkpoint; what the inputs had said is the least of what they said to one of the subtasks.
-    pub(super) fn restore(&mut self, parallelism: u32) {
+    pub(crate) fn restore(&mut self, parallelism: u32) {
         let event_time = Timestamp(*self.stored.event_time.iter().min().unwrap());
         self.subtasks.clear();
         for subtask in 0..parallelism {
@@ -235,11 +231,15 @@ impl<O: Operator, T: Record + Clone> Job<O, T> {
         self.mark_all(i64::MIN);
     }
 
-    /// As [`do_all`](Self::do_all), with checkpoints and crashes between any two rows: how many records were late.
-    pub(super) fn do_all_interrupted(&mut self, events: &[Event<T>], interruptions: Vec<Option<Interruption>>) -> u64 {
+    /// All that the events say, interrupted: a crash undoes what came behind the last snapshot, and it is done again. Gives how many records were dropped as late.
+    pub(crate) fn do_interrupted<V: Record + Clone>(
+        &mut self,
+        events: &[Event<V>],
+        interruptions: Vec<Option<Interruption>>,
+    ) -> u64 {
         self.snapshot();
         // What the last checkpoint is behind of: events, rows, and late records.
-        let (mut stored, mut next, mut late) = ((0, self.rows.len(), 0), 0, 0);
+        let (mut stored, mut next, mut late) = ((0, 0, 0), 0, 0);
         let mut interruptions = interruptions.into_iter();
         loop {
             let is_busy = (0..self.subtasks.len()).filter(|subtask| self.step(*subtask)).count() > 0;
@@ -262,19 +262,20 @@ impl<O: Operator, T: Record + Clone> Job<O, T> {
         }
     }
 
-    pub(super) fn taken(&mut self) -> Vec<(O::Out, O::Time)> {
+    pub(crate) fn taken(&mut self) -> Vec<(O::Out, O::Time)> {
         std::mem::take(&mut self.rows)
     }
 }
 
+/// What comes in between.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Interruption {
+pub(crate) enum Interruption {
     Snapshot,
     /// And go on with so many subtasks.
     Crash(u32),
 }
 
-pub(super) fn interruptions() -> impl Strategy<Value = Vec<Option<Interruption>>> {
+pub(crate) fn interruptions() -> impl Strategy<Value = Vec<Option<Interruption>>> {
     let interruption = prop_oneof![
         12 => Just(None),
         4 => Just(Some(Interruption::Snapshot)),
