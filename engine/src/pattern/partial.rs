@@ -129,9 +129,9 @@ impl Shape {
         if times < range.least as usize {
             return (waits, false);
         }
-        for next in stage + 1..self.stages.len() {
-            waits.push(next as u16);
-            if !self.stages[next].is_optional {
+        for (number, next) in self.stages.iter().enumerate().skip(stage + 1) {
+            waits.push(number as u16);
+            if !next.is_optional {
                 return (waits, false);
             }
         }

@@ -83,8 +83,8 @@ impl Plan {
         }
         if chosen[stage].len() < said.most {
             let from = chosen.iter().flatten().last().map_or(0, |last| last + 1);
-            for next in from..records.len() {
-                if has(said.fits, records[next].1) {
+            for (next, record) in records.iter().enumerate().skip(from) {
+                if has(said.fits, record.1) {
                     chosen[stage].push(next);
                     self.choose(records, chosen, all);
                     chosen[stage].pop();
