@@ -15,6 +15,7 @@ mod loops;
 mod numbers;
 mod orphans;
 mod panes;
+mod patterns;
 mod random_topology;
 mod reproducible;
 mod savepoints;
