@@ -111,7 +111,8 @@ proptest! {
 
 #[test]
 fn the_order_in_which_records_come_is_not_that_in_which_they_are_looked_at() {
-    let mut logins = vec![(1, 10, (0, false)), (1, 20, (1, false)), (1, 30, (2, false)), (1, 40, (3, true))];
+    let mut logins: Vec<(u32, i64, Login)> =
+        vec![(1, 10, (0, false)), (1, 20, (1, false)), (1, 30, (2, false)), (1, 40, (3, true))];
     for _ in 0..logins.len() {
         logins.rotate_left(1);
         let mut job = guessed(2, false);
@@ -126,7 +127,7 @@ fn the_order_in_which_records_come_is_not_that_in_which_they_are_looked_at() {
 fn a_record_behind_the_watermark_is_dropped_and_counted() {
     let mut job = guessed(1, false);
     job.do_all(&[
-        Event::Batch(vec![(1, 10, (0, false)), (1, 20, (1, false))]),
+        Event::<Login>::Batch(vec![(1, 10, (0, false)), (1, 20, (1, false))]),
         Event::Mark(25),
         Event::Batch(vec![(1, 25, (2, false)), (1, 26, (3, false)), (1, 27, (4, true))]),
         Event::Mark(i64::MAX),
