@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`flights`] | departures, and the topology that adds up their delays |
+//! | [`flight_weather`] | departures and the weather, and the topology that tells what the one did to the other |
 //! | [`words`] | words, and the topology that counts them |
 //! | [`collatz`] | numbers, and the topology that sends each round a loop |
 //! | [`orders`] | orders, and the topology that adds them up in a database |
@@ -14,6 +15,7 @@
 //! | [`paced`], [`several`] | sources made of other sources: slowed down, and one after the other |
 
 pub mod collatz;
+pub mod flight_weather;
 pub mod flights;
 pub mod inputs;
 #[path = "../nexmark/mod.rs"]
@@ -30,3 +32,8 @@ pub mod words;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// Runs the program of the page on patterns.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/time/patterns.md")]
+struct Patterns;

@@ -17,6 +17,7 @@ mod loops;
 mod numbers;
 mod orphans;
 mod panes;
+mod patterns;
 mod random_topology;
 mod reproducible;
 mod savepoints;

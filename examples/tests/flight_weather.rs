@@ -1,0 +1,141 @@
+//! The example `flight_weather`, run as a program and killed, against a loop over both files.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use flate2::read::GzDecoder;
+
+/// Day, airport, wind and visibility.
+type Kind = [String; 4];
+
+/// Flights, cancelled ones, the sum of delays and the longest.
+type Delays = (u64, u64, i64, Option<i64>);
+
+/// The program, which lies beside the test programs. `cargo test --workspace` has built it by now, and cargo only sees that it is fresh.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).unwrap();
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--workspace", "--locked", "--quiet", "--example", "flight_weather", "--target-dir"]);
+    cargo.arg(profile.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
+    if !profile.ends_with("debug") {
+        cargo.arg("--profile").arg(profile.file_name().unwrap());
+    }
+    assert!(cargo.status().unwrap().success(), "the example could not be built");
+    profile.join("examples").join("flight_weather")
+}
+
+/// A file's rows, by column.
+fn rows(file: &str) -> Vec<HashMap<String, String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(file);
+    let mut text = String::new();
+    GzDecoder::new(fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
+    let mut lines = text.lines().map(|line| line.split(',').map(str::to_string));
+    let columns: Vec<String> = lines.next().unwrap().collect();
+    lines.map(|line| columns.iter().cloned().zip(line).collect()).collect()
+}
+
+/// The classes' names, by the lowest number that is of the next one.
+fn class(number: &str, names: [&str; 3], bounds: [f64; 2]) -> String {
+    let Ok(number) = number.parse::<f64>() else { return "unknown".to_string() };
+    names[bounds.iter().filter(|bound| number >= **bound).count()].to_string()
+}
+
+/// The whole of it in one loop. The day is that of the file's own columns.
+fn oracle() -> BTreeMap<Kind, Delays> {
+    let weather = rows("weather-2013-q1.csv.gz").into_iter().map(|row| {
+        let wind = class(&row["wind_speed"], ["calm", "fresh", "strong"], [8.0, 18.0]);
+        let visibility = class(&row["visib"], ["poor", "fair", "good"], [3.0, 10.0]);
+        ((row["origin"].clone(), row["time_hour"].clone()), (wind, visibility))
+    });
+    let weather: HashMap<_, _> = weather.collect();
+    let mut all = BTreeMap::<Kind, Delays>::new();
+    for row in rows("flights-2013-q1.csv.gz") {
+        let unknown = || ("unknown".to_string(), "unknown".to_string());
+        let found = weather.get(&(row["origin"].clone(), row["time_hour"].clone()));
+        let (wind, visibility) = found.cloned().unwrap_or_else(unknown);
+        let day = format!("{}-{:0>2}-{:0>2}", row["year"], row["month"], row["day"]);
+        let delays = all.entry([day, row["origin"].clone(), wind, visibility]).or_default();
+        delays.0 += 1;
+        delays.1 += u64::from(row["dep_time"] == "NA");
+        if let Ok(delay) = row["dep_delay"].parse::<i64>() {
+            delays.2 += delay;
+            delays.3 = delays.3.max(Some(delay));
+        }
+    }
+    all
+}
+
+fn published(out: &Path) -> Vec<(Kind, Delays)> {
+    let files = fs::read_dir(out).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let lines = files.filter(|path| path.is_file()).flat_map(|path| {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().map(str::to_string).collect::<Vec<_>>()
+    });
+    let row = |line: String| {
+        let row: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let kind = ["day", "airport", "wind", "visibility"].map(|column| row[column].as_str().unwrap().to_string());
+        let number = |column: &str| row[column].as_u64().unwrap();
+        let (sum, max) = (row["dep_delay_sum"].as_i64().unwrap(), row["dep_delay_max"].as_i64());
+        (kind, (number("flights"), number("cancelled"), sum, max))
+    };
+    lines.map(row).collect()
+}
+
+/// The last row of each: every further one has a flight more.
+fn last(rows: &[(Kind, Delays)]) -> BTreeMap<Kind, Delays> {
+    let mut last = BTreeMap::<Kind, Delays>::new();
+    for (kind, delays) in rows {
+        let known = last.entry(kind.clone()).or_default();
+        assert_ne!(known.0, delays.0, "{kind:?}: two rows of as many flights");
+        if known.0 < delays.0 {
+            *known = *delays;
+        }
+    }
+    last
+}
+
+fn start(program: &Path, directory: &Path, arguments: &[&str]) -> Child {
+    let mut command = Command::new(program);
+    command.arg("--state").arg(directory.join("state")).arg("--out").arg(directory.join("out")).args(arguments);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn a_killed_and_an_undisturbed_run_come_to_what_a_loop_over_both_files_does() {
+    let (program, expected) = (program(), oracle());
+    assert!(expected.len() > 500, "{}", expected.len());
+    for (parallelism, is_killed) in [("1", false), ("2", true), ("3", true)] {
+        let place = tempfile::tempdir().unwrap();
+        let out = place.path().join("out");
+        let slowly = ["--parallelism", parallelism, "--checkpoint-ms", "50", "--rate", "30000"];
+        if is_killed {
+            // Twice, each time when more has been published.
+            for rows in [20, 200] {
+                let mut child = start(&program, place.path(), &slowly);
+                let deadline = Instant::now() + Duration::from_secs(120);
+                while published(&out).len() < rows {
+                    assert!(Instant::now() < deadline, "nothing was published");
+                    assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
+                    thread::sleep(Duration::from_millis(5));
+                }
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+            assert_ne!(last(&published(&out)), expected, "it was killed midway");
+        }
+        let mut child = start(&program, place.path(), &["--parallelism", parallelism]);
+        assert!(child.wait().unwrap().success());
+        let rows = published(&out);
+        assert_eq!(last(&rows), expected, "at parallelism {parallelism}");
+        assert!(rows.len() > expected.len(), "departures came when their day was over");
+    }
+}
