@@ -52,17 +52,22 @@ pub use runtime::{
 /// What most programs need.
 pub mod prelude {
     pub use cofferdam_engine::{
-        Alignment, Attempt, BoxError, CheckpointId, Collector, Diverted, Error, ErrorKind, Key, Location, NotRetryable,
-        Ownership, ProcessingTime, Read, Record, RestartStrategy, Sink, SinkContext, SinkWriter, Source, SplitReader,
-        SubtaskIndex, Timestamp, TwoPhaseSink, ValueState, WallTime, WatermarkStrategy,
+        Alignment, AsyncConfig, Attempt, Backoff, BoxError, CheckpointId, Collector, Diverted, Error, ErrorKind, Key,
+        Location, NotRetryable, Ownership, ProcessingTime, Read, Record, RestartStrategy, Sink, SinkContext,
+        SinkWriter, Source, SplitReader, SubtaskIndex, Timestamp, TwoPhaseSink, ValueState, WallTime,
+        WatermarkStrategy,
         checkpoint::{
             config::{CheckpointConfig, CheckpointMode, Retention},
             coordinator::JobEnd,
             stats::{CheckpointHistory, CheckpointStats},
         },
         key_newtype,
-        state::{self, Aggregate, AggregatingState, ListState, MapState, ReducingState, Ttl},
-        topology::{Context, Fired, KeyedProcess, Topology},
+        pattern::{Match, Pattern},
+        state::{self, Aggregate, AggregatingState, ListState, MapState, Merge, ReducingState, Ttl},
+        topology::{
+            Context, Fired, KeyedBroadcastProcess, KeyedCoProcess, KeyedProcess, Part, SideOutput, SideTag, Topology,
+        },
+        window::{self, Count, Global, Session, Sliding, Trigger, Tumbling, Window, Windowed},
     };
     #[cfg(feature = "filesystem")]
     pub use cofferdam_storage::FileSystem;

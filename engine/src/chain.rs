@@ -5,8 +5,11 @@ use std::convert::Infallible;
 use crate::{
     error::{BoxError, Error},
     id::{CheckpointId, WallTime},
-    operator::{OpenContext, Operator, SnapshotBuilder, Step, each_step},
-    output::{Tail, TailControl},
+    operator::{OpenContext, Operator, SnapshotBuilder, Stateful, Step, each_step},
+    output::{
+        Tail, TailControl,
+        sides::{ChainTail, Sides},
+    },
     record::Batch,
     slice::{Flow, Slice},
 };
@@ -25,14 +28,19 @@ pub(crate) trait Chain: Send {
 
 pub(crate) struct FusedChain<O, T> {
     pub(crate) operator: O,
-    pub(crate) tail: T,
+    pub(crate) tail: ChainTail<T>,
     /// The split that was last read: what is left of its record leaves in a later turn.
     split: u32,
 }
 
 impl<O, T> FusedChain<O, T> {
+    #[cfg(test)]
     pub(crate) fn new(operator: O, tail: T) -> Self {
-        Self { operator, tail, split: 0 }
+        Self::with_sides(operator, tail, Sides::default())
+    }
+
+    pub(crate) fn with_sides(operator: O, tail: T, sides: Sides) -> Self {
+        Self { operator, tail: ChainTail { main: tail, sides }, split: 0 }
     }
 }
 
@@ -48,11 +56,12 @@ impl<O: Operator, T: Tail<O::Out, O::Time>> Chain for FusedChain<O, T> {
     }
 
     fn run(&mut self, slice: &mut Slice<'_>) -> Flow {
-        let Self { operator, tail, split } = self;
+        let Self { operator, tail: ChainTail { main, sides }, split } = self;
         slice.split = *split;
-        let flow = operator.drive(slice, &mut |_, record, time| tail.accept(record, time));
+        slice.lend(sides);
+        let flow = operator.drive(slice, &mut |_, record, time| main.accept(record, time));
         *split = slice.split;
-        flow
+        slice.take_back(sides).and(flow)
     }
 
     fn snapshot(&mut self, checkpoint: CheckpointId, last: bool, time: WallTime) -> Result<SnapshotBuilder, BoxError> {

@@ -142,6 +142,11 @@ impl ChannelQueue {
         self.has_line
     }
 
+    /// Whether what is next is a batch.
+    pub fn has_batch_next(&self) -> bool {
+        matches!(self.elements.front(), Some(StreamElement::Batch(_)))
+    }
+
     /// When the first barrier that ever overtakes may do so.
     pub fn overtakes_at(&self) -> Option<ProcessingTime> {
         if self.has_line { overtakes_at(&self.elements) } else { None }

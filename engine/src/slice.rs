@@ -1,10 +1,18 @@
 //! How long a step may run before others get their turn.
 
-use std::time::Duration;
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
 
 use crate::{
     error::BoxError,
     id::{ProcessingTime, WallTime},
+    operator::StepError,
+    output::sides::{SideTag, Sides},
+    record::Record,
+    time::Stamp,
+    topology::graph::StepIndex,
 };
 
 /// The one door to time: a monotonic clock, real in production and virtual in simulation.
@@ -38,6 +46,16 @@ impl From<BoxError> for Stop {
 /// The most records between two looks at the clock.
 const STRIDE_MAX: u32 = 1024;
 
+/// What a chain lends while it runs.
+#[derive(Default)]
+struct Lent {
+    sides: Sides,
+    /// Why a record could not be given to them, if the step that gave it could not say so itself.
+    failed: Option<BoxError>,
+    /// As it was before the chain ran.
+    only_rest: bool,
+}
+
 /// A step's turn. Looks at the clock every few records: the fewer, the slower they are.
 pub struct Slice<'a> {
     clock: &'a dyn Clock,
@@ -52,7 +70,9 @@ pub struct Slice<'a> {
     /// Records that may be handled after that look, whatever the clock says.
     left: u64,
     /// Heads give nothing.
-    only_rest: bool,
+    only_rest: Cell<bool>,
+    /// The side outputs of the chain that runs.
+    sides: RefCell<Lent>,
     /// Which split the record at hand is of, in a chain that reads a source; else 0.
     pub(crate) split: u32,
 }
@@ -63,8 +83,9 @@ impl<'a> Slice<'a> {
         let now = clock.now();
         *stride = (*stride).clamp(1, STRIDE_MAX);
         let (end, epoch) = (now.after(length), u64::try_from(clock.epoch().as_nanos()).unwrap_or(u64::MAX));
+        let (only_rest, sides) = (Cell::new(false), RefCell::default());
         let mut slice =
-            Self { clock, now, end, epoch, countdown: 0, stride, left: records, only_rest: false, split: 0 };
+            Self { clock, now, end, epoch, countdown: 0, stride, left: records, only_rest, sides, split: 0 };
         slice.grant();
         slice
     }
@@ -114,13 +135,51 @@ impl<'a> Slice<'a> {
 
     /// Whether only what is left over of a record may be handed out: heads give no other one.
     pub(crate) fn only_rest(&mut self, only_rest: bool) {
-        self.only_rest = only_rest;
+        self.only_rest.set(only_rest);
+    }
+
+    /// Takes the side outputs of a chain that is about to run.
+    pub(crate) fn lend(&mut self, sides: &mut Sides) {
+        let only_rest = self.only_rest.get();
+        *self.sides.get_mut() = Lent { sides: std::mem::take(sides), failed: None, only_rest };
+    }
+
+    /// Gives them back; an error if a record could not be given to one.
+    pub(crate) fn take_back(&mut self, sides: &mut Sides) -> Flow {
+        let lent = std::mem::take(self.sides.get_mut());
+        *sides = lent.sides;
+        self.only_rest.set(lent.only_rest);
+        lent.failed.map_or(Ok(()), |error| Err(Stop::Failed(error)))
+    }
+
+    /// Gives a record of `step`'s to a side output. `Stop::Yield` when no more should come for now; an error if the chain has no such side output. A step that can hand the
+    /// answer on does so; one that cannot calls [`give_aside`](Self::give_aside).
+    pub(crate) fn emit_to<X: Record, S: Stamp>(
+        &self,
+        step: StepIndex,
+        tag: &SideTag<X, S>,
+        record: X,
+        time: S,
+    ) -> Flow {
+        match self.sides.borrow_mut().sides.accept(tag, record, time) {
+            Some(flow) => flow,
+            None => Err(StepError::stop(step, not_bound(tag.name()))),
+        }
+    }
+
+    /// As [`emit_to`](Self::emit_to); when no more should come, heads give nothing more in this turn.
+    pub(crate) fn give_aside<X: Record, S: Stamp>(&self, step: StepIndex, tag: &SideTag<X, S>, record: X, time: S) {
+        let Err(stop) = self.emit_to(step, tag, record, time) else { return };
+        self.only_rest.set(true);
+        if let Stop::Failed(error) = stop {
+            self.sides.borrow_mut().failed.get_or_insert(error);
+        }
     }
 
     /// [`tick`](Self::tick) for up to `most` records at once: how many, at least one.
     #[inline]
     pub fn take(&mut self, most: usize) -> Result<usize, Stop> {
-        if self.countdown == 0 || self.only_rest {
+        if self.countdown == 0 || self.only_rest.get() {
             self.look()?;
         }
         let taken = (self.countdown as usize).min(most);
@@ -144,12 +203,19 @@ impl<'a> Slice<'a> {
         } else if took > Duration::from_micros(300) {
             *self.stride = (*self.stride / 4).max(1);
         }
-        if self.is_over() || self.only_rest {
+        if self.is_over() || self.only_rest.get() {
             return Err(Stop::Yield);
         }
         self.grant();
         Ok(())
     }
+}
+
+fn not_bound(side: &str) -> BoxError {
+    format!(
+        "it gives a record to side output '{side}', which is not one of its chain's: say `with_side` with that side output directly behind the step"
+    )
+    .into()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! Need::Room     take what is ready off the outputs (take_ready), as the channels have room; a barrier that overtakes (take_overtaking) needs none
 //! Need::Turn     step(Resume): more records are at hand
 //! Need::Input    step(Element) from any channel that can_read; if there is none, flush(), and wait
-//! Need::Wait     as Input, but no channel is read
+//! Need::Wait     as Input, but no batch is read
 //! ```
 //! [`Control`], [`Completion`] and [`Overtaken`](SubtaskInput::Overtaken) inputs are welcome at any time. Effects are for the driver to carry out.
 //!
@@ -40,9 +40,12 @@ use crate::{
     fail_point::{self, FailPoints, Passage, Point},
     id::{AlignmentGroup, ChannelIndex, CheckpointId, ProcessingTime, SubtaskIndex},
     mutation::{self, Mutation},
-    operator::{OpenContext, PreCommit, RecordError, SnapshotBuilder, SourceStatus, StepError, StepPanic},
+    operator::{
+        OpenContext, PreCommit, RecordError, SnapshotBuilder, SourceStatus, StepError, StepPanic, either::Lift,
+    },
     output::Commit,
     panic_site,
+    request::{Request, RequestId},
     slice::{Slice, Stop},
     time::Timestamp,
 };
@@ -98,6 +101,8 @@ pub enum Completion {
         /// Whether it worked.
         result: Result<(), BoxError>,
     },
+    /// The future of [`SubtaskEffect::Ask`] is done.
+    Answered(RequestId),
 }
 
 /// What a subtask wants done.
@@ -106,6 +111,10 @@ pub enum SubtaskEffect {
     PreCommit(CheckpointId, PreCommit),
     /// Run this where it may block, after this pause; report with [`Completion::Published`].
     Publish(CheckpointId, Commit, Duration),
+    /// Poll this, beside others; report with [`Completion::Answered`] when it is ready. Drop it when the attempt is over.
+    Ask(RequestId, Request),
+    /// Drop the future of this request, if it is not ready: nobody waits for it any more.
+    Forget(RequestId),
     /// Tell the coordinator.
     Report(SubtaskReport),
 }
@@ -119,7 +128,7 @@ pub enum Need {
     Turn,
     /// An element from a channel that can be read; from this moment on (if any) also a turn.
     Input(Option<ProcessingTime>),
-    /// Something that is under way to return; from this moment on (if any) a turn. Its channels are not read.
+    /// Something that is under way to return; from this moment on (if any) a turn. Of its channels, no batch is read: what is in front of the first one is.
     Wait(Option<ProcessingTime>),
 }
 
@@ -128,8 +137,10 @@ pub enum Need {
 pub struct RecordCounts {
     /// Into the chain.
     pub records_in: u64,
-    /// Out of it, into outputs or a sink.
+    /// Out of it, into outputs, side outputs or a sink.
     pub records_out: u64,
+    /// Dropped by its steps, as they came too late.
+    pub late_records: u64,
 }
 
 /// See the module.
@@ -168,6 +179,8 @@ pub struct Subtask {
     time_moved: bool,
     /// The chain moves time by itself.
     moves_time: bool,
+    /// The chain asks the outside.
+    asks: bool,
     /// The input has ended, and what that leads to may be under way.
     has_ended: bool,
 }
@@ -186,6 +199,8 @@ pub(crate) struct InputEdge {
     pub(crate) is_feedback: bool,
     /// Its records have times, and so it carries watermarks.
     pub(crate) is_timed: bool,
+    /// It leads to one side of a step with two inputs.
+    pub(crate) lift: Option<Lift>,
 }
 
 impl InputEdge {
@@ -240,7 +255,7 @@ impl Subtask {
         for edge in inputs.iter().filter(|edge| !edge.is_timed) {
             edge.layout.all().for_each(|channel| gate.set_untimed(channel));
         }
-        let moves_time = chain.head().moves_time();
+        let (moves_time, asks) = (chain.head().moves_time(), chain.head().asks());
         Self {
             id,
             job: context.job_name.clone(),
@@ -264,6 +279,7 @@ impl Subtask {
             told_at: ProcessingTime::default(),
             time_moved: false,
             moves_time,
+            asks,
             has_ended: false,
         }
     }
@@ -342,7 +358,10 @@ impl Subtask {
                         }
                         continue;
                     }
-                    let batch = self.chain.head().decode_batch(bytes, owned, context.max_parallelism);
+                    let batch = match edge.lift {
+                        Some(lift) => (lift.decode)(bytes, owned, context.max_parallelism),
+                        None => self.chain.head().decode_batch(bytes, owned, context.max_parallelism),
+                    };
                     let batch = batch.map_err(|error| not_in_flight(&edge.layout.name, context, &error))?;
                     if !batch.is_empty() && !mutation::is(Mutation::InFlightNotRestored) {
                         self.gate.put_back(ChannelIndex(channel), StreamElement::Batch(batch));
@@ -361,8 +380,10 @@ impl Subtask {
         if self.chain.tail().is_blocked() {
             return Need::Room;
         }
-        if self.chain.head().has_leftover() || self.participant.has_boundary() || self.gate.has_replay() {
-            return self.need_before_end().unwrap_or(Need::Turn);
+        let is_full = self.is_full();
+        let has_replay = self.gate.has_replay() && !is_full;
+        if self.chain.head().has_leftover() || self.participant.has_boundary() || has_replay {
+            return self.need_before_end(has_replay).unwrap_or(Need::Turn);
         }
         if self.participant.is_halted() {
             return Need::Input(None);
@@ -371,7 +392,7 @@ impl Subtask {
             return Need::Turn;
         }
         let wake_at = self.chain.head().wake_at();
-        if self.chain.head().is_full() {
+        if is_full {
             return Need::Wait(wake_at);
         }
         match self.chain.head().source_status() {
@@ -379,6 +400,10 @@ impl Subtask {
             Some(SourceStatus::NotBefore(time)) => Need::Input(wake_at.into_iter().chain([time]).min()),
             Some(SourceStatus::Ready | SourceStatus::Ended) => Need::Turn,
         }
+    }
+
+    fn is_full(&mut self) -> bool {
+        self.asks && self.chain.head().is_full()
     }
 
     /// Whether a snapshot can be taken between two records, or as soon as the rest of one has been handed out.
@@ -469,6 +494,7 @@ impl Subtask {
         RecordCounts {
             records_in: self.chain.head().take_records_in(),
             records_out: self.chain.tail().take_records_out(),
+            late_records: self.chain.head().take_late(),
         }
     }
 
@@ -480,7 +506,12 @@ impl Subtask {
         effects: &mut Vec<SubtaskEffect>,
     ) -> Result<(), Error> {
         match panic_site::catch(|| self.try_step(input, slice, effects)) {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                if self.asks {
+                    self.chain.head().take_requests(effects);
+                }
+                Ok(())
+            }
             Ok(Err(error)) => Err(self.failed(error)),
             Err(panic) => Err(self.panicked(panic)),
         }
@@ -587,6 +618,10 @@ impl Subtask {
 
     fn completion(&mut self, completion: Completion, effects: &mut Vec<SubtaskEffect>) -> Result<(), BoxError> {
         let wanted = match completion {
+            Completion::Answered(request) => {
+                self.chain.head().answered(request);
+                return Ok(());
+            }
             Completion::PreCommitted { checkpoint, result, took } => {
                 self.participant.pre_committed(checkpoint, result?, took)
             }
@@ -654,7 +689,11 @@ impl Subtask {
         match event {
             GateEvent::Deliver(channel, batch) => {
                 self.feeding = channel;
-                self.chain.feed(batch);
+                let edge = self.inputs.iter().find(|edge| edge.layout.contains(channel));
+                self.chain.feed(match edge.and_then(|edge| edge.lift) {
+                    Some(lift) => (lift.lift)(batch),
+                    None => batch,
+                });
             }
             GateEvent::Aligned(aligned) => {
                 self.reach(Point::Aligned, aligned.barrier.checkpoint)?;
@@ -777,7 +816,7 @@ impl Subtask {
                 }
             }
             self.boundary(slice, effects)?;
-            if !self.gate.replay(slice.now(), &mut self.events)? {
+            if self.is_full() || !self.gate.replay(slice.now(), &mut self.events)? {
                 break;
             }
             self.gate_events(effects)?;
@@ -844,10 +883,10 @@ impl Subtask {
     }
 
     /// What is needed while the end is due and what it makes due is done, or under way. Nothing but barriers comes any more, and they need not wait for that.
-    fn need_before_end(&mut self) -> Option<Need> {
+    fn need_before_end(&mut self, has_replay: bool) -> Option<Need> {
         let is_end = self.participant.is_finishing() && !self.participant.is_halted() && !self.time_moved;
         let head = self.chain.head();
-        if !is_end || head.has_leftover() || self.gate.has_replay() {
+        if !is_end || head.has_leftover() || has_replay {
             return None;
         }
         let at_once = head.has_due().then(ProcessingTime::default);
@@ -920,7 +959,9 @@ impl Subtask {
         };
         let rest = if aligned.is_early { self.chain.head().rest_of_batch()? } else { None };
         let in_flight = rest.map(|bytes| InFlightBatch { channel: self.feeding, bytes }).into_iter().collect();
-        let snapshot = SubtaskSnapshot { deltas, operators, in_flight, finished, is_quiet: false, time, stats };
+        let is_pending = self.chain.head().is_pending();
+        let snapshot =
+            SubtaskSnapshot { deltas, operators, in_flight, finished, is_quiet: false, is_pending, time, stats };
         self.reach(Point::Encoded, checkpoint)?;
         if mutation::is(Mutation::SubsumedTooEarly) {
             self.chain.completed(checkpoint);

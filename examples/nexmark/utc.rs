@@ -1,11 +1,23 @@
 //! Days, hours and minutes of UTC.
 
+use cofferdam::prelude::Timestamp;
+
 const DAY: u64 = 24 * 60 * 60 * 1000;
 
 /// The day of a moment in milliseconds since the epoch: `2015-07-15`.
 pub fn day(millis: u64) -> String {
     let (year, month, day) = civil(millis / DAY);
     format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// Its day's number, counted from the epoch.
+pub fn day_number(millis: u64) -> u64 {
+    millis / DAY
+}
+
+/// The last millisecond of its day.
+pub fn end_of_day(millis: u64) -> Timestamp {
+    Timestamp::from_millis(((day_number(millis) + 1) * DAY - 1) as i64)
 }
 
 /// Its hour.
@@ -43,5 +55,6 @@ mod tests {
         assert_eq!(day(951_782_400_000), "2000-02-29");
         assert_eq!(day(951_868_800_000), "2000-03-01");
         assert_eq!(day(4_102_444_799_999), "2099-12-31");
+        assert_eq!((day_number(951_782_399_999), end_of_day(951_782_400_000)), (11_015, Timestamp(951_868_799_999)));
     }
 }

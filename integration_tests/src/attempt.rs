@@ -166,6 +166,7 @@ impl Process {
             }
             Message::Stop => {
                 part.state = State::Stopping;
+                self.calls.retain(|call| call.party != Party::Subtask(id) || call.request().is_none());
                 // What only waits to be tried again is not tried any more.
                 let now = world.clock.now();
                 let before = self.calls.len();
@@ -226,6 +227,14 @@ impl Process {
                             let call = Call::new(from, attempt, Work::Publish(checkpoint, call), world);
                             calls.push(Call { not_before: world.clock.now().after(pause), ..call });
                         }
+                        SubtaskEffect::Ask(id, request) => {
+                            let call = Call::new(from, attempt, Work::Ask(id, request), world);
+                            let not_before = world.clock.now().after(world.drawn_delay());
+                            calls.push(Call { not_before, ..call });
+                        }
+                        SubtaskEffect::Forget(id) => {
+                            calls.retain(|call| call.party != from || call.request() != Some(id));
+                        }
                         SubtaskEffect::Report(report) => {
                             post.send(from, Party::Coordinator, attempt, Message::Report(report));
                         }
@@ -243,6 +252,7 @@ impl Process {
         let Some(running) = &mut self.running else { return };
         if let Some(part) = running.parts.get_mut(&id) {
             part.state = State::Failed;
+            self.calls.retain(|call| call.party != Party::Subtask(id) || call.request().is_none());
             self.post.send(Party::Subtask(id), Party::Supervisor, running.attempt, Message::Failed(error));
         }
     }
@@ -250,6 +260,12 @@ impl Process {
     /// A call of the attempt's has returned.
     pub(crate) fn returned(&mut self, party: Party, attempt: Attempt, returned: Returned, world: &mut World) {
         match (party, returned) {
+            (Party::Subtask(id), Returned::Completion(Completion::Answered(request))) => {
+                self.step(id, world, |part, world| {
+                    let answered = SubtaskInput::Completion(Completion::Answered(request));
+                    part.step(answered, &world.clock, world.setup.slice_records)
+                });
+            }
             (Party::Subtask(id), Returned::Completion(completion)) => self.completed(id, attempt, completion, world),
             (_, Returned::Committed(checkpoint, result)) => self.committed(attempt, checkpoint, result, world),
             (_, Returned::Pinned(ticket, pinned, checkpoint, stats)) => {

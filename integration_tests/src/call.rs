@@ -1,9 +1,13 @@
 //! Calls that may block: each takes effect at one moment and returns at another.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use cofferdam_engine::{
-    Attempt, CheckpointId, Clock as _, Commit, Error, ProcessingTime,
+    Attempt, CheckpointId, Clock as _, Commit, Error, ProcessingTime, Request, RequestId,
     checkpoint::{
         coordinator::{JobEnd, SavepointTicket},
         snapshot::CheckpointCommit,
@@ -34,10 +38,15 @@ pub(crate) enum Stage {
 pub(crate) enum Work {
     PreCommit(CheckpointId, PreCommit),
     Publish(CheckpointId, Commit),
+    /// Polled once; again later, if it is not ready.
+    Ask(RequestId, Request),
     Commit(Box<CheckpointCommit>),
     CommitSavepoint(Box<CheckpointCommit>, SavepointTicket),
     Export(Export),
-    Open { opening: Opening, failed: Arc<FailedRecords> },
+    Open {
+        opening: Opening,
+        failed: Arc<FailedRecords>,
+    },
     Settle,
 }
 
@@ -62,6 +71,15 @@ impl Call {
     pub(crate) fn is_paused(&self, now: ProcessingTime) -> bool {
         matches!(self.stage, Stage::Waiting(Work::Publish(..))) && self.not_before > now
     }
+
+    /// The request that it is, if it is one, whether it has been answered or not.
+    pub(crate) fn request(&self) -> Option<RequestId> {
+        match &self.stage {
+            Stage::Waiting(Work::Ask(request, _)) => Some(*request),
+            Stage::Ran(Returned::Completion(Completion::Answered(request))) => Some(*request),
+            _ => None,
+        }
+    }
 }
 
 impl Stage {
@@ -69,6 +87,7 @@ impl Stage {
         match self {
             Self::Waiting(Work::PreCommit(..)) => "pre-commit",
             Self::Waiting(Work::Publish(..)) => "publication",
+            Self::Waiting(Work::Ask(..)) => "request",
             Self::Waiting(Work::Commit(_) | Work::CommitSavepoint(..)) => "commit",
             Self::Ran(Returned::Committed(..) | Returned::Pinned(..)) => "commit",
             Self::Waiting(Work::Export(_)) | Self::Ran(Returned::Exported(_)) => "export",
@@ -76,13 +95,22 @@ impl Stage {
             Self::Waiting(Work::Settle) | Self::Ran(Returned::Settled(_)) => "settlement",
             Self::Ran(Returned::Completion(Completion::PreCommitted { .. })) => "pre-commit",
             Self::Ran(Returned::Completion(Completion::Published { .. })) => "publication",
+            Self::Ran(Returned::Completion(Completion::Answered(_))) => "request",
         }
     }
 }
 
 impl Work {
-    pub(crate) fn run(self, store: &StoreSlot, plan: &Plan) -> Returned {
-        match self {
+    /// Carries it out; gives it back if it is a request that needs longer.
+    pub(crate) fn run(self, store: &StoreSlot, plan: &Plan) -> Stage {
+        Stage::Ran(match self {
+            Self::Ask(id, mut request) => {
+                let mut task = Context::from_waker(Waker::noop());
+                if request.as_mut().poll(&mut task).is_pending() {
+                    return Stage::Waiting(Self::Ask(id, request));
+                }
+                Returned::Completion(Completion::Answered(id))
+            }
             Self::PreCommit(checkpoint, call) => {
                 let result = call();
                 Returned::Completion(Completion::PreCommitted { checkpoint, result, took: Duration::ZERO })
@@ -106,6 +134,6 @@ impl Work {
                 Returned::Opened(Box::new(open_attempt(store, plan, opening, open)))
             }
             Self::Settle => Returned::Settled(store.settle(plan).map(|()| JobEnd::Cancelled)),
-        }
+        })
     }
 }

@@ -84,6 +84,10 @@ impl Channel {
         self.queue.has_line()
     }
 
+    pub(crate) fn has_batch_next(&self) -> bool {
+        self.queue.has_batch_next()
+    }
+
     /// When the first barrier that waits may overtake.
     pub(crate) fn overtakes_at(&self) -> Option<ProcessingTime> {
         self.queue.overtakes_at()

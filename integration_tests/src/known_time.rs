@@ -30,6 +30,8 @@ struct SplitTime {
     /// Which subtask reads it.
     subtask: usize,
     ended: bool,
+    /// No other one of its subtask has more to come.
+    is_only: bool,
 }
 
 #[derive(Clone, Deserialize)]
@@ -83,9 +85,10 @@ impl KnownTime {
     }
 
     fn add_splits(&mut self, subtask: usize, splits: Vec<StoredSplit>) {
+        let is_only = splits.iter().filter(|split| !split.ended).count() == 1;
         for StoredSplit { split, position, ended, times } in splits {
             for StoredTime { step, clock } in times {
-                let time = SplitTime { position: position.to_string(), clock, subtask, ended };
+                let time = SplitTime { position: position.to_string(), clock, subtask, ended, is_only };
                 self.splits.insert((step, split.to_string()), time);
             }
         }
@@ -125,16 +128,17 @@ impl KnownTime {
             let from = edge.split_once(": ").and_then(|(_, ends)| ends.split_once(" -> ")).map(|(from, _)| from);
             for (channel, received) in channels.iter().enumerate() {
                 let sender = if channels.len() == 1 { subtask.index() } else { channel };
-                let of_sender = self
-                    .splits
-                    .iter()
-                    .filter(|((step, _), time)| Some(step.as_str()) == from && time.subtask == sender && !time.ended);
-                let [(_, time)] = of_sender.collect::<Vec<_>>()[..] else { continue };
+                let is_of_sender = |(step, time): (&str, &SplitTime)| {
+                    Some(step) == from && time.subtask == sender && time.is_only && !time.ended
+                };
+                let mut splits = self.splits.iter();
+                let Some((_, time)) = splits.find(|((step, _), time)| is_of_sender((step, time))) else { continue };
                 let in_flight = metadata.in_flight.iter().filter(|stored| {
                     (&stored.edge, stored.subtask, stored.channel.index()) == (edge, *subtask, channel)
                 });
-                let marks = in_flight.flat_map(|stored| &stored.batches).filter_map(|bytes| Watermark::of_bytes(bytes));
-                let known = marks.last().unwrap_or(*received).time.max(received.time);
+                let mut marks =
+                    in_flight.flat_map(|stored| &stored.batches).filter_map(|bytes| Watermark::of_bytes(bytes));
+                let known = marks.next_back().unwrap_or(*received).time.max(received.time);
                 assert!(
                     known >= Timestamp(time.clock.watermark),
                     "checkpoint {}: channel {channel} of subtask {subtask} of '{edge}' knows {known}, and its sender says {}",

@@ -87,11 +87,12 @@ impl Part {
                 }
             }
             Need::Turn => found.push(Move::Resume),
-            Need::Input(until) => {
-                let before = found.len();
+            need @ (Need::Input(until) | Need::Wait(until)) => {
+                let (before, wants_batch) = (found.len(), matches!(need, Need::Input(_)));
                 for channel in (0..self.inputs as u32).map(ChannelIndex) {
                     let queue = &channels[&(id, channel)];
-                    if queue.len() > 0 && self.subtask.can_read(channel, queue.has_line()) {
+                    let is_wanted = queue.len() > 0 && (wants_batch || !queue.has_batch_next());
+                    if is_wanted && self.subtask.can_read(channel, queue.has_line()) {
                         found.push(Move::Read(channel));
                     }
                 }
@@ -99,7 +100,6 @@ impl Part {
                     self.waits(until, now, found);
                 }
             }
-            Need::Wait(until) => self.waits(until, now, found),
         }
     }
 
@@ -213,9 +213,10 @@ impl Part {
         let mut stride = 1;
         let mut slice = Slice::new(clock, std::time::Duration::from_millis(1), records, &mut stride);
         self.subtask.step(input, &mut slice, &mut effects)?;
-        let RecordCounts { records_in, records_out } = self.subtask.take_record_counts();
+        let RecordCounts { records_in, records_out, late_records } = self.subtask.take_record_counts();
         self.records.records_in += records_in;
         self.records.records_out += records_out;
+        self.records.late_records += late_records;
         Ok(effects)
     }
 

@@ -233,9 +233,13 @@ impl Process {
                 if harm.late {
                     world.late_commits.extend(copy.map(|commit| *commit));
                 }
-                let delay = if harm.stalled { world.too_long() } else { Duration::ZERO };
+                let delay = match &ran {
+                    Stage::Waiting(_) => world.drawn_delay(),
+                    Stage::Ran(_) if harm.stalled => world.too_long(),
+                    Stage::Ran(_) => Duration::ZERO,
+                };
                 let not_before = world.clock.now().after(delay);
-                self.calls.push(Call { stage: Stage::Ran(ran), not_before, ..call });
+                self.calls.push(Call { stage: ran, not_before, ..call });
             }
             Stage::Ran(returned) => {
                 world.note(Event::CallReturned(call.party, name));

@@ -352,6 +352,7 @@ impl Simulation {
         parts.filter(|part| part.subtask.name() == name).fold(RecordCounts::default(), |sum, part| RecordCounts {
             records_in: sum.records_in + part.records.records_in,
             records_out: sum.records_out + part.records.records_out,
+            late_records: sum.late_records + part.records.late_records,
         })
     }
 }

@@ -73,6 +73,12 @@ impl World {
         self.setup.settings.checkpoints.timeout + self.setup.step_time * 10
     }
 
+    /// How long the outside takes for something: now and then, long.
+    pub(crate) fn drawn_delay(&mut self) -> Duration {
+        let longest = if self.random.u32(0..8) == 0 { 400 } else { 40 };
+        self.setup.step_time * self.random.u32(0..longest)
+    }
+
     /// The job's state is elsewhere from now on. What was on its way to where it was never arrives. Gives back what there was.
     pub(crate) fn move_to(&mut self, home: Home) -> Home {
         self.late_letters.clear();

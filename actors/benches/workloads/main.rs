@@ -3,7 +3,8 @@
 //! ```text
 //! cargo bench -p cofferdam --bench workloads -- W1 --records 50000000 --checkpoint-ms 1000 --backend lmdb
 //! cargo bench -p cofferdam --bench workloads -- limit W1        the same on one thread, without an engine
-//! cargo bench -p cofferdam --bench workloads -- limit W3        the highest bids of windows; W4: a join; both as limits alone
+//! cargo bench -p cofferdam --bench workloads -- W3              the highest bids of windows
+//! cargo bench -p cofferdam --bench workloads -- W4              a join
 //! cargo bench -p cofferdam --bench workloads -- threads W3      the same on threads with an exchange, without an engine
 //! cargo bench -p cofferdam --bench workloads -- compare W1      both in turn; the median ratio
 //! cargo bench -p cofferdam --bench workloads -- ratio W1 --checkpoint-ms 10 --backend lmdb      with checkpoints and without, in turn
@@ -82,10 +83,10 @@ struct Args {
     /// Subtasks of each chain.
     #[arg(long, default_value_t = 2)]
     parallelism: u32,
-    /// Checkpoint interval; without it, none but the last. REC: 100 unless set.
+    /// Checkpoint interval; without it, none but the last. REC: 100 unless set; LAT: 1000.
     #[arg(long)]
     checkpoint_ms: Option<u64>,
-    /// Where checkpoints go. In memory unless set; REC: lmdb.
+    /// Where checkpoints go. In memory unless set; REC and LAT: lmdb.
     #[arg(long, value_parser = ["memory", "lmdb"])]
     backend: Option<String>,
     /// LMDB's directory; a temporary one unless given.
@@ -155,12 +156,15 @@ impl Args {
     }
 
     fn checkpoint_ms(&self) -> Option<u64> {
-        let default = matches!(self.name(), Name::Recovery | Name::Sparse).then_some(100);
-        self.checkpoint_ms.or(default)
+        self.checkpoint_ms.or(match self.name() {
+            Name::Recovery | Name::Sparse => Some(100),
+            Name::Latency => Some(1000),
+            _ => None,
+        })
     }
 
     fn backend(&self) -> &str {
-        let on_disk = matches!(self.name(), Name::Recovery | Name::Sparse) || self.heap_mib.is_some();
+        let on_disk = matches!(self.name(), Name::Recovery | Name::Latency | Name::Sparse) || self.heap_mib.is_some();
         self.backend.as_deref().unwrap_or(if on_disk { "lmdb" } else { "memory" })
     }
 }
@@ -181,10 +185,6 @@ fn main() {
     }
     let variant = if args.what.len() == 2 { args.what[0].as_str() } else { "engine" };
     match variant {
-        "engine" | "compare" | "ratio" if matches!(args.name(), Name::W3 | Name::W4) => {
-            eprintln!("{:?} has no topology here, only a limit: limit {:?}", args.name(), args.name());
-            std::process::exit(2);
-        }
         "engine" if args.name() == Name::Restore => restore::run(&args),
         "engine" => engine_run::run(&args).print(),
         "limit" => without_engine(&args, &limit::run(&args)),

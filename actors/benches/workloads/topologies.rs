@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cofferdam::prelude::*;
+use cofferdam_engine::window::{Tumbling, Windowed};
 
 use crate::{
     Args,
@@ -11,7 +12,10 @@ use crate::{
     latency_sink::{Latencies, LatencySink, Until},
     recovery::{Observed, Recovery, fail_once},
     ticks::{Ticks, Timetable},
-    workload::{Workload, is_kept, key, key_checksum, mapped, splitmix64},
+    workload::{
+        AuctionOrBid, Bid, DISORDER, WINDOW, Workload, auction_or_bid, bid, is_kept, join_checksum, key, key_checksum,
+        mapped, splitmix64, window_checksum,
+    },
 };
 
 /// Something to run, and what to ask when it has run.
@@ -24,7 +28,7 @@ pub struct Prepared {
     pub fields: Box<dyn FnOnce() -> Vec<(&'static str, String)>>,
 }
 
-/// W1 and W2, for a number of records or for a time.
+/// W1 to W4, for a number of records or for a time.
 pub fn plain(args: &Args, workload: Workload) -> Prepared {
     match (workload, args.seconds) {
         (Workload::KeyedCount { keys, hot }, None) => {
@@ -39,7 +43,16 @@ pub fn plain(args: &Args, workload: Workload) -> Prepared {
             let (source, released) = for_seconds(seconds, splitmix64);
             map_filter(source, released)
         }
-        (Workload::WindowedBids | Workload::Joined, _) => unreachable!("W3 and W4 are refused before"),
+        (Workload::WindowedBids, None) => windowed_bids(Generator::bounded(args.records, bid), by_number(args)),
+        (Workload::WindowedBids, Some(seconds)) => {
+            let (source, released) = for_seconds(seconds, bid);
+            windowed_bids(source, released)
+        }
+        (Workload::Joined, None) => joined(Generator::bounded(args.records, auction_or_bid), by_number(args)),
+        (Workload::Joined, Some(seconds)) => {
+            let (source, released) = for_seconds(seconds, auction_or_bid);
+            joined(source, released)
+        }
     }
 }
 
@@ -62,6 +75,80 @@ fn map_filter(source: impl Source<Record = u64>, released: Box<dyn FnOnce() -> V
     let total = Box::new(sink.total());
     topology.source("records", source).map(mapped).filter(|m| is_kept(*m)).rebalance().sink("checksum", sink);
     Prepared { topology, total, released, fields: Box::new(Vec::new) }
+}
+
+fn windowed_bids(source: impl Source<Record = Bid>, released: Box<dyn FnOnce() -> Vec<u64>>) -> Prepared {
+    let topology = Topology::new("workload");
+    let sink = ChecksumSink::new(|row: &Windowed<u64, u64>| {
+        window_checksum(row.key, row.window.end.as_millis() as u64, row.value)
+    });
+    let total = Box::new(sink.total());
+    let strategy = WatermarkStrategy::bounded(Duration::from_millis(DISORDER));
+    topology
+        .source("records", source)
+        .event_time("time", strategy, |bid| Timestamp::from_millis(bid.time as i64))
+        .keyed(|bid| (bid.auction, bid.price))
+        .window(Tumbling::of(Duration::from_millis(WINDOW)))
+        .aggregate("highest", Highest)
+        .sink("checksum", sink);
+    Prepared { topology, total, released, fields: Box::new(Vec::new) }
+}
+
+/// Bids and auctions go to one step, which keeps the bids of auctions that it has not seen.
+fn joined(source: impl Source<Record = AuctionOrBid>, released: Box<dyn FnOnce() -> Vec<u64>>) -> Prepared {
+    let topology = Topology::new("workload");
+    let sink = ChecksumSink::new(|(seller, price, bidder): &(u64, u64, u64)| join_checksum(*seller, *price, *bidder));
+    let total = Box::new(sink.total());
+    let (bids, auctions) = topology.source("records", source).part("auctions", |event| match event {
+        AuctionOrBid::Bid { auction, bidder, price } => Part::Main((auction, (bidder, price))),
+        AuctionOrBid::Auction { id, seller, category } => Part::Side((id, (seller, category))),
+    });
+    bids.keyed(|bid| bid)
+        .connect(auctions.keyed(|auction| auction))
+        .process_with_timers(
+            "join",
+            (state::value::<(u64, u8)>("auction"), state::list::<(u64, u64)>("pending")),
+            |(bidder, price), cx| match cx.states().0.get() {
+                Some((seller, _)) => {
+                    let row = (*seller, price, bidder);
+                    cx.emit(row);
+                }
+                None => cx.states().1.push((bidder, price)),
+            },
+            |auction, cx| {
+                cx.states().0.set(auction);
+                let pending: Vec<_> = cx.states().1.iter().copied().collect();
+                if !pending.is_empty() {
+                    cx.states().1.clear();
+                }
+                pending.into_iter().for_each(|(bidder, price)| cx.emit((auction.0, price, bidder)));
+            },
+            |_timer, _cx| (),
+        )
+        .sink("checksum", sink);
+    Prepared { topology, total, released, fields: Box::new(Vec::new) }
+}
+
+/// The highest of all prices. No price is 0.
+#[derive(Clone)]
+struct Highest;
+
+impl Aggregate for Highest {
+    type In = u64;
+    type Accumulator = u64;
+    type Out = u64;
+
+    fn create(&self) -> u64 {
+        0
+    }
+
+    fn add(&self, highest: &mut u64, price: u64) {
+        *highest = price.max(*highest);
+    }
+
+    fn get(&self, highest: &u64) -> u64 {
+        *highest
+    }
 }
 
 /// W1 with one failure.
@@ -118,9 +205,9 @@ pub fn latency(args: &Args) -> Prepared {
     }
 }
 
-fn for_seconds<F>(seconds: u64, f: F) -> (ForSeconds<F>, Box<dyn FnOnce() -> Vec<u64>>)
+fn for_seconds<T, F>(seconds: u64, f: F) -> (ForSeconds<F>, Box<dyn FnOnce() -> Vec<u64>>)
 where
-    F: Fn(u64) -> u64,
+    F: Fn(u64) -> T,
 {
     let released = Released::default();
     let numbers = Generator::bounded(u64::MAX, f);

@@ -128,9 +128,12 @@ impl Receiver {
         self.0.lock().queue.len()
     }
 
-    /// Takes the oldest element; if there is none, the task is woken when one comes. Fails if it was spilled and cannot be read.
-    pub(crate) fn pop(&self, task: &Context<'_>) -> Result<Option<StreamElement>, BoxError> {
+    /// Takes the oldest element, unless it is a batch and none is wanted; if there is none, the task is woken when one comes. Fails if it was spilled and cannot be read.
+    pub(crate) fn pop(&self, wants_batch: bool, task: &Context<'_>) -> Result<Option<StreamElement>, BoxError> {
         let mut shared = self.0.lock();
+        if !wants_batch && shared.queue.has_batch_next() {
+            return Ok(None);
+        }
         let element = shared.queue.pop()?;
         shared.show();
         if element.is_none() {
@@ -176,9 +179,9 @@ mod tests {
             sender.push(StreamElement::EndOfInput).unwrap();
         }
         assert!(!sender.has_room(false, &task));
-        assert!(receiver.pop(&task).unwrap().is_some());
+        assert!(receiver.pop(true, &task).unwrap().is_some());
         assert_eq!(woken.0.load(Ordering::SeqCst), 0);
-        assert!(receiver.pop(&task).unwrap().is_some());
+        assert!(receiver.pop(true, &task).unwrap().is_some());
         assert_eq!(woken.0.load(Ordering::SeqCst), 1);
     }
 
@@ -187,9 +190,9 @@ mod tests {
         let (sender, receiver) = mailbox(1, false);
         let (woken, waker) = waker();
         let task = Context::from_waker(&waker);
-        assert!(receiver.pop(&task).unwrap().is_none());
+        assert!(receiver.pop(true, &task).unwrap().is_none());
         sender.push(StreamElement::EndOfInput).unwrap();
         assert_eq!(woken.0.load(Ordering::SeqCst), 1);
-        assert!(matches!(receiver.pop(&task).unwrap(), Some(StreamElement::EndOfInput)));
+        assert!(matches!(receiver.pop(true, &task).unwrap(), Some(StreamElement::EndOfInput)));
     }
 }

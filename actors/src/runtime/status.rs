@@ -72,6 +72,8 @@ pub struct JobStatus {
     pub subtasks: Vec<SubtaskStatus>,
     /// Records that sources have read in this attempt.
     pub records_read: u64,
+    /// Records that steps have dropped in this attempt, as they came too late.
+    pub late_records: u64,
     /// Checkpoints completed and aborted in this process.
     pub checkpoints_completed: u64,
     /// See `checkpoints_completed`. Those that failed are among them.
@@ -96,8 +98,10 @@ pub struct SubtaskStatus {
     pub is_source: bool,
     /// Records that entered the chain.
     pub records_in: u64,
-    /// Records that left it.
+    /// Records that left it, by side outputs too.
     pub records_out: u64,
+    /// Records that its steps dropped, as they came too late.
+    pub late_records: u64,
     /// How often its sink could not publish. Each time it is tried again, after a pause that grows from 0.1 s; after six times in a row the attempt fails.
     pub failed_publications: u64,
     /// What waits to go round, if it is the head of a loop.
@@ -113,6 +117,7 @@ pub(crate) struct SubtaskMeter {
     is_sink: bool,
     records_in: AtomicU64,
     records_out: AtomicU64,
+    late_records: AtomicU64,
     failed_publications: AtomicU64,
     /// Of a sink: when the first record went out, to a turn, in nanoseconds; 0 before that.
     first_out: AtomicU64,
@@ -122,14 +127,26 @@ pub(crate) struct SubtaskMeter {
 
 impl SubtaskMeter {
     pub(crate) fn new(id: SubtaskId, chain: String, is_source: bool, is_sink: bool, feedback: Vec<LoopGauge>) -> Self {
-        let [records_in, records_out, failed_publications, first_out] = [const { AtomicU64::new(0) }; 4];
-        Self { id, chain, is_source, is_sink, records_in, records_out, failed_publications, first_out, feedback }
+        let [records_in, records_out, late_records, failed_publications, first_out] = [const { AtomicU64::new(0) }; 5];
+        Self {
+            id,
+            chain,
+            is_source,
+            is_sink,
+            records_in,
+            records_out,
+            late_records,
+            failed_publications,
+            first_out,
+            feedback,
+        }
     }
 
     /// To be called after a turn.
     pub(crate) fn add(&self, counts: RecordCounts, clock: &MonotonicClock) {
         self.records_in.fetch_add(counts.records_in, Ordering::Relaxed);
         self.records_out.fetch_add(counts.records_out, Ordering::Relaxed);
+        self.late_records.fetch_add(counts.late_records, Ordering::Relaxed);
         if self.is_sink && counts.records_out > 0 && self.first_out.load(Ordering::Relaxed) == 0 {
             self.first_out.store(clock.now().0.max(1), Ordering::Relaxed);
         }
@@ -150,6 +167,7 @@ impl SubtaskMeter {
             is_source: self.is_source,
             records_in: self.records_in.load(Ordering::Relaxed),
             records_out: self.records_out.load(Ordering::Relaxed),
+            late_records: self.late_records.load(Ordering::Relaxed),
             failed_publications: self.failed_publications.load(Ordering::Relaxed),
             circulating: self.feedback.iter().map(|gauge| *gauge.lock()).reduce(|sum, one| sum + one),
         }
@@ -256,6 +274,7 @@ impl Board {
             failures: inner.failures.count(),
             last_failure: inner.failures.last(),
             records_read: subtasks.iter().filter(|subtask| subtask.is_source).map(|subtask| subtask.records_in).sum(),
+            late_records: subtasks.iter().map(|subtask| subtask.late_records).sum(),
             subtasks,
             checkpoints_completed: history.completed(),
             checkpoints_aborted: history.aborted(),

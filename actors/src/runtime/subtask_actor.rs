@@ -2,9 +2,10 @@
 //!
 //! # Invariants
 //! - The data plane polls the subtask only while the actor is running: not after a failure, not while stopping.
-//! - *Stopped* is reported once every blocking call that the subtask asked for has returned.
+//! - *Stopped* is reported once every blocking call that the subtask asked for has returned, and no request is under way any more.
 
 use std::{
+    collections::HashMap,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -15,11 +16,13 @@ use actix::{
     Actor, ActorContext, ActorFuture, ActorFutureExt, Addr, AsyncContext, Handler, Message, SpawnHandle, WrapFuture,
 };
 use cofferdam_engine::{
-    Attempt, BoxError, ChannelIndex, CheckpointId, Commit, Error, ProcessingTime, Slice, StreamElement,
+    Attempt, BoxError, ChannelIndex, CheckpointId, Commit, Error, ProcessingTime, Request, RequestId, Slice,
+    StreamElement,
     checkpoint::coordinator::SubtaskReport,
     panic_message,
     subtask::{Completion, Control, Need, Subtask, SubtaskEffect, SubtaskInput},
 };
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::runtime::{
     clock::MonotonicClock,
@@ -59,6 +62,9 @@ pub(crate) struct SubtaskActor {
     timer: Option<(ProcessingTime, SpawnHandle)>,
     /// Blocking calls that have not returned.
     calls: usize,
+    /// Futures under way, tasks of this thread: what they wait for wakes them, and not the actor.
+    requests: JoinSet<RequestId>,
+    handles: HashMap<RequestId, AbortHandle>,
     state: State,
 }
 
@@ -95,6 +101,8 @@ impl SubtaskActor {
             waker: None,
             timer: None,
             calls: 0,
+            requests: JoinSet::new(),
+            handles: HashMap::new(),
             state: State::Running,
         }
     }
@@ -208,9 +216,7 @@ impl SubtaskActor {
     }
 
     fn next_element(&mut self, need: Need, task: &Context<'_>) -> Result<Option<(ChannelIndex, StreamElement)>, Error> {
-        if matches!(need, Need::Wait(_)) {
-            return Ok(None);
-        }
+        let wants_batch = !matches!(need, Need::Wait(_));
         let count = self.parts.inputs.len();
         if !self.feedback.is_empty() {
             self.parts.subtask.set_backlog(self.feedback.iter().map(|index| self.parts.inputs[*index].len()).sum());
@@ -222,7 +228,7 @@ impl SubtaskActor {
             if !self.parts.subtask.can_read(channel, is_line) {
                 continue;
             }
-            let popped = self.parts.inputs[index].pop(task);
+            let popped = self.parts.inputs[index].pop(wants_batch, task);
             if let Some(element) = popped.map_err(|cause| self.parts.subtask.fault(cause))? {
                 self.next_input = index + 1;
                 return Ok(Some((channel, element)));
@@ -269,6 +275,7 @@ impl SubtaskActor {
     fn fail(&mut self, error: Error) {
         self.state = State::Failed;
         self.effects.clear();
+        self.drop_requests();
         self.parts.supervisor.do_send(AttemptFailed { attempt: self.parts.attempt, error });
     }
 
@@ -293,8 +300,42 @@ impl SubtaskActor {
                         }
                     });
                 }
+                SubtaskEffect::Ask(id, request) => self.ask(id, request),
+                SubtaskEffect::Forget(id) => {
+                    if let Some(handle) = self.handles.remove(&id) {
+                        handle.abort();
+                    }
+                }
                 SubtaskEffect::Report(report) => self.report(report),
             }
+        }
+    }
+
+    fn ask(&mut self, id: RequestId, request: Request) {
+        let handle = self.requests.spawn_local(async move {
+            request.await;
+            id
+        });
+        self.handles.insert(id, handle);
+    }
+
+    /// Nobody waits for them any more. They are gone soon, and the data plane learns of it.
+    fn drop_requests(&mut self) {
+        self.handles.clear();
+        self.requests.abort_all();
+    }
+
+    /// Tells the subtask what has been answered, and has the task woken when something is.
+    fn take_answers(&mut self, ctx: &mut actix::Context<Self>, task: &mut Context<'_>) {
+        let mut is_any = false;
+        while let Poll::Ready(Some(ended)) = self.requests.poll_join_next(task) {
+            is_any = true;
+            // A future that was dropped has answered nothing.
+            let Some(id) = ended.ok().filter(|id| self.handles.remove(id).is_some()) else { continue };
+            self.step(SubtaskInput::Completion(Completion::Answered(id)), ctx);
+        }
+        if is_any {
+            self.if_stopped(ctx);
         }
     }
 
@@ -339,7 +380,7 @@ impl SubtaskActor {
     }
 
     fn if_stopped(&mut self, ctx: &mut actix::Context<Self>) {
-        if self.state == State::Stopping && self.calls == 0 {
+        if self.state == State::Stopping && self.calls == 0 && self.requests.is_empty() {
             let prepared = self.parts.subtask.take_prepared();
             let attempt = self.parts.attempt;
             self.parts.supervisor.do_send(PartStopped { attempt, next_checkpoint: None, prepared });
@@ -383,6 +424,7 @@ impl ActorFuture<SubtaskActor> for DataPlane {
         {
             actor.fail(error);
         }
+        actor.take_answers(ctx, task);
         Poll::Pending
     }
 }
@@ -410,6 +452,8 @@ impl Handler<StopPart> for SubtaskActor {
 
     fn handle(&mut self, _: StopPart, ctx: &mut Self::Context) {
         self.state = State::Stopping;
+        self.drop_requests();
+        self.wake();
         self.if_stopped(ctx);
     }
 }

@@ -1,6 +1,7 @@
 //! Whole jobs, on real threads. One binary: each takes its time to build.
 
 mod abort;
+mod async_io;
 mod async_sink;
 mod checkpoint_stats;
 mod diverting;

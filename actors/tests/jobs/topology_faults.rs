@@ -69,6 +69,33 @@ fn settings_that_make_no_sense_are_faults_too() {
 }
 
 #[test]
+fn settings_of_a_step_that_asks_name_the_step() {
+    let (ms, none) = (Duration::from_millis, Duration::ZERO);
+    let fault_of = |config: AsyncConfig| {
+        let topology = Topology::new("asking");
+        let asked =
+            topology.source("a", numbers()).map_async("lookup", config, |n| async move { Ok::<_, BoxError>(n) });
+        asked.sink("out", CollectSink::new().0);
+        faults(Engine::builder(), topology)
+    };
+    let twice = |first, max| AsyncConfig::ordered(1).retries(2, Backoff::exponential(first, max));
+    for (config, part) in [
+        (AsyncConfig::unordered(0), "'lookup': the capacity is 0"),
+        (AsyncConfig::ordered(1).timeout(none), "'lookup': the timeout is 0"),
+        (twice(ms(2), ms(1)), "'lookup': the first pause of the backoff is longer than the longest"),
+        (twice(none, ms(1)), "'lookup': the first pause of the backoff is 0"),
+    ] {
+        let text = fault_of(config);
+        assert!(text.contains(part), "{part} in:\n{text}");
+    }
+    let topology = Topology::new("nowhere");
+    let _ = topology
+        .source("a", numbers())
+        .map_async("dangling", AsyncConfig::ordered(1), |n| async move { Ok::<_, BoxError>(n) });
+    assert!(faults(Engine::builder(), topology).contains("'dangling' leads to no sink"));
+}
+
+#[test]
 fn an_unbounded_source_behind_a_two_phase_sink_is_fine_with_an_interval() {
     let topology = Topology::new("fine");
     topology.source("endless", Generator::unbounded(|i| i).rate(100)).sink("out", CollectSink::new().0);

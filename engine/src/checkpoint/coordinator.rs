@@ -436,7 +436,9 @@ impl Coordinator {
             let mut subtasks = pending.acknowledged.iter().filter(|(subtask, _)| subtask.chain == *chain);
             subtasks.all(|(_, (_, snapshot))| is_so(snapshot))
         };
-        if pending.barrier.overtakes.is_some() {
+        // What requests come to may go round. Those outside of the loop come to something, too, sooner or later.
+        let is_waiting = pending.acknowledged.values().any(|(_, snapshot)| snapshot.is_pending);
+        if pending.barrier.overtakes.is_some() || is_waiting {
             return;
         }
         let is_quiet = |head: &u32| {

@@ -68,14 +68,18 @@ impl EdgeLayout {
         (self.first.0..self.first.0 + self.channels).map(ChannelIndex)
     }
 
+    /// Whether a channel is one of those.
+    pub(crate) fn contains(&self, channel: ChannelIndex) -> bool {
+        (self.first.0..self.first.0 + self.channels).contains(&channel.0)
+    }
+
     /// What was in flight on it, channel by channel.
     pub(super) fn take_in_flight(&self, acknowledged: &mut Acknowledged) -> Vec<InFlightRecord> {
         let mut records = Vec::new();
         let parallelism = acknowledged.keys().filter(|subtask| subtask.chain == self.chain).count() as u32;
-        let channels = self.first.0..self.first.0 + self.channels;
         for (subtask, (_, snapshot)) in acknowledged.iter_mut().filter(|(subtask, _)| subtask.chain == self.chain) {
             let mut by_channel: BTreeMap<u32, Vec<Vec<u8>>> = BTreeMap::new();
-            for batch in snapshot.in_flight.iter_mut().filter(|batch| channels.contains(&batch.channel.0)) {
+            for batch in snapshot.in_flight.iter_mut().filter(|batch| self.contains(batch.channel)) {
                 by_channel.entry(batch.channel.0 - self.first.0).or_default().push(std::mem::take(&mut batch.bytes));
             }
             records.extend(by_channel.into_iter().map(|(channel, batches)| InFlightRecord {

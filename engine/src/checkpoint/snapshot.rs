@@ -99,6 +99,8 @@ pub struct SubtaskSnapshot {
     pub finished: bool,
     /// The head of a loop: its ordinary input had ended, and nothing came round.
     pub is_quiet: bool,
+    /// Requests were under way.
+    pub is_pending: bool,
     /// What the subtask's inputs had said of time.
     pub time: GateTime,
     /// What it took.

@@ -10,7 +10,10 @@
 //! - Snapshots are taken only while no step has anything left over.
 
 pub(crate) mod alignment_member;
+pub(crate) mod aside;
+pub(crate) mod async_map;
 pub mod divert;
+pub(crate) mod either;
 pub(crate) mod emitted;
 pub(crate) mod event_time;
 pub(crate) mod filter;
@@ -22,11 +25,14 @@ pub(crate) mod inspect;
 pub(crate) mod key_by;
 pub(crate) mod keyed;
 pub(crate) mod map;
+pub(crate) mod pane_window;
+pub(crate) mod part;
 pub(crate) mod process;
 pub(crate) mod process_operator;
 pub(crate) mod process_timed;
 pub(crate) mod processing_time;
 pub(crate) mod reduce;
+pub(crate) mod requests;
 pub(crate) mod source;
 pub(crate) mod split_clock;
 pub(crate) mod timed;
@@ -49,8 +55,10 @@ use crate::{
     operator::split_clock::{Quiet, SplitTime, StoredClock},
     panic_site,
     record::Batch,
+    request::RequestId,
     slice::{Flow, Slice, Stop},
     state::HeapShare,
+    subtask::SubtaskEffect,
     time::{Stamp, Timestamp},
     topology::graph::StepIndex,
 };
@@ -190,9 +198,33 @@ pub trait Step: Stateful {
         self.upstream().is_some_and(|upstream| upstream.is_full())
     }
 
+    /// Whether a step asks the outside. Always the same answer.
+    fn asks(&mut self) -> bool {
+        self.upstream().is_some_and(|upstream| upstream.asks())
+    }
+
+    /// Takes what is to be asked and to be forgotten.
+    fn take_requests(&mut self, effects: &mut Vec<SubtaskEffect>) {
+        if let Some(upstream) = self.upstream() {
+            upstream.take_requests(effects);
+        }
+    }
+
+    /// Something that was asked has been answered.
+    fn answered(&mut self, request: RequestId) {
+        if let Some(upstream) = self.upstream() {
+            upstream.answered(request);
+        }
+    }
+
     /// When the clock makes something due, first of all steps: then a turn is needed. A step asks those before it, too.
     fn wake_at(&mut self) -> Option<ProcessingTime> {
         self.upstream().and_then(|upstream| upstream.wake_at())
+    }
+
+    /// Records dropped as late since the last call, by this step and those before it.
+    fn take_late(&mut self) -> u64 {
+        self.upstream().map_or(0, |upstream| upstream.take_late())
     }
 
     /// Records that entered at the head since the last call.

@@ -9,8 +9,10 @@ use crate::{
     key_group::KeyGroup,
     operator::{
         OpenContext, SnapshotBuilder,
+        aside::Aside,
         timed::{AHEAD, Done, Moment, Out, TimedLogic},
     },
+    output::sides::SideTag,
     record::Record,
     state::{
         keyed_states::{KeyedStates, KeyedTables, TablePlace},
@@ -93,6 +95,12 @@ impl<'a, K: Key, D: KeyedStates<K>, N: Key + Ord, O, S: Stamp> Context<'a, K, D,
         self.out.push_back(Stamped { record, time: self.time });
     }
 
+    /// Gives a record to a side output, with the time that [`emit`](Self::emit) gives. The side output must be one of this step: bound to it by
+    /// [`with_side`](crate::topology::Stream::with_side), where there is an example; else the attempt fails.
+    pub fn emit_to<X: Record>(&mut self, side: &SideTag<X, S>, record: X) {
+        self.at.emit_to(side, record, self.time);
+    }
+
     /// Sets a timer of this key: once event time has reached `time`, it fires. If it is past already, at once, behind this record. The same as [`set_timer_tagged`](Self::set_timer_tagged) with the
     /// tag that is the default.
     pub fn set_timer(&mut self, time: Timestamp) -> bool
@@ -109,7 +117,7 @@ impl<'a, K: Key, D: KeyedStates<K>, N: Key + Ord, O, S: Stamp> Context<'a, K, D,
     where
         S: HasEventTime,
     {
-        !self.at.is_end && self.timers.event.set(self.key, a_moment(time), tag)
+        !self.at.is_end && self.due_at(time, tag)
     }
 
     /// Takes a timer of this key back: whether it was set, and had not fired.
@@ -126,7 +134,7 @@ impl<'a, K: Key, D: KeyedStates<K>, N: Key + Ord, O, S: Stamp> Context<'a, K, D,
     where
         S: HasEventTime,
     {
-        self.timers.event.cancel(self.key, a_moment(time), tag)
+        self.not_due_at(time, tag)
     }
 
     /// Sets a timer of this key by the wall clock, so long after [`wall_time`](Self::wall_time); part of a millisecond counts as a whole one. Gives the wall time at which it fires, for
@@ -142,10 +150,49 @@ impl<'a, K: Key, D: KeyedStates<K>, N: Key + Ord, O, S: Stamp> Context<'a, K, D,
     pub fn set_wall_timer_tagged(&mut self, after: Duration, tag: N) -> WallTime {
         let after = u64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         let time = WallTime(self.wall_time().0.saturating_add(after));
+        self.due_at_wall_time(time, tag);
+        time
+    }
+
+    /// The same for a moment of the wall clock.
+    pub(crate) fn due_at_wall_time(&mut self, time: WallTime, tag: N) {
         if !self.at.is_end {
             self.timers.wall.set(self.key, a_moment(time.into()), tag);
         }
-        time
+    }
+
+    /// [`set_timer_tagged`](Self::set_timer_tagged) for streams that go by the clock, too, and at the end of input: whoever calls it then has to come to an end.
+    pub(crate) fn due_at(&mut self, time: Timestamp, tag: N) -> bool {
+        self.timers.event.set(self.key, a_moment(time), tag)
+    }
+
+    /// [`cancel_timer_tagged`](Self::cancel_timer_tagged), likewise.
+    pub(crate) fn not_due_at(&mut self, time: Timestamp, tag: N) -> bool {
+        self.timers.event.cancel(self.key, a_moment(time), tag)
+    }
+
+    /// How far time has come: in a round, no further than it had come before.
+    pub(crate) fn clock_before(&self) -> Timestamp {
+        self.at.clock_before(self.key)
+    }
+
+    /// When the record happened. By the clock that is now, and behind everything that has been done for a moment that has come.
+    pub(crate) fn moment(&self) -> Timestamp
+    where
+        S: InTime,
+    {
+        let time = self.time.time(self.at.slice);
+        if S::BY_CLOCK { time.max(Timestamp(self.clock_before().0.saturating_add(1))) } else { time }
+    }
+
+    /// [`emit`](Self::emit) with another time.
+    pub(crate) fn emit_at(&mut self, record: O, time: Timestamp) {
+        self.out.push_back(Stamped { record, time: S::at(time) });
+    }
+
+    /// The states, and what takes what is given, each by itself.
+    pub(crate) fn states_and_out(&mut self) -> (&mut D::View<'a>, &mut Out<O, S>) {
+        (&mut self.states, self.out)
     }
 
     /// Takes a timer by the wall clock back: whether it was set, and had not fired.
@@ -167,9 +214,29 @@ fn a_moment(time: Timestamp) -> Timestamp {
     time.clamp(Timestamp(i64::MIN + 1), Timestamp(i64::MAX - 1))
 }
 
+/// How a process function goes by time.
+#[derive(Clone, Debug)]
+pub struct TimeRule {
+    /// What it does by it: checkpoints of another one cannot be continued from.
+    pub(crate) of: String,
+    /// Its timers by event time go by the clock.
+    pub(crate) is_by_clock: bool,
+    /// See [`TimedLogic::behind`].
+    pub(crate) behind: i64,
+    /// Timers of all keys fire in order of time.
+    pub(crate) is_in_order: bool,
+}
+
+impl Default for TimeRule {
+    fn default() -> Self {
+        Self { of: "timers".to_string(), is_by_clock: false, behind: 0, is_in_order: false }
+    }
+}
+
 /// Process functions with timers, as what a step does in time.
 pub struct ProcessTimed<K: Key, T, S: Stamp, F: KeyedProcess<K, T, S>> {
     function: F,
+    rule: TimeRule,
     tables: <F::States as KeyedStates<K>>::Tables,
     timers: Timers<K, F::Timer>,
     due: Vec<Timer<K, F::Timer>>,
@@ -182,8 +249,8 @@ impl<K: Key, T, S: Stamp, F: KeyedProcess<K, T, S>> ProcessTimed<K, T, S, F> {
             event: TimerTable::new(TIMERS, place, Heaps::PerGroup),
             wall: TimerTable::new(WALL_TIMERS, place, Heaps::One),
         };
-        let tables = function.states().tables(place);
-        Self { function, tables, timers, due: Vec::new(), _of: std::marker::PhantomData }
+        let (tables, rule) = (function.states().tables(place), function.rule());
+        Self { function, rule, tables, timers, due: Vec::new(), _of: std::marker::PhantomData }
     }
 
     /// Calls the function for `key`.
@@ -264,7 +331,25 @@ impl<K: Key, T: Record, S: Stamp, F: KeyedProcess<K, T, S>> TimedLogic<K> for Pr
     type Slot = <<F::States as KeyedStates<K>>::Tables as KeyedTables<K>>::Slot;
 
     fn of(&self) -> String {
-        "timers".to_string()
+        self.rule.of.clone()
+    }
+
+    #[inline]
+    fn goes_by_clock(&self) -> bool {
+        self.rule.is_by_clock
+    }
+
+    fn behind(&self) -> i64 {
+        self.rule.behind
+    }
+
+    fn stride(&self, to: Timestamp) -> Timestamp {
+        let next = self.rule.is_in_order.then(|| self.timers.event.earliest()).flatten();
+        next.map_or(to, |next| next.min(to))
+    }
+
+    fn take_late(&mut self) -> u64 {
+        self.function.take_late()
     }
 
     #[inline]
@@ -305,6 +390,10 @@ impl<K: Key, T: Record, S: Stamp, F: KeyedProcess<K, T, S>> TimedLogic<K> for Pr
 
     fn wake(&mut self, to: WallTime, at: &Moment<'_>, out: &mut Out<F::Out, S>) -> Result<(), BoxError> {
         self.fire_some(true, (KeyGroup(0), to.into()), at, out).map(drop)
+    }
+
+    fn aside(&mut self) -> Option<&mut dyn Aside> {
+        self.function.aside()
     }
 
     fn batch_came(&mut self) {

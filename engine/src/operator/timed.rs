@@ -8,7 +8,7 @@
 //! What is due, and what it means, is for the [`TimedLogic`] to know. See `docs/decisions/0020`.
 //!
 //! # Invariants
-//! - The watermark behind the step is what it was, until the round that a newer one began is over.
+//! - The watermark behind the step is in front of all that is due and has not left. In a round it goes no further than the round before.
 //! - No record is handled during a round.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -21,7 +21,8 @@ use crate::{
     id::{CheckpointId, ProcessingTime, WallTime},
     key::Key,
     key_group::KeyGroup,
-    operator::{OpenContext, Operator, SnapshotBuilder, Stateful, Step, StepError, input::Input},
+    operator::{OpenContext, Operator, SnapshotBuilder, Stateful, Step, StepError, aside::Aside, input::Input},
+    output::sides::SideTag,
     panic_site::running,
     record::{Batch, Record},
     slice::{Flow, Slice, Stop},
@@ -64,6 +65,16 @@ pub trait TimedLogic<K: Key>: Send + 'static {
         to
     }
 
+    /// What is due becomes so by the clock, not by watermarks.
+    fn goes_by_clock(&self) -> bool {
+        false
+    }
+
+    /// By how many milliseconds the watermark behind the step is held back: what it gives may be so much older than what makes it due.
+    fn behind(&self) -> i64 {
+        0
+    }
+
     /// Does some of what is due up to `to` in a key group, the earliest first, and removes it from the state together with giving it.
     fn fire(
         &mut self,
@@ -79,11 +90,20 @@ pub trait TimedLogic<K: Key>: Send + 'static {
     /// Does some of what is due by the wall clock up to `to`, the earliest first.
     fn wake(&mut self, to: WallTime, at: &Moment<'_>, out: &mut Out<Self::Out, Self::OutTime>) -> Result<(), BoxError>;
 
+    /// What takes records that come aside, if any do.
+    fn aside(&mut self) -> Option<&mut dyn Aside> {
+        None
+    }
+
     /// See [`KeyedTables`](crate::state::keyed_states::KeyedTables).
     fn batch_came(&mut self);
     fn is_loaded(&self) -> bool;
     fn load(&mut self, keys: &mut dyn Iterator<Item = &K>) -> Result<(), BoxError>;
     fn heap_is_spent(&self) -> bool;
+    /// Records dropped as late since the last call.
+    fn take_late(&mut self) -> u64 {
+        0
+    }
     fn restore(&mut self, context: &OpenContext) -> Result<(), Error>;
     fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError>;
     fn completed(&mut self, checkpoint: CheckpointId);
@@ -106,6 +126,7 @@ pub struct Moment<'a> {
     /// What the round at hand goes to.
     reached: Timestamp,
     pub(crate) slice: &'a Slice<'a>,
+    step: StepIndex,
     /// The input has ended: nothing may become due any more.
     pub(crate) is_end: bool,
 }
@@ -116,6 +137,23 @@ impl Moment<'_> {
     pub(crate) fn clock<K: Key>(&self, key: &K) -> Timestamp {
         self.clocks.of_key(key).max(self.reached)
     }
+
+    /// How far time had come for `key` in front of the round at hand; without a round, how far it has come.
+    #[inline]
+    pub(crate) fn clock_before<K: Key>(&self, key: &K) -> Timestamp {
+        self.clocks.of_key(key)
+    }
+
+    /// Gives a record to a side output of the step's chain. If that is full, the step gets no more input for now, but for the few records that it has taken already.
+    #[inline]
+    pub(crate) fn emit_to<X: Record, S: Stamp>(&self, tag: &SideTag<X, S>, record: X, time: S) {
+        self.slice.give_aside(self.step, tag, record, time);
+    }
+}
+
+/// The last moment of which no record can come any more, by a clock that shows `now`.
+fn passed(now: WallTime) -> Timestamp {
+    Timestamp(Timestamp::from(now).0 - 1)
 }
 
 /// Records whose state is fetched while as many are handled, and what fires between two looks at the slice.
@@ -168,22 +206,40 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
         self.logic.next_due().is_some_and(|due| due <= to)
     }
 
-    /// Goes where the inputs are: by a round if something is due until then.
-    fn follow(&mut self) {
+    /// Goes where the inputs are, or the clock is: by a round if something is due until then.
+    fn follow(&mut self, slice: &Slice<'_>) {
         if self.clocks.is_in_round() {
             return;
         }
         let to = self.head.time.max(self.clocks.even());
-        if self.is_due(to) {
-            self.clocks.begin(self.logic.stride(to));
+        let due_to = if self.logic.goes_by_clock() { to.max(passed(slice.wall_time())) } else { to };
+        if self.is_due(due_to) {
+            self.clocks.begin(self.logic.stride(due_to));
         } else {
             self.clocks.jump(to);
         }
     }
 
+    /// When the wall clock makes something due.
+    fn next_wake(&mut self) -> Option<WallTime> {
+        let due = if self.logic.goes_by_clock() { self.logic.next_due() } else { None };
+        let due = due.map(|due| WallTime(u64::try_from(due.0.saturating_add(1)).unwrap_or(0)));
+        self.logic.next_wake().into_iter().chain(due).min()
+    }
+
+    /// Nothing to come is earlier, when what was given has left.
+    fn reached(&mut self) -> Timestamp {
+        // Groups that were restored ahead of the inputs say nothing of the records to come.
+        let reached = self.head.time.min(self.clocks.even());
+        let due = self.logic.next_due().filter(|_| self.clocks.is_in_round());
+        let reached = due.map_or(reached, |due| reached.min(Timestamp(due.0.saturating_sub(1))));
+        let behind = if reached == Timestamp::MAX { 0 } else { self.logic.behind() };
+        Timestamp(reached.0.saturating_sub(behind))
+    }
+
     /// Finds out when the wall clock makes something due.
     fn look(&mut self, slice: &Slice<'_>) {
-        let next = self.logic.next_wake();
+        let next = self.next_wake();
         self.wake_at = next.map(|time| slice.when(time));
         self.is_woken = next.is_some_and(|time| self.is_end() || time <= slice.wall_time());
     }
@@ -197,7 +253,7 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
         let is_end = self.is_end();
         let Self { step, logic, clocks, out, .. } = self;
         let reached = clocks.turn().map_or(Timestamp::MIN, |(_, to)| to);
-        let moment = Moment { clocks, reached, slice, is_end };
+        let moment = Moment { clocks, reached, slice, step: *step, is_end };
         running(*step, || code(logic, &moment, out)).map_err(|cause| StepError::stop(*step, cause))
     }
 
@@ -223,7 +279,7 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
                 slice.take(1)?;
                 if self.call(slice, |logic, at, out| logic.fire(group, to, at, out))? == Done::All {
                     self.clocks.group_is_through();
-                    self.follow();
+                    self.follow(slice);
                 }
                 continue;
             }
@@ -232,8 +288,11 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
                 slice.take(1)?;
                 let to = if self.is_end() { WallTime(u64::MAX) } else { slice.wall_time() };
                 self.call(slice, |logic, at, out| logic.wake(to, at, out))?;
-                self.follow();
+                self.follow(slice);
                 continue;
+            }
+            if let Some(aside) = self.logic.aside() {
+                aside.handle(slice)?;
             }
             if self.input.ahead().is_empty() {
                 return Ok(());
@@ -262,7 +321,7 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
                 let clock = self.clocks.of_key(&key);
                 let record = Stamped { record, time };
                 self.call(slice, |logic, at, out| logic.record(at, *hint, key, record, out))?;
-                let flow = self.hand_out(slice, sink);
+                let flow = if self.out.is_empty() { Ok(()) } else { self.hand_out(slice, sink) };
                 if self.is_due(clock) {
                     self.clocks.begin(self.clocks.even());
                     slice.give_back(taken - used);
@@ -317,19 +376,25 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
 
 impl<K: Key, L: TimedLogic<K>> Stateful for Timed<K, L> {
     fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
-        self.logic.restore(context)?;
         self.restore_clocks(context)?;
+        self.logic.restore(context)?;
+        if let Some(aside) = self.logic.aside() {
+            aside.open(context)?;
+        }
         // What was set for a time already past, in front of the checkpoint, may not have fired.
         if self.is_due(self.clocks.furthest()) {
             self.clocks.begin(self.clocks.even());
         }
         // Only a slice has a clock: the first one looks at it.
-        self.is_woken = self.logic.next_wake().is_some();
+        self.is_woken = self.next_wake().is_some();
         Ok(())
     }
 
     fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError> {
         self.logic.snapshot(snapshot)?;
+        if let Some(aside) = self.logic.aside() {
+            aside.snapshot(snapshot)?;
+        }
         let state = encode(&self.clocks.save(&self.logic.of()))?;
         snapshot.operators.push((self.uid.to_string(), OperatorSnapshot { state, transactions: Vec::new() }));
         Ok(())
@@ -346,12 +411,28 @@ impl<K: Key, L: TimedLogic<K>> Step for Timed<K, L> {
     }
 
     fn feed(&mut self, batch: Box<dyn Batch>) {
-        self.input.feed(batch);
-        self.logic.batch_came();
+        let keyed = match self.logic.aside() {
+            Some(aside) => aside.take(batch),
+            None => Err(batch),
+        };
+        if let Err(batch) = keyed {
+            self.input.feed(batch);
+            self.logic.batch_came();
+        }
     }
 
     fn has_leftover(&mut self) -> bool {
-        !self.out.is_empty() || self.input.has_leftover()
+        !self.out.is_empty() || self.input.has_leftover() || self.logic.aside().is_some_and(|aside| aside.has_records())
+    }
+
+    fn rest_of_batch(&mut self) -> Result<Option<Vec<u8>>, BoxError> {
+        let aside = self.logic.aside().map_or(Ok(None), |aside| aside.rest())?;
+        if aside.is_some() { Ok(aside) } else { self.input.rest_of_batch() }
+    }
+
+    fn take_records_in(&mut self) -> u64 {
+        let aside = self.logic.aside().map_or(0, |aside| aside.take_records_in());
+        aside + self.input.take_records_in()
     }
 
     fn is_within_record(&mut self) -> bool {
@@ -364,16 +445,14 @@ impl<K: Key, L: TimedLogic<K>> Step for Timed<K, L> {
 
     fn watermark(&mut self, head: Watermark, slice: &Slice<'_>) -> Watermark {
         self.head = head;
-        self.follow();
+        self.follow(slice);
         if !self.clocks.is_in_round() {
             self.look(slice);
         }
-        let is_held = self.has_due() || !self.out.is_empty();
-        if !is_held {
-            // Groups that were restored ahead of the inputs say nothing of the records to come.
-            self.settled = self.settled.max(head.time.min(self.clocks.even()));
+        if !self.is_woken && self.out.is_empty() {
+            self.settled = self.settled.max(self.reached());
         }
-        Watermark { time: self.settled, is_idle: head.is_idle && !is_held }
+        Watermark { time: self.settled, is_idle: head.is_idle && !self.has_due() && self.out.is_empty() }
     }
 
     fn moves_time(&mut self) -> bool {
@@ -386,6 +465,10 @@ impl<K: Key, L: TimedLogic<K>> Step for Timed<K, L> {
 
     fn wake_at(&mut self) -> Option<ProcessingTime> {
         self.wake_at
+    }
+
+    fn take_late(&mut self) -> u64 {
+        self.logic.take_late()
     }
 }
 

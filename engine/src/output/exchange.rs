@@ -6,11 +6,13 @@ use crate::{
     id::{ChannelIndex, ProcessingTime},
     key::Key,
     key_group::{KeyGroup, owners},
-    operator::Stateful,
+    operator::{Stateful, StepError},
     output::{Tail, TailControl, lane::Lane},
+    panic_site::running,
     record::Record,
     slice::Flow,
     time::{Stamp, Stamped},
+    topology::graph::StepIndex,
 };
 
 /// A tail made of lanes, and the rule by which a record finds its lane.
@@ -167,4 +169,29 @@ impl<T: Record + Clone> Rule<T> for ToConsumers {
         }
         flow.and(last.route(&mut lanes[last_range.clone()], record))
     }
+}
+
+/// To the one of several streams that a function names; in turn over the lanes that lead there.
+pub(crate) struct ToOne<F> {
+    pub(crate) step: StepIndex,
+    pub(crate) function: F,
+    /// For each stream its lanes, and the next one.
+    pub(crate) parts: Vec<(std::ops::Range<usize>, InTurn)>,
+}
+
+impl<T: Record, F: FnMut(&T) -> usize + Send + 'static> Rule<T> for ToOne<F> {
+    #[inline]
+    fn route<S: Stamp>(&mut self, lanes: &mut [Lane<T, S>], record: Stamped<T, S>) -> Flow {
+        let Self { step, function, parts } = self;
+        let part = running(*step, || function(&record.record));
+        match parts.get_mut(part) {
+            Some((range, rule)) => rule.route(&mut lanes[range.clone()], record),
+            None => Err(StepError::stop(*step, no_such_part(part, parts.len()))),
+        }
+    }
+}
+
+#[cold]
+fn no_such_part(part: usize, parts: usize) -> BoxError {
+    format!("its function gave a record to part {part} of {parts}, which are numbered from 0").into()
 }

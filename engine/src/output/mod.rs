@@ -1,4 +1,4 @@
-//! The end of a chain: outputs to other chains, or a sink.
+//! The end of a chain: outputs to other chains, or a sink; and the side outputs that steps within it have.
 //!
 //! Each output channel has a *lane*: the batch being filled, and elements ready to be sent. The driver takes what is ready as fast as the
 //! channel has room. While anything is ready the chain is *blocked* and takes no input: so a lane holds one full batch at most, plus
@@ -6,6 +6,7 @@
 
 pub(crate) mod exchange;
 pub(crate) mod lane;
+pub(crate) mod sides;
 pub(crate) mod sink;
 
 use crate::{
@@ -79,7 +80,7 @@ pub(crate) trait TailControl: Stateful {
         false
     }
 
-    /// Records that left since the last call, each copy counted.
+    /// Records that left since the last call, those of side outputs too, each copy counted.
     fn take_records_out(&mut self) -> u64;
 
     /// The `uid` of the two-phase sink, if this is one.

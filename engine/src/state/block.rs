@@ -40,10 +40,15 @@ impl Values {
 
 /// Starts a block with the keys that went.
 pub(crate) fn begin<K: Key>(out: &mut Vec<u8>, values: Values, tombstones: &[K]) {
+    begin_head(out, values, tombstones.len());
+    tombstones.iter().for_each(|key| key.encode_with_length(out));
+}
+
+/// Starts a block with as many tombstones as follow, each a key behind its length.
+pub(crate) fn begin_head(out: &mut Vec<u8>, values: Values, tombstones: usize) {
     out.push(if values.are_timed { TIMED } else { FROZEN });
     push_varint(u64::from(values.version), out);
-    push_varint(tombstones.len() as u64, out);
-    tombstones.iter().for_each(|key| key.encode_with_length(out));
+    push_varint(tombstones as u64, out);
 }
 
 /// Adds an entry.

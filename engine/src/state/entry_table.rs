@@ -1,5 +1,7 @@
 //! Entries of which each key has any number, each stored apart: what maps and lists are made of.
 
+use std::ops::RangeBounds;
+
 use crate::{
     error::{BoxError, Error},
     id::CheckpointId,
@@ -168,11 +170,21 @@ impl<K: Key, U: Key + Ord, V: Record, L: Lifetime> EntriesOf<'_, K, U, V, L> {
 
     /// Every entry that is seen, in the order of the user keys; reads nothing.
     fn all(&self) -> impl Iterator<Item = (&U, &V)> {
+        self.users().filter_map(move |user| self.entry(user))
+    }
+
+    fn entry<'u>(&self, user: &'u U) -> Option<(&'u U, &V)> {
         let EntryTable { table, lifetime, .. } = &*self.entries;
-        self.users().filter_map(move |user| {
-            let stored = table.value(self.locate(user))?;
-            lifetime.is_seen::<V>(stored, self.now).then(|| (user, L::get(stored)))
-        })
+        let stored = table.value(self.locate(user))?;
+        lifetime.is_seen::<V>(stored, self.now).then(|| (user, L::get(stored)))
+    }
+
+    /// Those of [`all`](Self::all) whose user keys lie in a range.
+    pub(crate) fn range(&self, users: impl RangeBounds<U>) -> impl DoubleEndedIterator<Item = (&U, &V)> {
+        let own = self.entries.index.of(self.key);
+        own.into_iter()
+            .flat_map(move |own| own.range((users.start_bound(), users.end_bound())))
+            .filter_map(move |user| self.entry(user))
     }
 
     pub(crate) fn iter(&mut self) -> impl Iterator<Item = (&U, &V)> {

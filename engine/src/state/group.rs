@@ -3,8 +3,6 @@
 //! # Invariants
 //! - A bit of `changed` belongs to a bucket of `table`; when entries move to other buckets, their bits move along, unless the next block must be full.
 //! - Only occupied buckets have their bit set, and `changes` counts them. Every entry that changed has its bit set, or the next block must be full.
-//! - `stored_changes` is the number of entries in `Changes` blocks that the store holds, or will once what is unconfirmed completes,
-//!   since the group's last full block.
 
 use hashbrown::HashTable;
 use prefetch_index::prefetch_index;
@@ -17,6 +15,7 @@ use crate::{
     key_group::KeyGroup,
     state::{
         block::{self, Values},
+        shelf::Shelf,
         sought::Sought,
         ttl::Swept,
     },
@@ -37,15 +36,7 @@ pub(super) struct Group<K, S> {
 struct Rest<K> {
     /// Keys removed since the last snapshot.
     removed: Vec<K>,
-    /// The next block must be a full one.
-    must_be_full: bool,
-    stored_changes: usize,
-    /// Size of the last full block: what to reserve for the next.
-    full_bytes: usize,
-    /// Of the blocks of changes since.
-    changes_bytes: usize,
-    /// The last full block's memory, once it is stored: fresh memory costs a page fault per 4 KiB.
-    spare: Vec<u8>,
+    shelf: Shelf,
 }
 
 struct Entry<K, S> {
@@ -55,14 +46,7 @@ struct Entry<K, S> {
 
 impl<K: Key, S> Group<K, S> {
     pub(super) fn new() -> Self {
-        let rest = Rest {
-            removed: Vec::new(),
-            must_be_full: false,
-            stored_changes: 0,
-            full_bytes: 0,
-            changes_bytes: 0,
-            spare: Vec::new(),
-        };
+        let rest = Rest { removed: Vec::new(), shelf: Shelf::default() };
         Self { table: HashTable::new(), changed: Box::default(), changes: 0, rest: Box::new(rest) }
     }
 
@@ -73,27 +57,22 @@ impl<K: Key, S> Group<K, S> {
 
     /// Entries that a block of changes would hold, or more.
     pub(super) fn changes(&self) -> usize {
-        if self.rest.must_be_full { self.live() } else { self.changes + self.rest.removed.len() }
-    }
-
-    /// Whether there is nothing to snapshot.
-    pub(super) fn is_unchanged(&self) -> bool {
-        self.changes() == 0 && !self.rest.must_be_full
+        if self.rest.shelf.must_be_full() { self.live() } else { self.changes + self.rest.removed.len() }
     }
 
     /// Whether a full block costs no more than about twice what a block of changes does.
-    pub(super) fn mostly_changed(&self) -> bool {
-        self.rest.must_be_full || self.changes() * 2 >= self.live()
+    fn mostly_changed(&self) -> bool {
+        self.rest.shelf.mostly_changed(self.changes(), self.live())
     }
 
-    /// Whether changes, stored and new, outnumber the entries.
-    pub(super) fn is_due_for_folding(&self) -> bool {
-        self.rest.stored_changes + self.changes() >= self.live()
+    /// What there is to snapshot, if anything is; see [`Shelf::due`].
+    pub(super) fn due(&self, fold_budget: &mut usize) -> Option<BlockKind> {
+        self.rest.shelf.due(self.changes(), self.live(), fold_budget)
     }
 
     /// Size of all blocks that hold it: stored, or on their way there.
     pub(super) fn stored_bytes(&self) -> usize {
-        self.rest.full_bytes + self.rest.changes_bytes
+        self.rest.shelf.stored_bytes()
     }
 
     #[inline]
@@ -168,11 +147,13 @@ impl<K: Key, S> Group<K, S> {
     /// Notes that `key` went. Once a full block is due anyway it says so by not having the key: so the list stays below the size of the table, however often
     /// keys come and go.
     fn note_removed(&mut self, key: K) {
-        if !self.rest.must_be_full {
+        if !self.rest.shelf.must_be_full() {
             self.rest.removed.push(key);
-            self.rest.must_be_full = self.mostly_changed();
+            if self.mostly_changed() {
+                self.rest.shelf.be_full();
+            }
         }
-        if self.rest.must_be_full {
+        if self.rest.shelf.must_be_full() {
             self.rest.removed.clear();
         }
     }
@@ -208,7 +189,7 @@ impl<K: Key, S> Group<K, S> {
 
     /// Makes the next block a full one.
     fn be_full(&mut self) {
-        self.rest.must_be_full = true;
+        self.rest.shelf.be_full();
         self.changed.fill(0);
         self.changes = 0;
         self.rest.removed.clear();
@@ -245,25 +226,21 @@ impl<K: Key, S> Group<K, S> {
 impl<K: Key, S: Serialize> Group<K, S> {
     /// All entries.
     pub(super) fn freeze_full(&mut self, group: KeyGroup, values: Values) -> Result<StateBlock, BoxError> {
-        let mut bytes = std::mem::take(&mut self.rest.spare);
-        bytes.clear();
-        bytes.reserve(self.rest.full_bytes + self.rest.full_bytes / 8);
+        let mut bytes = self.rest.shelf.begin(BlockKind::Full);
         if !self.table.is_empty() {
             block::begin::<K>(&mut bytes, values, &[]);
         }
         for entry in self.table.iter() {
             block::push(&mut bytes, &entry.key, &entry.value)?;
         }
-        (self.rest.full_bytes, self.rest.changes_bytes) = (bytes.len(), 0);
-        self.rest.stored_changes = 0;
+        self.rest.shelf.note(BlockKind::Full, self.table.len(), bytes.len());
         self.forget_changes();
         Ok(StateBlock { group, kind: BlockKind::Full, entries: self.table.len() as u32, bytes })
     }
 
     /// The entries that changed, and the keys that went.
     pub(super) fn freeze_changes(&mut self, group: KeyGroup, values: Values) -> Result<StateBlock, BoxError> {
-        self.rest.spare = Vec::new();
-        let mut bytes = Vec::new();
+        let mut bytes = self.rest.shelf.begin(BlockKind::Changes);
         block::begin(&mut bytes, values, &self.rest.removed);
         let buckets = self.take_changed();
         for together in buckets.chunks(TOGETHER) {
@@ -273,8 +250,7 @@ impl<K: Key, S: Serialize> Group<K, S> {
             }
         }
         let entries = buckets.len() + self.rest.removed.len();
-        self.rest.stored_changes += entries;
-        self.rest.changes_bytes += bytes.len();
+        self.rest.shelf.note(BlockKind::Changes, entries, bytes.len());
         self.rest.removed.clear();
         Ok(StateBlock { group, kind: BlockKind::Changes, entries: entries as u32, bytes })
     }
@@ -301,33 +277,23 @@ impl<K: Key, S: Serialize> Group<K, S> {
 
     /// Takes back the memory of a block that is stored.
     pub(super) fn recycle(&mut self, block: StateBlock) {
-        if block.kind == BlockKind::Full {
-            self.rest.spare = block.bytes;
-        }
+        self.rest.shelf.recycle(block);
     }
 
     fn forget_changes(&mut self) {
         self.changed.fill(0);
         self.changes = 0;
         self.rest.removed.clear();
-        self.rest.must_be_full = false;
     }
 }
 
 impl<K: Key, S> Group<K, S> {
     /// Prepares for the entries of a stored block.
     pub(super) fn begin_restore(&mut self, kind: BlockKind, entries: usize, bytes: usize) {
-        match kind {
-            BlockKind::Full => {
-                self.table = HashTable::with_capacity(entries);
-                self.rest.stored_changes = 0;
-                (self.rest.full_bytes, self.rest.changes_bytes) = (bytes, 0);
-            }
-            BlockKind::Changes => {
-                self.rest.stored_changes += entries;
-                self.rest.changes_bytes += bytes;
-            }
+        if kind == BlockKind::Full {
+            self.table = HashTable::with_capacity(entries);
         }
+        self.rest.shelf.note(kind, entries, bytes);
     }
 
     /// Puts back an entry, or takes out one that was removed.

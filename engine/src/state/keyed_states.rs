@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// What [`process_with`](crate::topology::KeyedStream::process_with) takes: a descriptor of [`state`](crate::state), or a tuple of up to six. Nobody else
+/// What [`process_with`](crate::topology::KeyedStream::process_with) takes: a descriptor of [`state`](crate::state), or a tuple of up to six; `()` for no state. Nobody else
 /// implements it.
 pub trait KeyedStates<K: Key>: Send + 'static {
     /// What the function is given, for the key of its record: [`ValueState`](crate::ValueState), [`MapState`](crate::state::MapState) and so on, or a tuple of
@@ -120,7 +120,7 @@ pub(super) fn restore_whole<K: Key, S: Record>(
     restored.map_err(|error| not_restored(table.address(), context, error))
 }
 
-fn not_restored(state: &StateAddress, context: &OpenContext, error: StoreError) -> Error {
+pub(crate) fn not_restored(state: &StateAddress, context: &OpenContext, error: StoreError) -> Error {
     let OpenContext { job_name, subtask, restored, .. } = context;
     let checkpoint = restored.checkpoint;
     let message = format!("state '{state}' of job '{job_name}', subtask {subtask}, checkpoint {checkpoint}: {error}");
@@ -181,6 +181,65 @@ impl<K: Key, S: Record> KeyedTables<K> for KeyedTable<K, S> {
     fn completed(&mut self, checkpoint: CheckpointId) {
         self.completed(checkpoint);
     }
+}
+
+/// Nothing is kept.
+impl<K: Key> KeyedTables<K> for () {
+    type Slot = ();
+
+    #[inline]
+    fn hint(&self, _: &K) {}
+
+    #[inline]
+    fn find(&self, (): (), _: &K) {}
+
+    #[inline]
+    fn batch_came(&mut self) {}
+
+    #[inline]
+    fn is_loaded(&self) -> bool {
+        true
+    }
+
+    fn load(&mut self, _: &mut dyn Iterator<Item = &K>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn heap_is_spent(&self) -> bool {
+        false
+    }
+
+    fn restore(&mut self, _: &OpenContext) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _: &mut SnapshotBuilder) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn completed(&mut self, _: CheckpointId) {}
+}
+
+/// No state.
+impl<K: Key> KeyedStates<K> for () {
+    type View<'a> = ();
+    type Tables = ();
+    type Use = ();
+
+    fn declared(&self) -> Vec<DeclaredState> {
+        Vec::new()
+    }
+
+    fn tables(&self, _: &TablePlace<'_>) {}
+
+    #[inline]
+    fn view<'a>(_: &'a mut (), (): (), _: &'a K, _: &Slice<'_>) {}
+
+    #[inline]
+    fn into_use((): ()) {}
+
+    #[inline]
+    fn settle((): (), (): &mut (), (): (), _: &K, _: &Slice<'_>) {}
 }
 
 macro_rules! tuple {

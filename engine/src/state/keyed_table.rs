@@ -1,8 +1,4 @@
 //! Keyed state on the heap, and its incremental snapshots. See `docs/decisions/0002`.
-//!
-//! # Invariants
-//! - A delta is kept until a checkpoint at or after it has completed: whatever happens to its own checkpoint, the next acknowledgement has it.
-//! - What the store holds of a group, with what is unconfirmed, is the group's last full block and every block of changes since.
 
 use std::{ops::Range, sync::Arc};
 
@@ -17,9 +13,9 @@ use crate::{
     id::CheckpointId,
     key::Key,
     key_group::{KeyGroup, KeyGroupRange},
-    mutation::{self, Mutation},
     state::{
         block::{self, Block, Values},
+        delta_ledger::DeltaLedger,
         group::Group,
         sought::Sought,
         tier::{HeapShare, Tier},
@@ -31,7 +27,6 @@ use crate::{
 
 /// A map from key to value, cut into key groups, that knows what changed since its last snapshot.
 pub struct KeyedTable<K, S> {
-    address: Arc<StateAddress>,
     format: ValueFormat<S>,
     max_parallelism: u16,
     range: KeyGroupRange,
@@ -39,8 +34,7 @@ pub struct KeyedTable<K, S> {
     groups: Vec<Group<K, S>>,
     /// The groups, if not all of their entries are to be on the heap.
     tier: Option<Box<Tier<K, S>>>,
-    /// Deltas no completed checkpoint is known to hold, oldest first.
-    unconfirmed: Vec<Arc<StateDelta>>,
+    ledger: DeltaLedger,
 }
 
 /// Where a key is, or is not.
@@ -68,19 +62,18 @@ impl<K: Key, S> KeyedTable<K, S> {
     /// No key at all yet.
     pub fn new(address: StateAddress, format: ValueFormat<S>, range: KeyGroupRange, max_parallelism: u16) -> Self {
         Self {
-            address: Arc::new(address),
             format,
             max_parallelism,
             range,
             groups: (0..range.len()).map(|_| Group::new()).collect(),
             tier: None,
-            unconfirmed: Vec::new(),
+            ledger: DeltaLedger::new(address),
         }
     }
 
     /// Where its blocks are stored.
     pub fn address(&self) -> &StateAddress {
-        &self.address
+        self.ledger.address()
     }
 
     /// Where `key` probably is, for [`find`](Self::find) a little later; meanwhile its entry is fetched from memory. Nothing depends on it being right.
@@ -259,28 +252,17 @@ impl<K: Key, S: Serialize> KeyedTable<K, S> {
             None => self.freeze_groups(values)?,
             Some(tier) => tier.freeze(checkpoint, values)?,
         };
-        if !blocks.is_empty() {
-            self.supersede(&blocks);
-            self.unconfirmed.push(Arc::new(StateDelta { checkpoint, address: (*self.address).clone(), blocks }));
-        }
-        let owed = if mutation::is(Mutation::OnlyNewestDelta) { 1 } else { self.unconfirmed.len() };
-        Ok(self.unconfirmed.iter().rev().take(owed).rev().cloned().collect())
+        Ok(self.ledger.add(checkpoint, blocks))
     }
 
     fn freeze_groups(&mut self, values: Values) -> Result<Vec<StateBlock>, BoxError> {
         let mut fold_budget = self.groups.iter().map(Group::changes).sum::<usize>();
         let mut blocks = Vec::new();
         for (number, group) in self.range.iter().zip(&mut self.groups) {
-            if group.is_unchanged() {
-                continue;
-            }
-            let block = if group.mostly_changed() {
-                group.freeze_full(number, values)?
-            } else if group.is_due_for_folding() && fold_budget > 0 {
-                fold_budget = fold_budget.saturating_sub(group.live());
-                group.freeze_full(number, values)?
-            } else {
-                group.freeze_changes(number, values)?
+            let block = match group.due(&mut fold_budget) {
+                None => continue,
+                Some(BlockKind::Full) => group.freeze_full(number, values)?,
+                Some(BlockKind::Changes) => group.freeze_changes(number, values)?,
             };
             blocks.push(block);
         }
@@ -294,30 +276,13 @@ impl<K: Key, S: Serialize> KeyedTable<K, S> {
 
     /// Drops what a completed checkpoint holds.
     pub fn completed(&mut self, checkpoint: CheckpointId) {
-        let (stored, unconfirmed) = self.unconfirmed.drain(..).partition(|delta| delta.checkpoint <= checkpoint);
-        self.unconfirmed = unconfirmed;
-        let stored: Vec<Arc<StateDelta>> = stored;
+        let stored = self.ledger.completed(checkpoint);
         if let Some(tier) = &mut self.tier {
             return tier.completed(checkpoint);
         }
-        for block in stored.into_iter().filter_map(Arc::into_inner).flat_map(|delta| delta.blocks) {
+        for block in stored {
             self.groups[usize::from(block.group.0 - self.range.start)].recycle(block);
         }
-    }
-
-    /// Drops older unconfirmed blocks of groups that are now frozen in full: what is owed stays below twice the state.
-    fn supersede(&mut self, newer: &[StateBlock]) {
-        if self.unconfirmed.is_empty() {
-            return;
-        }
-        let is_full = |group: KeyGroup| newer.iter().any(|block| block.group == group && block.kind == BlockKind::Full);
-        for delta in &mut self.unconfirmed {
-            if delta.blocks.iter().any(|block| is_full(block.group)) {
-                let blocks = delta.blocks.iter().filter(|block| !is_full(block.group)).cloned().collect();
-                *delta = Arc::new(StateDelta { checkpoint: delta.checkpoint, address: delta.address.clone(), blocks });
-            }
-        }
-        self.unconfirmed.retain(|delta| !delta.blocks.is_empty());
     }
 }
 
@@ -325,7 +290,7 @@ impl<K: Key, S: DeserializeOwned> KeyedTable<K, S> {
     /// Has every one of `keys` that has a value on the heap, until the next batch or the next eviction.
     pub fn load<'a>(&mut self, keys: impl Iterator<Item = &'a K>) -> Result<(), StoreError> {
         match &mut self.tier {
-            Some(tier) => tier.load(&self.address, &self.format, self.max_parallelism, keys),
+            Some(tier) => tier.load(self.ledger.address(), &self.format, self.max_parallelism, keys),
             None => Ok(()),
         }
     }
@@ -338,7 +303,7 @@ impl<K: Key, S: DeserializeOwned> KeyedTable<K, S> {
             // Only what the newest block has is sure to be there still.
             let mut first = None;
             reader.read(
-                &self.address,
+                self.ledger.address(),
                 KeyGroupRange { start: number.0, end: number.0 + 1 },
                 &mut |_, _, _, bytes| {
                     for entry in Block::parse(bytes)? {
@@ -352,7 +317,7 @@ impl<K: Key, S: DeserializeOwned> KeyedTable<K, S> {
                 },
             )?;
             if let Some(first) = first {
-                return first.map_err(|unread| unread.in_state(&self.address, START_OVER));
+                return first.map_err(|unread| unread.in_state(self.ledger.address(), START_OVER));
             }
         }
         Ok(())
@@ -360,7 +325,7 @@ impl<K: Key, S: DeserializeOwned> KeyedTable<K, S> {
 
     /// Puts back what a checkpoint holds for this table's groups. Refuses a key that does not belong to the group it was stored in.
     pub fn restore(&mut self, reader: &dyn StateReader) -> Result<(), StoreError> {
-        let address = self.address.clone();
+        let address = self.ledger.address().clone();
         let format = self.format.clone();
         let mut unread = None;
         let read = reader.read(&address, self.range, &mut |number, kind, entries, bytes| {

@@ -1,5 +1,7 @@
 //! Any number of entries per key, by a key of the user's.
 
+use std::ops::RangeBounds;
+
 use crate::{
     checkpoint::snapshot::StateKind,
     key::Key,
@@ -76,6 +78,16 @@ impl<K: Key, U: Key + Ord, V: Record, L: Lifetime> MapState<'_, K, U, V, L> {
     /// The value of every entry, in the order of their keys.
     pub fn values(&mut self) -> impl Iterator<Item = &V> {
         self.0.iter().map(|(_, value)| value)
+    }
+
+    /// The entries in a range of keys, in their order. Does not count as reading them.
+    pub(crate) fn range(&self, keys: impl RangeBounds<U>) -> impl DoubleEndedIterator<Item = (&U, &V)> {
+        self.0.range(keys)
+    }
+
+    /// The least key of all entries, expired ones among them.
+    pub(crate) fn first_key(&self) -> Option<&U> {
+        self.0.users().next()
     }
 
     /// How many entries there are. With a time to live each of them is looked up.

@@ -135,7 +135,8 @@ pub(crate) fn read<K: Key, V: DeserializeOwned>(
     entries.collect()
 }
 
-fn save<'a, K: Key, V: Record>(
+/// The block of a state with these entries.
+pub(crate) fn save<'a, K: Key, V: Record>(
     descriptor: &StateDescriptor<impl Sized, V>,
     entries: impl Iterator<Item = (&'a K, &'a V)>,
 ) -> Result<SavedState, BoxError> {

@@ -171,11 +171,16 @@ impl<K: Key, N: Key + Ord> TimerTable<K, N> {
     #[inline]
     pub(crate) fn next(&mut self) -> Option<Timestamp> {
         if !self.is_exact {
-            let firsts = self.heaps.iter().filter_map(|heap| heap.peek());
-            self.next = firsts.map(|Reverse(timer)| timer.at.0).min().unwrap_or(Timestamp::MAX);
+            self.next = self.earliest().unwrap_or(Timestamp::MAX);
             self.is_exact = true;
         }
         (self.items > 0).then_some(self.next)
+    }
+
+    /// The least time in the heaps.
+    pub(crate) fn earliest(&self) -> Option<Timestamp> {
+        let firsts = self.heaps.iter().filter_map(|heap| heap.peek());
+        firsts.map(|Reverse(timer)| timer.at.0).min()
     }
 
     /// Whether there may be one that is due up to `to` in a key group.

@@ -143,6 +143,7 @@ fn edge(first: u32, channels: u32) -> InputEdge {
         is_broadcast: false,
         is_feedback: false,
         is_timed: true,
+        lift: None,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     state::DeclaredState,
     topology::{
         fault::TopologyFault,
-        graph::{EdgeKind, Graph, StepIndex},
+        graph::{EdgeKind, Graph, SideInfo, StepIndex},
         plan::Settings,
     },
 };
@@ -35,17 +35,54 @@ pub(super) fn faults(graph: &Graph, settings: &Settings, parallelism: &[u32]) ->
     if !graph.steps.iter().any(|step| step.operator == Some(OperatorKind::Source)) {
         faults.push(TopologyFault::NoSource);
     }
-    let dangling = graph.numbered_steps().filter(|(_, step)| !step.consumed);
+    let is_side = |index: StepIndex| graph.sides.iter().any(|side| side.step == index);
+    let dangling = graph.numbered_steps().filter(|(index, step)| !step.consumed && !is_side(*index));
     faults.extend(dangling.map(|(index, step)| TopologyFault::NoSink { step: step.display_name(index) }));
+    faults.extend(graph.sides.iter().flat_map(|side| side_faults(graph, side)));
     faults.extend(name_faults(graph));
     faults.extend(state_faults(graph));
     faults.extend(parallelism_faults(graph, settings, parallelism));
     faults.extend(nested_loops(graph));
     faults.extend(never_idle(graph));
+    faults.extend(graph.faults.iter().cloned());
+    faults.extend(senseless(graph));
     faults.extend(never_held(graph));
     faults.extend(aligned_twice(graph));
     if settings.checkpoints.interval.is_none() {
         faults.extend(unpublished(graph));
+    }
+    faults
+}
+
+/// What is wrong with a side output.
+fn side_faults(graph: &Graph, info: &SideInfo) -> Vec<TopologyFault> {
+    let name = |step: StepIndex| graph.steps[step.0 as usize].display_name(step);
+    let is_consumed = |step: StepIndex| graph.steps[step.0 as usize].consumed;
+    let side = || name(info.step);
+    let mut faults = Vec::new();
+    let chain = graph.edges[info.edge.0].from.map(|chain| &graph.chains[chain]);
+    match (&*info.bound_to, chain) {
+        ([], _) => faults.push(TopologyFault::SideWithoutStep { side: side() }),
+        // Without a sink behind, its step is of no chain yet, and that is the fault.
+        ([step], None) if is_consumed(*step) => {
+            faults.push(TopologyFault::SideOfExchange { side: side(), exchange: name(*step) });
+        }
+        ([step], Some(chain)) if graph.edges[info.edge.0].is_timed => {
+            let behind = chain.steps.iter().skip_while(|other| *other != step).skip(1);
+            let mut giving_time = behind.filter(|step| graph.steps[step.0 as usize].gives_time);
+            faults.extend(
+                giving_time.next().map(|step| TopologyFault::TimeBehindSide { side: side(), step: name(*step) }),
+            );
+        }
+        ([_], _) => {}
+        ([first, second, ..], _) => {
+            faults.push(TopologyFault::SideTwice { side: side(), first: name(*first), second: name(*second) })
+        }
+    }
+    if !is_consumed(info.step) {
+        faults.push(TopologyFault::SideWithoutSink { side: side() });
+    } else if info.reads > 1 {
+        faults.push(TopologyFault::SideReadTwice { side: side() });
     }
     faults
 }
@@ -114,6 +151,13 @@ fn never_idle(graph: &Graph) -> impl Iterator<Item = TopologyFault> {
             "'{}' has `idle_after` and stands behind an exchange, where no source says that it has nothing: put the step in front of the exchange, or leave `idle_after` out",
             graph.steps[index.0 as usize].display_name(*index)
         ),
+    })
+}
+
+/// Settings of steps.
+fn senseless(graph: &Graph) -> impl Iterator<Item = TopologyFault> {
+    graph.senseless.iter().map(|(index, message)| TopologyFault::Setting {
+        message: format!("'{}': {message}", graph.steps[index.0 as usize].display_name(*index)),
     })
 }
 

@@ -65,8 +65,53 @@ pub enum TopologyFault {
         /// The other.
         outer: String,
     },
+    /// A side output that no step gives records to.
+    SideWithoutStep {
+        /// The side output.
+        side: String,
+    },
+    /// A side output that was bound to an exchange, which gives it nothing.
+    SideOfExchange {
+        /// The side output.
+        side: String,
+        /// The exchange.
+        exchange: String,
+    },
+    /// A side output that was bound to two steps, or twice to one.
+    SideTwice {
+        /// The side output.
+        side: String,
+        /// The one.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A side output that leads to no sink.
+    SideWithoutSink {
+        /// The side output.
+        side: String,
+    },
+    /// A side output that was asked for its stream more than once.
+    SideReadTwice {
+        /// The side output.
+        side: String,
+    },
+    /// A chain has a side output with time, and a step behind gives records another time: it can tell only one to all outputs.
+    TimeBehindSide {
+        /// The side output.
+        side: String,
+        /// The step.
+        step: String,
+    },
     /// Windows, or what fires them, that make no sense.
     Windows {
+        /// The step.
+        step: String,
+        /// What, and why.
+        message: String,
+    },
+    /// A pattern that makes no sense.
+    Pattern {
         /// The step.
         step: String,
         /// What, and why.
@@ -119,7 +164,30 @@ impl fmt::Display for TopologyFault {
                 f,
                 "loop '{inner}' stands within loop '{outer}', and neither could tell that it is empty: make one loop of the two, or put one behind the other"
             ),
+            Self::SideWithoutStep { side } => write!(
+                f,
+                "side output '{side}' is that of no step: say `with_side` directly behind the step that gives records to it, or drop it"
+            ),
+            Self::SideOfExchange { side, exchange } => write!(
+                f,
+                "side output '{side}' is bound to '{exchange}', which is an exchange and gives it nothing: say `with_side` directly behind the step that gives records to it"
+            ),
+            Self::SideTwice { side, first, second } => write!(
+                f,
+                "side output '{side}' is bound to '{first}' and once more to '{second}': it belongs to one step, so make one for each and unite their streams"
+            ),
+            Self::SideWithoutSink { side } => {
+                write!(f, "side output '{side}' leads to no sink: end its `stream()` with `sink`, or drop it")
+            }
+            Self::SideReadTwice { side } => {
+                write!(f, "side output '{side}' is read more than once: call `stream()` once, and `share` it")
+            }
+            Self::TimeBehindSide { side, step } => write!(
+                f,
+                "'{step}' gives records another time, in the chain of side output '{side}', and a chain says one time to all its outputs: put `rebalance` in front of '{step}', which begins another chain"
+            ),
             Self::Windows { step, message } => write!(f, "the windows of '{step}': {message}"),
+            Self::Pattern { step, message } => write!(f, "the pattern of '{step}': {message}"),
             Self::Setting { message } => f.write_str(message),
         }
     }

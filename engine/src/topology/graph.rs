@@ -8,8 +8,10 @@ use crate::{
     error::BoxError,
     id::{AlignmentGroup, SubtaskIndex},
     key_group::KeyGroupRange,
-    output::sink::SinkRecovery,
+    operator::either::Lift,
+    output::{sides, sink::SinkRecovery},
     state::DeclaredState,
+    topology::fault::TopologyFault,
 };
 
 /// Which step of a topology, in the order of the calls.
@@ -34,6 +36,8 @@ pub(crate) struct StepInfo {
     pub(crate) consumed: bool,
     /// A source without an end.
     pub(crate) is_unbounded: bool,
+    /// It gives records new stamps.
+    pub(crate) gives_time: bool,
 }
 
 impl StepInfo {
@@ -69,6 +73,8 @@ pub(crate) struct Edge {
     pub(crate) to: Option<usize>,
     /// Its records have times, and so it carries watermarks.
     pub(crate) is_timed: bool,
+    /// It leads to one side of a step with two inputs.
+    pub(crate) lift: Option<Lift>,
 }
 
 /// Enumerates a source's splits, its types hidden.
@@ -80,10 +86,32 @@ pub(crate) struct ChainTemplate {
     pub(crate) parallelism: Option<u32>,
     pub(crate) inputs: Vec<EdgeIndex>,
     pub(crate) outputs: Vec<EdgeIndex>,
+    /// The edges of its side outputs: their channels come behind those of `outputs`.
+    pub(crate) sides: Vec<EdgeIndex>,
     pub(crate) splits: Option<SplitLister>,
     pub(crate) sink: Option<Box<dyn SinkRecovery>>,
     pub(crate) build: Box<dyn Fn(&BuildContext<'_>) -> Box<dyn Chain> + Send>,
 }
+
+/// Which side output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SideIndex(pub(crate) usize);
+
+/// A side output: an edge that begins within a chain.
+pub(crate) struct SideInfo {
+    /// What its stream begins with.
+    pub(crate) step: StepIndex,
+    pub(crate) edge: EdgeIndex,
+    /// The steps that were said to give records to it: it should be one.
+    pub(crate) bound_to: Vec<StepIndex>,
+    /// How many streams read it: it should be one.
+    pub(crate) reads: u32,
+    /// Taken by the chain that it is a side output of.
+    build: Option<BuildSide>,
+}
+
+/// Makes a side output's lanes for one subtask.
+pub(crate) type BuildSide = Box<dyn Fn(&BuildContext<'_>) -> sides::Side + Send>;
 
 /// What a chain is built with. Nothing here blocks or fails.
 pub struct BuildContext<'a> {
@@ -128,8 +156,13 @@ pub(crate) struct Graph {
     pub(crate) steps: Vec<StepInfo>,
     pub(crate) chains: Vec<ChainTemplate>,
     pub(crate) edges: Vec<Edge>,
+    pub(crate) sides: Vec<SideInfo>,
     /// Steps that are to fall idle, and stand where no reader says that it has nothing.
     pub(crate) never_idle: Vec<StepIndex>,
+    /// What makes no sense in what steps were given.
+    pub(crate) faults: Vec<TopologyFault>,
+    /// Settings of steps that make no sense, and why.
+    pub(crate) senseless: Vec<(StepIndex, &'static str)>,
     /// Steps that are to be aligned, and stand where nobody knows which split to hold.
     pub(crate) never_held: Vec<StepIndex>,
     /// Alignment groups, each with its name and the steps in it.
@@ -151,6 +184,7 @@ impl Graph {
             states: Vec::new(),
             consumed: false,
             is_unbounded: false,
+            gives_time: false,
         });
         StepIndex(self.steps.len() as u32 - 1)
     }
@@ -189,6 +223,30 @@ impl Graph {
         found
     }
 
+    /// Adds a side output, no end of whose edge is known yet.
+    pub(crate) fn add_side(
+        &mut self,
+        step: StepIndex,
+        is_timed: bool,
+        build: impl FnOnce(EdgeIndex) -> BuildSide,
+    ) -> (SideIndex, EdgeIndex) {
+        let edge = EdgeIndex(self.edges.len());
+        self.edges.push(Edge { kind: EdgeKind::Forward, from: None, to: None, is_timed, lift: None });
+        self.sides.push(SideInfo { step, edge, bound_to: Vec::new(), reads: 0, build: Some(build(edge)) });
+        (SideIndex(self.sides.len() - 1), edge)
+    }
+
+    /// Lets the side outputs of these steps begin at a chain, the next one to be added.
+    pub(crate) fn begin_sides(&mut self, steps: &[StepIndex]) -> (Vec<EdgeIndex>, Vec<BuildSide>) {
+        let Self { chains, edges, sides, .. } = self;
+        let bound = sides.iter_mut().filter(|side| side.bound_to.iter().any(|step| steps.contains(step)));
+        let begun = bound.filter_map(|side| {
+            edges[side.edge.0].from = Some(chains.len());
+            Some((side.edge, side.build.take()?))
+        });
+        begun.unzip()
+    }
+
     /// Adds a complete chain and its outgoing edges, whose far ends are still open.
     pub(crate) fn add_chain(
         &mut self,
@@ -201,7 +259,7 @@ impl Graph {
             self.edges[edge.0].to = Some(number);
         }
         let first = self.edges.len();
-        let edge = |kind: &EdgeKind| Edge { kind: *kind, from: Some(number), to: None, is_timed };
+        let edge = |kind: &EdgeKind| Edge { kind: *kind, from: Some(number), to: None, is_timed, lift: None };
         self.edges.extend(outputs.iter().map(edge));
         chain.outputs = (first..self.edges.len()).map(EdgeIndex).collect();
         let edges = chain.outputs.clone();
@@ -211,7 +269,7 @@ impl Graph {
 
     /// Adds an edge whose beginning is still open.
     pub(crate) fn add_feedback(&mut self, is_timed: bool) -> EdgeIndex {
-        self.edges.push(Edge { kind: EdgeKind::Feedback, from: None, to: None, is_timed });
+        self.edges.push(Edge { kind: EdgeKind::Feedback, from: None, to: None, is_timed, lift: None });
         EdgeIndex(self.edges.len() - 1)
     }
 
@@ -223,7 +281,7 @@ impl Graph {
 
     /// Adds one more edge out of a chain that is used more than once.
     pub(crate) fn add_edge(&mut self, from: usize, kind: EdgeKind, is_timed: bool) -> EdgeIndex {
-        self.edges.push(Edge { kind, from: Some(from), to: None, is_timed });
+        self.edges.push(Edge { kind, from: Some(from), to: None, is_timed, lift: None });
         let edge = EdgeIndex(self.edges.len() - 1);
         self.chains[from].outputs.push(edge);
         edge

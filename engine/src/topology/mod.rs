@@ -1,23 +1,39 @@
 //! From a user's adapters to chains.
 
+pub(crate) mod async_map;
+#[cfg(test)]
+pub(crate) mod by_hand;
 mod check;
+pub(crate) mod connect;
+pub(crate) mod connect_broadcast;
 pub mod fault;
 pub(crate) mod graph;
+mod join;
 mod keyed_stream;
+mod pattern;
 pub mod plan;
 pub(crate) mod process_fn;
 mod process_operator;
 pub(crate) mod restorable;
+mod side_output;
 mod sinks;
+mod split;
 mod state_check;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod time;
+pub mod window;
 
+pub use crate::operator::part::Part;
+pub use async_map::{AsyncConfig, Backoff};
+pub use connect::{ConnectedStreams, KeyedCoProcess};
+pub use connect_broadcast::{BroadcastConnected, KeyedBroadcastProcess};
 pub use keyed_stream::KeyedStream;
 pub use process_fn::{Context, Fired, HasEventTime, KeyedProcess};
+pub use side_output::{SideOutput, SideTag};
 pub use stream::{SharedStream, SinkHandle, Stream};
+pub use window::WindowedStream;
 
 use crate::{operator::source::SourceStep, source::Source, topology::graph::SharedGraph};
 

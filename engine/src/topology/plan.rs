@@ -158,7 +158,7 @@ impl Plan {
                 channels: self.channels_of(edge.0),
             };
             first.0 += layout.channels;
-            let Edge { kind, is_timed, .. } = self.graph.edges[edge.0];
+            let Edge { kind, is_timed, lift, .. } = self.graph.edges[edge.0];
             InputEdge {
                 layout,
                 by_key: kind == EdgeKind::Key,
@@ -166,6 +166,7 @@ impl Plan {
                 is_broadcast: kind == EdgeKind::Broadcast,
                 is_feedback: kind == EdgeKind::Feedback,
                 is_timed,
+                lift,
             }
         });
         inputs.collect()
@@ -307,7 +308,7 @@ impl Plan {
         let edges = self.inputs(chain);
         let inputs = edges.iter().map(|edge| edge.layout.channels).sum::<u32>() as usize;
         let mut outputs = Vec::new();
-        for edge in &template.outputs {
+        for edge in template.outputs.iter().chain(&template.sides) {
             let Some(to) = self.graph.edges[edge.0].to else { continue };
             let one_to_one = self.widths[edge.0].one_to_one;
             let channel = ChannelIndex(offsets[&edge.0] + if one_to_one { 0 } else { id.index.0 });

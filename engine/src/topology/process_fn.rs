@@ -6,14 +6,15 @@ use crate::{
     error::BoxError,
     key::Key,
     operator::{
+        aside::Aside,
         keyed::table_place,
-        process_timed::{ProcessTimed, TIMERS, WALL_TIMERS},
+        process_timed::{ProcessTimed, TIMERS, TimeRule, WALL_TIMERS},
         timed::Timed,
     },
     record::Record,
-    state::{keyed_states::KeyedStates, timers::TimerTable},
+    state::{DeclaredState, keyed_states::KeyedStates, timers::TimerTable},
     time::{Stamp, Timestamp},
-    topology::{keyed_stream::KeyedStream, stream::Stream},
+    topology::{graph::BuildContext, keyed_stream::KeyedStream, stream::Stream},
 };
 
 pub use crate::operator::process_timed::{Context, HasEventTime};
@@ -103,6 +104,22 @@ pub trait KeyedProcess<K: Key, T, S: Stamp = Timestamp>: Clone + Send + 'static 
         let _ = (timer, cx);
         Ok(())
     }
+
+    #[doc(hidden)]
+    fn rule(&self) -> TimeRule {
+        TimeRule::default()
+    }
+
+    /// Records dropped as late since the last call.
+    #[doc(hidden)]
+    fn take_late(&mut self) -> u64 {
+        0
+    }
+
+    #[doc(hidden)]
+    fn aside(&mut self) -> Option<&mut dyn Aside> {
+        None
+    }
 }
 
 /// A process function made of two closures.
@@ -164,12 +181,42 @@ impl<K: Key, T: Record, S: Stamp> KeyedStream<K, T, S> {
         name: impl Into<String>,
         function: F,
     ) -> Stream<Timed<K, ProcessTimed<K, T, S, F>>> {
-        let mut states = function.states().declared();
+        let states = function.states().declared();
+        self.process_made(name, states, move |_| function.clone())
+    }
+
+    /// The same for a step of another kind.
+    pub(super) fn process_windows<F: KeyedProcess<K, T, S>>(
+        self,
+        name: String,
+        function: F,
+    ) -> Stream<Timed<K, ProcessTimed<K, T, S, F>>> {
+        let states = function.states().declared();
+        self.process_as("window", name, states, move |_| function.clone())
+    }
+
+    /// The same with a function that is made for each subtask; `states` are those that it has.
+    pub(crate) fn process_made<F: KeyedProcess<K, T, S>>(
+        self,
+        name: impl Into<String>,
+        states: Vec<DeclaredState>,
+        make: impl Fn(&BuildContext<'_>) -> F + Send + 'static,
+    ) -> Stream<Timed<K, ProcessTimed<K, T, S, F>>> {
+        self.process_as("process_fn", name.into(), states, make)
+    }
+
+    pub(super) fn process_as<F: KeyedProcess<K, T, S>>(
+        self,
+        kind: &'static str,
+        name: String,
+        mut states: Vec<DeclaredState>,
+        make: impl Fn(&BuildContext<'_>) -> F + Send + 'static,
+    ) -> Stream<Timed<K, ProcessTimed<K, T, S, F>>> {
         states.extend(TimerTable::<K, F::Timer>::declared(TIMERS));
         states.extend(TimerTable::<K, F::Timer>::declared(WALL_TIMERS));
-        let step = self.add("process_fn", name.into(), states);
+        let step = self.add(kind, name, states);
         self.stream.then(step, move |input, context| {
-            let logic = ProcessTimed::new(function.clone(), &table_place(&context.address(step), context));
+            let logic = ProcessTimed::new(make(context), &table_place(&context.address(step), context));
             Timed::new(step, input, logic, context)
         })
     }

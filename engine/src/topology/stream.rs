@@ -25,6 +25,7 @@ use crate::{
     output::{
         Tail,
         exchange::{ByKey, Exchange, InTurn, ToAll, ToConsumers},
+        sides::Sides,
         sink::{AtLeastOnceTail, Recovery, SinkRecovery, TwoPhaseTail},
     },
     record::Record,
@@ -149,16 +150,19 @@ impl<O: Operator> Stream<O> {
         let build = self.build;
         let mut graph = self.graph.lock();
         let number = graph.chains.len();
+        let (sides, build_sides) = graph.begin_sides(&self.steps);
         // Edges of a shared stream are added later: the tail asks the graph's final list when it is built.
         let template = ChainTemplate {
             steps: self.steps,
             parallelism: self.head.parallelism,
             inputs: self.head.inputs,
             outputs: Vec::new(),
+            sides,
             splits: self.head.splits,
             sink,
             build: Box::new(move |context| -> Box<dyn Chain> {
-                Box::new(FusedChain::new(build(context), tail(context, context.outputs)))
+                let sides = build_sides.iter().map(|build| build(context)).collect();
+                Box::new(FusedChain::with_sides(build(context), tail(context, context.outputs), Sides::new(sides)))
             }),
         };
         let edges = graph.add_chain(template, outputs, <O::Time as Stamp>::IS_TIMED);
@@ -469,7 +473,7 @@ impl<K: Key, T: Record, O: Operator<Out = (K, T)>> Stream<O> {
 }
 
 /// The tail of an edge that leads straight on, or in turn over all subtasks.
-fn in_turn<T: Record, S: Stamp>(context: &BuildContext<'_>, edges: &[EdgeIndex]) -> Exchange<T, S, InTurn> {
+pub(crate) fn in_turn<T: Record, S: Stamp>(context: &BuildContext<'_>, edges: &[EdgeIndex]) -> Exchange<T, S, InTurn> {
     Exchange::new(context.lanes(edges[0]), context.batch_size, InTurn::starting_at(context.subtask.index()))
 }
 

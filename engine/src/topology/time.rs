@@ -99,7 +99,12 @@ impl<O: Operator> Stream<O> {
     /// Lets the steps that follow go by the clock: time is what it is when they look. There are no watermarks and no late records, and what is made of such times
     /// differs from run to run.
     pub fn processing_time(self) -> Stream<ProcessingTimeStep<O>> {
-        let step = self.graph.lock().add_step("processing_time", None, None);
+        let step = {
+            let mut graph = self.graph.lock();
+            let step = graph.add_step("processing_time", None, None);
+            graph.step(step).gives_time = true;
+            step
+        };
         self.then(step, move |upstream, _| ProcessingTimeStep { upstream })
     }
 
@@ -107,6 +112,7 @@ impl<O: Operator> Stream<O> {
     fn add_clock(&self, kind: &'static str, name: String, by_split: bool) -> StepIndex {
         let mut graph = self.graph.lock();
         let step = graph.add_step(kind, (!by_split).then_some(OperatorKind::Operator), Some(name));
+        graph.step(step).gives_time = true;
         if !by_split {
             graph.step(step).states = split_clock::declared();
         }

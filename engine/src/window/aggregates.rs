@@ -1,4 +1,4 @@
-//! Ready-made aggregates. All of them can be merged.
+//! Ready-made aggregates. All of them but [`Folding`] can be merged.
 //!
 //! | | keeps | gives | order |
 //! |---|---|---|---|
@@ -6,6 +6,7 @@
 //! | [`Summed`] | a sum | the sum of what a function gives | is nothing to it but where adding rounds |
 //! | [`MinBy`], [`MaxBy`] | a record | the one for which a function gives the least, or the most | of records that are equal in this, the first one |
 //! | [`Reduced`] | a record | the records put together by a function | of records as they came; the function must be associative |
+//! | [`Folding`] | a value | the value, changed by a function with each record; cannot be merged | of records as they came |
 //! | [`Top`] | some records | those for which a function gives the most | of records that are equal in this, as they came |
 
 use std::{marker::PhantomData, ops::AddAssign};
@@ -259,6 +260,92 @@ where
         if let Some(record) = other {
             self.add(into, record);
         }
+    }
+}
+
+/// What an aggregate gives of some records, where it gives nothing of none: in a window there is always one.
+pub struct Present<A>(A);
+
+impl<A> Present<A> {
+    /// What `aggregate` gives of some records.
+    pub fn of(aggregate: A) -> Self {
+        Self(aggregate)
+    }
+}
+
+impl<A: Clone> Clone for Present<A> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<R, A: Aggregate<Out = Option<R>>> Aggregate for Present<A> {
+    type In = A::In;
+    type Accumulator = A::Accumulator;
+    type Out = R;
+
+    fn create(&self) -> A::Accumulator {
+        self.0.create()
+    }
+
+    fn add(&self, accumulator: &mut A::Accumulator, value: A::In) {
+        self.0.add(accumulator, value);
+    }
+
+    /// # Panics
+    /// If nothing was added.
+    fn get(&self, accumulator: &A::Accumulator) -> R {
+        let Some(result) = self.0.get(accumulator) else { panic!("a window without a record has a row") };
+        result
+    }
+}
+
+impl<R, A: Merge<Out = Option<R>>> Merge for Present<A> {
+    fn merge(&self, into: &mut A::Accumulator, other: A::Accumulator) {
+        self.0.merge(into, other);
+    }
+}
+
+/// A value that a function changes with each record.
+pub struct Folding<T, V, F> {
+    initial: V,
+    function: F,
+    of: Of<T>,
+}
+
+impl<T, V, F: Fn(&mut V, T)> Folding<T, V, F> {
+    /// Begins with `initial`.
+    pub fn from(initial: V, function: F) -> Self {
+        Self { initial, function, of: PhantomData }
+    }
+}
+
+impl<T, V: Clone, F: Clone> Clone for Folding<T, V, F> {
+    fn clone(&self) -> Self {
+        Self { initial: self.initial.clone(), function: self.function.clone(), of: PhantomData }
+    }
+}
+
+impl<T, V, F> Aggregate for Folding<T, V, F>
+where
+    T: 'static,
+    V: Record + Clone,
+    F: Fn(&mut V, T) + Clone + Send + 'static,
+{
+    type In = T;
+    type Accumulator = V;
+    type Out = V;
+
+    fn create(&self) -> V {
+        self.initial.clone()
+    }
+
+    fn add(&self, accumulator: &mut V, record: T) {
+        (self.function)(accumulator, record);
+    }
+
+    fn get(&self, accumulator: &V) -> V {
+        accumulator.clone()
     }
 }
 

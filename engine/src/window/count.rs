@@ -40,6 +40,11 @@ impl Count {
         is_complete.then(|| records.saturating_sub(self.size.max(1))..records)
     }
 
+    /// When a key has had so many records, and a window was just complete: the first record that a window to come has.
+    pub(crate) fn first_kept(&self, records: u64) -> u64 {
+        records.saturating_add(self.every.max(1)).saturating_sub(self.size.max(1))
+    }
+
     /// The numbers of the records that are one pane with this one. Those that no window has are panes, too.
     pub fn pane(&self, record: u64) -> Range<u64> {
         let (size, every) = (self.size.max(1), self.every.max(1));

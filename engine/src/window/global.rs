@@ -3,6 +3,15 @@
 use super::{Window, Windows};
 
 /// One window of all time. It ends with the input, so as a rule a trigger says when there is a row.
+///
+/// ```
+/// # use cofferdam_engine::{Timestamp, topology::KeyedStream, window::{Global, Trigger}};
+/// # fn example(orders: KeyedStream<u64, u64, Timestamp>) {
+/// // What a customer has spent, after every ten orders.
+/// let spent = orders.window(Global).trigger(Trigger::count(10)).sum("spent", |cents| *cents);
+/// # let _ = spent;
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Global;
 

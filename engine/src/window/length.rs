@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// What a user gave, and the milliseconds that are counted with: at least one, so that nothing is divided by zero before the fault is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Length {
+pub(crate) struct Length {
     given: Duration,
     pub millis: i64,
 }
@@ -36,6 +36,6 @@ impl Length {
 }
 
 /// At most `i64::MAX`.
-pub(super) fn millis(of: Duration) -> i64 {
+pub(crate) fn millis(of: Duration) -> i64 {
     i64::try_from(of.as_millis()).unwrap_or(i64::MAX)
 }

@@ -17,7 +17,7 @@ mod bounds;
 mod count;
 mod global;
 mod kind;
-mod length;
+pub(crate) mod length;
 mod session;
 mod sliding;
 mod stacks;

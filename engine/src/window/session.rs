@@ -1,6 +1,6 @@
 //! Windows as long as records follow each other.
 
-use std::{marker::PhantomData, ops::Range, time::Duration};
+use std::{marker::PhantomData, time::Duration};
 
 use super::{
     Window, Windows,
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::time::Timestamp;
 
-/// A key's records that follow each other: a record's session lasts for its gap behind it, and what comes before that belongs to it.
+/// A key's records that follow each other: a record's session lasts for its gap behind it, and what comes until then belongs to it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::time::Timestamp;
 /// assert_eq!(patient.window(Timestamp(5), &click).end, Timestamp(12));
 /// ```
 ///
-/// A record exactly a gap behind another one begins a session of its own: by then the first one is complete.
+/// A record exactly a gap behind another one belongs to its session, so a session is complete when time has reached its end, and not a millisecond before, as other windows are.
 #[derive(Clone, Debug)]
 pub struct Session<G> {
     gap: G,
@@ -112,40 +112,30 @@ impl<T: 'static, F: Clone + Send + 'static> Windows for Session<GapBy<T, F>> {
 /// What becomes of a key's sessions when a record comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Joined {
-    /// The sessions that become one with it, by place: none, or neighbours. The new one stands where they stood.
-    pub taken: Range<usize>,
+    /// How many sessions become one with it: neighbours, the last of those that were looked at.
+    pub count: usize,
     /// From the first of their starts to the last of their ends.
     pub window: Window,
 }
 
 impl Joined {
-    /// Which of a key's `count` sessions `new` is one with. They are in order of start, and none overlaps another.
+    /// What becomes of `new` and the sessions of its key. `sessions` are those that begin no later than it ends, the last one first; none meets another.
     ///
     /// ```
     /// use cofferdam_engine::{Timestamp, window::{Joined, Window}};
     ///
     /// let window = |start, end| Window::new(Timestamp(start), Timestamp(end));
-    /// let sessions = [window(0, 10), window(10, 25), window(40, 50)];
-    /// let joined = Joined::of(sessions.len(), |place| sessions[place], window(22, 41));
-    /// assert_eq!(joined, Joined { taken: 1..3, window: window(10, 50) });
+    /// let sessions = [window(0, 10), window(12, 25), window(40, 50)];
+    /// let joined = Joined::of(window(25, 41), sessions.into_iter().rev());
+    /// assert_eq!(joined, Joined { count: 2, window: window(12, 50) });
     /// ```
-    pub fn of(count: usize, session: impl Fn(usize) -> Window, new: Window) -> Self {
-        let first = first_where(0..count, |place| session(place).end > new.start);
-        let behind = first_where(first..count, |place| session(place).start >= new.end);
-        let taken = first..behind;
-        let window = taken.clone().fold(new, |window, place| window.cover(session(place)));
-        Self { taken, window }
+    pub fn of(new: Window, sessions: impl Iterator<Item = Window>) -> Self {
+        let met = sessions.take_while(|session| session.end >= new.start);
+        met.fold(Self { count: 0, window: new }, |joined, session| Self {
+            count: joined.count + 1,
+            window: joined.window.cover(session),
+        })
     }
-}
-
-/// The first place from which on it holds; the end if it holds for none.
-fn first_where(places: Range<usize>, holds: impl Fn(usize) -> bool) -> usize {
-    let (mut low, mut high) = (places.start, places.end);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if holds(middle) { high = middle } else { low = middle + 1 }
-    }
-    low
 }
 
 #[cfg(test)]
@@ -158,13 +148,13 @@ mod tests {
         Window::new(Timestamp(start), Timestamp(end))
     }
 
-    /// Merges any two that overlap until none do.
+    /// Merges any two that overlap or touch until none do.
     fn union(windows: &[Window]) -> Vec<Window> {
         let mut all = windows.to_vec();
         'again: loop {
             for one in 0..all.len() {
                 for other in 0..one {
-                    if all[one].start.max(all[other].start) < all[one].end.min(all[other].end) {
+                    if all[one].start.max(all[other].start) <= all[one].end.min(all[other].end) {
                         let merged = all.remove(one);
                         let kept = &mut all[other];
                         *kept = window(kept.start.0.min(merged.start.0), kept.end.0.max(merged.end.0));
@@ -187,25 +177,26 @@ mod tests {
                 records.iter().map(|(time, gap)| sessions.window(Timestamp(*time), gap)).collect();
             let mut kept: Vec<Window> = Vec::new();
             for (nth, new) in intervals.iter().enumerate() {
-                let before = kept.clone();
-                let joined = Joined::of(kept.len(), |place| kept[place], *new);
-                kept.splice(joined.taken.clone(), [joined.window]);
+                let (before, after) = kept.split_at(kept.partition_point(|session| session.start <= new.end));
+                let joined = Joined::of(*new, before.iter().rev().copied());
+                // What was told as met, and nothing else, is what the new one meets.
+                let meets = |session: &&Window| session.start <= new.end && new.start <= session.end;
+                prop_assert_eq!(joined.count, kept.iter().filter(meets).count());
+                let apart = &before[..before.len() - joined.count];
+                kept = [apart, &[joined.window], after].concat();
                 prop_assert_eq!(&kept, &union(&intervals[..=nth]));
-                // What was told as taken, and nothing else, is what the new one overlapped.
-                let overlapped: Vec<_> = (0..before.len()).filter(|place| before[*place].overlaps(*new)).collect();
-                prop_assert_eq!(joined.taken.collect::<Vec<_>>(), overlapped);
             }
         }
     }
 
     #[test]
-    fn a_record_exactly_a_gap_later_begins_a_session() {
+    fn a_record_exactly_a_gap_later_is_of_the_session_and_one_behind_it_is_not() {
         let gap = Session::gap(ms(10));
-        let sessions = [gap.window(Timestamp(0), &())];
-        let join = |time| Joined::of(1, |place| sessions[place], gap.window(Timestamp(time), &()));
-        assert_eq!(join(10), Joined { taken: 1..1, window: window(10, 20) });
-        assert_eq!(join(9), Joined { taken: 0..1, window: window(0, 19) });
-        assert_eq!(join(-10), Joined { taken: 0..0, window: window(-10, 0) });
+        let session = gap.window(Timestamp(0), &());
+        let join = |time| Joined::of(gap.window(Timestamp(time), &()), [session].into_iter());
+        assert_eq!(join(10), Joined { count: 1, window: window(0, 20) });
+        assert_eq!(join(11), Joined { count: 0, window: window(11, 21) });
+        assert_eq!(join(-10), Joined { count: 1, window: window(-10, 10) });
     }
 
     #[test]

@@ -42,13 +42,22 @@ pub struct TriggerContext<'a> {
     window: Window,
     event_time: Timestamp,
     wall_time: WallTime,
+    /// When the window is complete, and when it is given up.
+    complete: Timestamp,
+    expires: Timestamp,
     wakes: &'a mut Vec<Wake>,
 }
 
 impl<'a> TriggerContext<'a> {
     /// Of a window at a moment; what is asked for is appended to `wakes`.
     pub fn new(window: Window, event_time: Timestamp, wall_time: WallTime, wakes: &'a mut Vec<Wake>) -> Self {
-        Self { window, event_time, wall_time, wakes }
+        let complete = window.max_timestamp();
+        Self { window, event_time, wall_time, complete, expires: complete, wakes }
+    }
+
+    /// Of a window that is complete, and given up, at other times than when its last moment has come.
+    pub(crate) fn lasting(self, complete: Timestamp, expires: Timestamp) -> Self {
+        Self { complete, expires, ..self }
     }
 
     /// The window.
@@ -56,19 +65,25 @@ impl<'a> TriggerContext<'a> {
         self.window
     }
 
-    /// How far event time is. A record that is not behind it came late.
+    /// How far event time is. A record that is not behind it came late. In [`on_event_time`](WindowTrigger::on_event_time) no further than what was asked for, even if the watermark has jumped far
+    /// beyond: so what a trigger does is not up to how often there is a watermark.
     pub fn event_time(&self) -> Timestamp {
         self.event_time
+    }
+
+    /// When the window is complete: when event time has reached this, no record will come that is not late.
+    pub fn complete_at(&self) -> Timestamp {
+        self.complete
+    }
+
+    /// When the window is given up, with what is in it: when event time has reached this. Late records count until then.
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires
     }
 
     /// What the wall clock says.
     pub fn wall_time(&self) -> WallTime {
         self.wall_time
-    }
-
-    /// Whether nothing will come any more.
-    pub fn is_end(&self) -> bool {
-        self.event_time == Timestamp::MAX
     }
 
     /// Asks for [`on_event_time`](WindowTrigger::on_event_time).
@@ -82,8 +97,8 @@ impl<'a> TriggerContext<'a> {
     }
 
     /// Whether the window is complete.
-    fn is_complete(&self) -> bool {
-        self.window.max_timestamp() <= self.event_time
+    pub fn is_complete(&self) -> bool {
+        self.complete <= self.event_time
     }
 
     /// A row at once for a record that comes to a complete window; otherwise one is asked for at its end.
@@ -91,7 +106,7 @@ impl<'a> TriggerContext<'a> {
         if self.is_complete() {
             return Act::Fire;
         }
-        self.wake_at(self.window.max_timestamp());
+        self.wake_at(self.complete);
         Act::Go
     }
 }
@@ -107,7 +122,7 @@ pub trait WindowTrigger<T>: Clone + Send + 'static {
     /// A record is in the window; `time` is when it happened.
     fn on_record(&self, record: &T, time: Timestamp, state: &mut Self::State, cx: &mut TriggerContext<'_>) -> Act;
 
-    /// The clock of event time has reached `time`, which was asked for. It may be far beyond.
+    /// The clock of event time has reached `time`, which was asked for. Sessions may have become one since: so `time` may be one that the window would not ask for now.
     fn on_event_time(&self, _time: Timestamp, _state: &mut Self::State, _cx: &mut TriggerContext<'_>) -> Act {
         Act::Go
     }
@@ -208,6 +223,25 @@ impl<T> WindowTrigger<T> for EventTime {
     fn on_merge(&self, _into: &mut (), _other: ()) {}
 }
 
+/// One row when the window is given up.
+#[derive(Clone, Copy, Debug)]
+pub struct FinalOnly;
+
+impl<T> WindowTrigger<T> for FinalOnly {
+    type State = ();
+
+    fn on_record(&self, _record: &T, _time: Timestamp, _state: &mut (), cx: &mut TriggerContext<'_>) -> Act {
+        cx.wake_at(cx.expires);
+        Act::Go
+    }
+
+    fn on_event_time(&self, _time: Timestamp, _state: &mut (), cx: &mut TriggerContext<'_>) -> Act {
+        if cx.expires <= cx.event_time { Act::Fire } else { Act::Go }
+    }
+
+    fn on_merge(&self, _into: &mut (), _other: ()) {}
+}
+
 /// See [`Trigger::count`]. Its state is the number of records that had no row.
 #[derive(Clone, Copy, Debug)]
 pub struct Counting {
@@ -257,7 +291,7 @@ impl<T> WindowTrigger<T> for Continuous {
             *state = None;
             return Act::Fire;
         }
-        cx.wake_at(cx.window.max_timestamp());
+        cx.wake_at(cx.complete);
         // A late record waits for the multiple that comes next, not for one that has passed.
         let after = time.max(Timestamp(cx.event_time.0.saturating_add(1)));
         let next = Window::around(after, 0, self.every.millis - after.0.rem_euclid(self.every.millis)).end;

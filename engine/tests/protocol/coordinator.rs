@@ -68,6 +68,7 @@ fn snapshot(finished: bool) -> SubtaskSnapshot {
         time: Default::default(),
         finished,
         is_quiet: false,
+        is_pending: false,
         stats: SnapshotStats::default(),
     }
 }

@@ -19,6 +19,7 @@ fn snapshot() -> SubtaskSnapshot {
         time: Default::default(),
         finished: false,
         is_quiet: false,
+        is_pending: false,
         stats: SnapshotStats::default(),
     }
 }

@@ -10,8 +10,16 @@ use crate::nexmark::{rows::Rows, source::NumberedEvent};
 /// What q20 needs of an event.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Side {
-    Auction(Auction),
+    Auction(u64, Found),
     Bid(Bid),
+}
+
+/// What is known of an auction that has begun.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Found {
+    Wanted(Box<Auction>),
+    /// One of another category: nobody asks for its bids.
+    Other,
 }
 
 #[derive(Serialize)]
@@ -62,21 +70,24 @@ impl Row {
 }
 
 /// Every bid on an auction of category 10, with all of the auction. Either may come first: the generator makes bids on auctions that are only about to begin. Auctions are
-/// kept for good, and so are bids on what is of another category, since the SQL sets no bound.
+/// kept for good, and so are bids on what never begins, since the SQL sets no bound.
 pub(super) fn q20(topology: &Topology, events: EventSource, rows: Rows) {
-    let states = (state::value::<Auction>("auction"), state::list::<Bid>("bids without an auction"));
-    let joined = topology.source("events", events).flat_map(side).key_by(|side| match side {
-        Side::Auction(auction) => auction.id as u64,
+    let states = (state::value::<Found>("auction"), state::list::<Bid>("bids without an auction"));
+    let sides = topology.source("events", events).flat_map(side).key_by(|side| match side {
+        Side::Auction(id, _) => *id,
         Side::Bid(bid) => bid.auction as u64,
     });
-    let joined = joined.process_with("auctions", states, |_, side, (auction, waiting), out| match side {
-        Side::Auction(begun) => {
-            waiting.iter().for_each(|bid| out.emit(Row::of(bid.clone(), begun.clone())));
+    let joined = sides.process_with("auctions", states, |_, side, (auction, waiting), out| match side {
+        Side::Auction(_, begun) => {
+            if let Found::Wanted(auction) = &begun {
+                waiting.iter().for_each(|bid| out.emit(Row::of(bid.clone(), Auction::clone(auction))));
+            }
             waiting.clear();
             auction.set(begun);
         }
         Side::Bid(bid) => match auction.get() {
-            Some(auction) => out.emit(Row::of(bid, auction.clone())),
+            Some(Found::Wanted(auction)) => out.emit(Row::of(bid, Auction::clone(auction))),
+            Some(Found::Other) => {}
             None => waiting.push(bid),
         },
     });
@@ -85,8 +96,12 @@ pub(super) fn q20(topology: &Topology, events: EventSource, rows: Rows) {
 
 fn side(NumberedEvent { event, .. }: NumberedEvent) -> Option<Side> {
     match event {
-        Event::Auction(auction) if auction.category == 10 => Some(Side::Auction(auction)),
+        Event::Person(_) => None,
+        Event::Auction(auction) => {
+            let id = auction.id as u64;
+            let found = if auction.category == 10 { Found::Wanted(Box::new(auction)) } else { Found::Other };
+            Some(Side::Auction(id, found))
+        }
         Event::Bid(bid) => Some(Side::Bid(bid)),
-        _ => None,
     }
 }

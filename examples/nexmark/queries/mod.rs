@@ -5,9 +5,15 @@
 
 mod bids;
 mod bids_of_auctions;
+mod days;
+mod final_bids;
 mod lookup;
 mod persons_who_sell;
+mod winners;
 
+use std::time::Duration;
+
+use ::nexmark::event::Bid;
 use cofferdam::prelude::*;
 use cofferdam_engine::{operator::Operator, topology::Stream};
 use serde::{Serialize, Serializer};
@@ -27,9 +33,17 @@ pub const QUERIES: &[Query] = &[
     Query::of("q1", "every bid, its price in euros", bids::q1),
     Query::of("q2", "bids on some auctions", bids::q2),
     Query::of("q3", "who sells in category 10, from three states", persons_who_sell::q3),
+    Query::of("q4", "the mean price of each category", winners::q4).replacing(&["id"], "auctions"),
+    Query::of("q6", "the mean price of each seller's last auctions", winners::q6).replacing(&["seller"], "auctions"),
+    Query::of("q9", "every auction, with the bid that won", winners::q9),
     Query::of("q10", "every bid, by day and minute", bids::q10),
     Query::of("q13", "every bid, with what a table says of its auction", lookup::q13),
     Query::of("q14", "bids of some height, by time of day", bids::q14),
+    Query::of("q15", "bids, bidders and auctions of each day", days::q15),
+    Query::of("q16", "the same for each channel", days::q16),
+    Query::of("q17", "bids and prices of each auction's day", days::q17),
+    Query::of("q18", "the last bid of each bidder on each auction", final_bids::q18),
+    Query::of("q19", "the ten highest bids of each auction", final_bids::q19),
     Query::of("q20", "every bid in category 10, with its auction", bids_of_auctions::q20),
     Query::of("q21", "every bid with a channel's number", bids::q21),
     Query::of("q22", "every bid, by the directories of its page", bids::q22),
@@ -61,6 +75,11 @@ impl Query {
         Self { name, asks, updates: None, build }
     }
 
+    /// Of the rows of a key, the one with the highest count is final.
+    const fn replacing(self, key: &'static [&'static str], count: &'static str) -> Self {
+        Self { updates: Some(Updates { key, count }), ..self }
+    }
+
     /// The query of this name.
     ///
     /// # Errors
@@ -80,8 +99,26 @@ impl Query {
     }
 }
 
+/// The events with their times. In a split they are never out of order; four seconds are what the official tables allow for.
+fn timed_events(
+    topology: &Topology,
+    events: EventSource,
+) -> Stream<impl Operator<Out = NumberedEvent, Time = Timestamp> + use<>> {
+    let strategy = WatermarkStrategy::bounded(Duration::from_secs(4));
+    let time = |event: &NumberedEvent| Timestamp::from_millis(event.event.timestamp() as i64);
+    topology.source("events", events).event_time("time", strategy, time)
+}
+
+/// The bids with their times and numbers.
+fn timed_bids(
+    topology: &Topology,
+    events: EventSource,
+) -> Stream<impl Operator<Out = (u64, Bid), Time = Timestamp> + use<>> {
+    timed_events(topology, events).flat_map(NumberedEvent::bid)
+}
+
 /// The bids.
-fn bids(topology: &Topology, events: EventSource) -> Stream<impl Operator<Out = ::nexmark::event::Bid> + use<>> {
+fn bids(topology: &Topology, events: EventSource) -> Stream<impl Operator<Out = Bid> + use<>> {
     topology.source("events", events).flat_map(NumberedEvent::bid).map(|(_, bid)| bid)
 }
 

@@ -1,9 +1,15 @@
 //! Runs the subtasks of the steps under test until nothing is left to do, in an order that is always the same.
 
-use std::{any::Any, collections::BTreeMap, sync::Arc};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    sync::Arc,
+    task::{Context, Waker},
+};
 
 use cofferdam_engine::{
-    Batch, BoxError, ChannelIndex, CheckpointId, Clock as _, Error, ErrorKind, Record, Stamp, Stamped, StreamElement,
+    Batch, BoxError, ChannelIndex, CheckpointId, Clock as _, Error, ErrorKind, Record, Request, RequestId, Stamp,
+    Stamped, StreamElement,
     checkpoint::{
         config::CheckpointMode,
         coordinator::SubtaskReport,
@@ -11,7 +17,7 @@ use cofferdam_engine::{
         snapshot::{SubtaskId, SubtaskSnapshot},
     },
     savepoint::Choices,
-    subtask::{Control, SubtaskEffect, SubtaskInput},
+    subtask::{Completion, Control, SubtaskEffect, SubtaskInput},
     topology::plan::{Deployed, Plan},
 };
 
@@ -46,6 +52,8 @@ pub(super) struct Driver<O> {
     /// Aligns what leaves the last chain's subtasks.
     gate: InputGate,
     acknowledged: BTreeMap<CheckpointId, BTreeMap<SubtaskId, SubtaskSnapshot>>,
+    /// Under way, with the number of the subtask that asks.
+    requests: BTreeMap<(usize, RequestId), Request>,
     pub(super) clock: VirtualClock,
     pub(super) output: Vec<Emitted<O>>,
     unpack: Unpack<O>,
@@ -75,6 +83,7 @@ impl<O: Record> Driver<O> {
             end: end.subtask.id(),
             gate: InputGate::new(end.inputs, CheckpointMode::ExactlyOnce, usize::MAX, last),
             acknowledged: BTreeMap::new(),
+            requests: BTreeMap::new(),
             clock: VirtualClock::default(),
             output: Vec::new(),
             unpack,
@@ -128,10 +137,9 @@ impl<O: Record> Driver<O> {
     /// Tells every subtask that `checkpoint` is durable.
     pub(super) fn complete(&mut self, checkpoint: CheckpointId) -> Result<(), Error> {
         for number in 0..self.parts.len() {
-            let (id, part) = &mut self.parts[number];
-            let id = *id;
+            let (_, part) = &mut self.parts[number];
             let effects = part.step(SubtaskInput::Control(Control::Completed(checkpoint)), &self.clock, TURN)?;
-            self.note(id, effects);
+            self.note(number, effects);
         }
         self.settle()
     }
@@ -144,27 +152,46 @@ impl<O: Record> Driver<O> {
             for number in 0..self.parts.len() {
                 moved |= self.step(number)?;
             }
+            moved |= self.poll()?;
             self.read_end()?;
         }
         Ok(())
     }
 
     fn step(&mut self, number: usize) -> Result<bool, Error> {
-        let (id, part) = &mut self.parts[number];
-        let id = *id;
+        let (_, part) = &mut self.parts[number];
         let mut moves = Vec::new();
         part.moves(&self.channels, self.clock.now(), &mut moves);
         let Some(first) = moves.first() else { return Ok(false) };
         let effects = part.make(*first, &mut self.channels, &self.clock, TURN)?;
-        self.note(id, effects);
+        self.note(number, effects);
         Ok(true)
     }
 
+    /// Polls each request: whether one has been answered. What has to wait for something else is polled again whenever the harness is called.
+    fn poll(&mut self) -> Result<bool, Error> {
+        let mut task = Context::from_waker(Waker::noop());
+        let ready = self.requests.extract_if(.., |_, request| request.as_mut().poll(&mut task).is_ready());
+        let ready: Vec<_> = ready.map(|(id, _)| id).collect();
+        for (number, id) in &ready {
+            let (_, part) = &mut self.parts[*number];
+            let answered = SubtaskInput::Completion(Completion::Answered(*id));
+            let effects = part.step(answered, &self.clock, TURN)?;
+            self.note(*number, effects);
+        }
+        Ok(!ready.is_empty())
+    }
+
     /// Steps without sinks want nothing done but this.
-    fn note(&mut self, id: SubtaskId, effects: Vec<SubtaskEffect>) {
+    fn note(&mut self, number: usize, effects: Vec<SubtaskEffect>) {
         for effect in effects {
-            if let SubtaskEffect::Report(SubtaskReport::Acknowledged(checkpoint, snapshot)) = effect {
-                self.acknowledged.entry(checkpoint).or_default().insert(id, *snapshot);
+            match effect {
+                SubtaskEffect::Report(SubtaskReport::Acknowledged(checkpoint, snapshot)) => {
+                    self.acknowledged.entry(checkpoint).or_default().insert(self.parts[number].0, *snapshot);
+                }
+                SubtaskEffect::Ask(id, request) => drop(self.requests.insert((number, id), request)),
+                SubtaskEffect::Forget(id) => drop(self.requests.remove(&(number, id))),
+                _ => {}
             }
         }
     }

@@ -6,6 +6,7 @@ mod broken_sinks;
 mod broken_sources;
 mod operator;
 mod operator_state;
+mod sides;
 mod sinks;
 mod sources;
 mod state_types;

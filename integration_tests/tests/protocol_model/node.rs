@@ -316,6 +316,7 @@ impl Node {
                 .collect(),
             finished: self.participant.is_finished(),
             is_quiet: false,
+            is_pending: false,
             time: self.gate.times(),
             stats: SnapshotStats::default(),
         };

@@ -4,9 +4,11 @@
 
 mod aborted;
 mod alignment;
+mod async_io;
 mod at_least_once;
 mod bounded_memory;
 mod cases;
+mod connect;
 mod end_of_input;
 mod exactly_once;
 mod going_back;
@@ -14,12 +16,15 @@ mod holding_sink;
 mod loops;
 mod numbers;
 mod orphans;
+mod panes;
 mod random_topology;
 mod reproducible;
 mod savepoints;
+mod sides;
 mod small_heap;
 mod states;
 mod stop_and_drain;
 mod time;
 mod timers;
 mod unaligned;
+mod windows;

@@ -5,10 +5,7 @@
 use std::{
     any::Any,
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,52 +15,22 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::{
     chain::FusedChain,
-    checkpoint::{
-        config::CheckpointConfig,
-        coordinator::SubtaskReport,
-        layout::EdgeLayout,
-        snapshot::{CheckpointMetadata, OperatorKind, OperatorRecord, OperatorSnapshot, StateDelta, SubtaskId},
-    },
+    checkpoint::{config::CheckpointConfig, coordinator::SubtaskReport, layout::EdgeLayout, snapshot::SubtaskId},
     element::{CheckpointBarrier, StreamElement, Watermark},
     id::{Attempt, ChannelIndex, CheckpointId, ProcessingTime, SubtaskIndex, WallTime},
     key_group::{KeyGroup, KeyGroupRange},
-    operator::{OpenContext, Operator, SnapshotBuilder, Stateful, Step},
+    operator::{Operator, Stateful, Step},
     output::exchange::{Exchange, InTurn},
     slice::{Clock, Slice, Stop},
     state::{
         self,
         descriptor::{OneValue, StateDescriptor},
-        tests::job::{GROUPS, Store, context},
+        tests::job::GROUPS,
     },
     subtask::{InputEdge, Need, Subtask, SubtaskEffect, SubtaskInput},
     time::{NoTime, Stamped},
-    topology::{
-        graph::{BuildContext, EdgeWidth, SharedGraph},
-        stream::received,
-    },
+    topology::by_hand::{self, Hand, Job, Stored, built, interruptions, keyed},
 };
-
-const EPOCH: Duration = Duration::from_secs(1_000);
-
-/// A clock that is set by hand.
-#[derive(Default)]
-struct Hand(AtomicU64);
-
-impl Hand {
-    fn set(&self, milliseconds: u64) {
-        self.0.store(milliseconds * 1_000_000, Ordering::SeqCst);
-    }
-}
-
-impl Clock for Hand {
-    fn now(&self) -> ProcessingTime {
-        ProcessingTime(self.0.load(Ordering::SeqCst))
-    }
-
-    fn epoch(&self) -> Duration {
-        EPOCH
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Command {
@@ -184,190 +151,12 @@ impl Oracle {
     }
 }
 
-#[derive(Clone, Debug)]
-enum Event {
-    /// Key, stamp and what to do.
-    Batch(Vec<(u32, i64, Command)>),
-    Mark(i64),
-}
+type Event = by_hand::Event<Command>;
 
 const END: Event = Event::Mark(i64::MAX);
 
-fn keyed<S: Stamp>() -> KeyedStream<u32, Command, S> {
-    let graph = SharedGraph::default();
-    let step = graph.lock().add_step("fed", None, None);
-    KeyedStream { stream: received(graph, step, Vec::new()) }
-}
-
-fn built<O>(stream: &Stream<O>, subtask: u32, parallelism: u32) -> O {
-    let addresses: Vec<Arc<str>> = ["fed", "step"].map(Arc::from).to_vec();
-    let edges = [EdgeWidth { parallelism: 2, one_to_one: false }; 4];
-    (stream.build)(&BuildContext {
-        subtask: SubtaskIndex(subtask),
-        parallelism,
-        max_parallelism: GROUPS,
-        batch_size: 8,
-        addresses: &addresses,
-        edges: &edges,
-        outputs: &[],
-    })
-}
-
-/// A checkpoint that has completed.
-#[derive(Clone, Default)]
-struct Stored {
-    deltas: Vec<(CheckpointId, Vec<Arc<StateDelta>>)>,
-    snapshots: Vec<OperatorSnapshot>,
-    event_time: Vec<i64>,
-}
-
-impl Stored {
-    fn context(&self, subtask: u32, parallelism: u32) -> OpenContext {
-        let mut store = Store::default();
-        self.deltas.iter().for_each(|(checkpoint, deltas)| store.commit(*checkpoint, deltas));
-        let mut context = context(Arc::new(store), SubtaskIndex(subtask), parallelism);
-        let (uid, subtasks) = ("step".to_string(), self.snapshots.clone());
-        let record = OperatorRecord { uid, kind: OperatorKind::Keyed, states: Vec::new(), subtasks };
-        let restored: &mut CheckpointMetadata = Arc::get_mut(&mut context.restored).unwrap();
-        restored.operators.push(record);
-        context
-    }
-}
-
-/// The subtasks of a step, and what they have given.
-struct Job<O: Operator> {
-    stream: Stream<O>,
-    clock: Hand,
-    subtasks: Vec<O>,
-    /// What each has heard of time.
-    heads: Vec<Watermark>,
-    stored: Stored,
-    rows: Vec<(O::Out, O::Time)>,
-    /// Records, and groups with nothing due, for which one slice lasts.
-    slice: u64,
-}
-
-impl<O: Operator> Job<O> {
-    fn new(stream: Stream<O>, parallelism: u32) -> Self {
-        let clock = Hand::default();
-        let mut job = Self {
-            stream,
-            clock,
-            subtasks: Vec::new(),
-            heads: Vec::new(),
-            stored: Stored { event_time: vec![i64::MIN], ..Stored::default() },
-            rows: Vec::new(),
-            slice: 1_000,
-        };
-        job.restore(parallelism);
-        job
-    }
-
-    fn with_slice<R>(&mut self, subtask: usize, code: impl FnOnce(&mut O, &mut Slice<'_>) -> R) -> R {
-        let mut stride = 1;
-        let mut slice = Slice::new(&self.clock, Duration::from_secs(1), self.slice, &mut stride);
-        code(&mut self.subtasks[subtask], &mut slice)
-    }
-
-    fn mark(&mut self, subtask: usize, time: i64) -> Watermark {
-        self.heads[subtask].time = self.heads[subtask].time.max(Timestamp(time));
-        let head = self.heads[subtask];
-        self.with_slice(subtask, |step, slice| step.watermark(head, slice))
-    }
-
-    fn mark_all(&mut self, time: i64) {
-        for subtask in 0..self.subtasks.len() {
-            self.mark(subtask, time);
-        }
-    }
-
-    fn feed(&mut self, records: &[(u32, i64, Command)]) {
-        for subtask in 0..self.subtasks.len() {
-            let range = KeyGroupRange::of_subtask(SubtaskIndex(subtask as u32), self.subtasks.len() as u32, GROUPS);
-            let own = records.iter().filter(|(key, ..)| range.contains(KeyGroup::of_hash(key.hash64(), GROUPS)));
-            let own: Vec<_> =
-                own.map(|(key, time, command)| Stamped { record: (*key, *command), time: Timestamp(*time) }).collect();
-            if !own.is_empty() {
-                self.subtasks[subtask].feed(Box::new(own));
-            }
-        }
-    }
-
-    /// Lets a subtask give at most one row: whether it has anything more to do.
-    fn step(&mut self, subtask: usize) -> bool {
-        let mut given = Vec::new();
-        let flow = self.with_slice(subtask, |step, slice| {
-            step.drive(slice, &mut |_, row, time| {
-                given.push((row, time));
-                Err(Stop::Yield)
-            })
-        });
-        assert!(!matches!(flow, Err(Stop::Failed(_))), "{flow:?}");
-        self.rows.append(&mut given);
-        self.mark(subtask, i64::MIN);
-        self.subtasks[subtask].has_leftover() || self.subtasks[subtask].has_due()
-    }
-
-    fn settle(&mut self) {
-        for subtask in 0..self.subtasks.len() {
-            (0..100_000).find(|_| !self.step(subtask)).expect("it comes to an end");
-        }
-    }
-
-    fn do_all(&mut self, events: &[Event]) {
-        for event in events {
-            self.begin(event);
-            self.settle();
-        }
-    }
-
-    fn begin(&mut self, event: &Event) {
-        match event {
-            Event::Batch(records) => self.feed(records),
-            Event::Mark(time) => self.mark_all(*time),
-        }
-    }
-
-    /// Takes a checkpoint, if this is a place between records.
-    fn snapshot(&mut self) -> bool {
-        if self.subtasks.iter_mut().any(|step| step.has_leftover()) {
-            return false;
-        }
-        let checkpoint = self.stored.deltas.last().map_or(CheckpointId(1), |(last, _)| last.next());
-        let (mut deltas, mut snapshots) = (Vec::new(), Vec::new());
-        for step in &mut self.subtasks {
-            let mut snapshot = SnapshotBuilder::new(checkpoint, false, WallTime(0));
-            step.snapshot(&mut snapshot).unwrap();
-            deltas.extend(snapshot.deltas);
-            snapshots.extend(snapshot.operators.into_iter().map(|(_, snapshot)| snapshot));
-            step.completed(checkpoint);
-        }
-        self.stored.deltas.push((checkpoint, deltas));
-        self.stored.snapshots = snapshots;
-        self.stored.event_time = self.heads.iter().map(|head| head.time.0).collect();
-        true
-    }
-
-    /// Goes on from the last checkpoint; what the inputs had said is the least of what they said to one of the subtasks.
-    fn restore(&mut self, parallelism: u32) {
-        let event_time = Timestamp(*self.stored.event_time.iter().min().unwrap());
-        self.subtasks.clear();
-        for subtask in 0..parallelism {
-            let mut step = built(&self.stream, subtask, parallelism);
-            step.open(&self.stored.context(subtask, parallelism)).unwrap();
-            self.subtasks.push(step);
-        }
-        self.heads = vec![Watermark { time: event_time, is_idle: false }; parallelism as usize];
-        self.mark_all(i64::MIN);
-    }
-
-    fn taken(&mut self) -> Vec<(O::Out, O::Time)> {
-        std::mem::take(&mut self.rows)
-    }
-}
-
 fn script(parallelism: u32) -> Job<impl Operator<Out = Row, Time = Timestamp>> {
-    Job::new(keyed::<Timestamp>().process_fn("step", Script), parallelism)
+    Job::new(keyed::<Command, Timestamp>().process_fn("step", Script), parallelism)
 }
 
 fn by_key(rows: &[(Row, Timestamp)]) -> BTreeMap<u32, Vec<(Row, i64)>> {
@@ -398,22 +187,6 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     proptest::collection::vec(event, 0..12)
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Interruption {
-    Snapshot,
-    /// And go on with so many subtasks.
-    Crash(u32),
-}
-
-fn interruptions() -> impl Strategy<Value = Vec<Option<Interruption>>> {
-    let interruption = prop_oneof![
-        12 => Just(None),
-        4 => Just(Some(Interruption::Snapshot)),
-        1 => (1..4_u32).prop_map(|parallelism| Some(Interruption::Crash(parallelism))),
-    ];
-    proptest::collection::vec(interruption, 0..120)
-}
-
 proptest! {
     #[test]
     fn every_timer_fires_once_in_order_whatever_is_interrupted(
@@ -425,29 +198,28 @@ proptest! {
         let events: Vec<_> = events.into_iter().chain([END]).collect();
         let mut job = script(parallelism);
         job.slice = slice;
-        job.snapshot();
-        // What the last checkpoint is behind of: events, and rows.
-        let (mut stored, mut next) = ((0, 0), 0);
-        let mut interruptions = interruptions.into_iter();
-        loop {
-            let is_busy = (0..job.subtasks.len()).filter(|subtask| job.step(*subtask)).count() > 0;
-            match interruptions.next().flatten() {
-                Some(Interruption::Snapshot) if job.snapshot() => stored = (next, job.rows.len()),
-                Some(Interruption::Crash(parallelism)) => {
-                    job.restore(parallelism);
-                    next = stored.0;
-                    job.rows.truncate(stored.1);
-                    continue;
-                }
-                _ => {}
-            }
-            if !is_busy {
-                let Some(event) = events.get(next) else { break };
-                job.begin(event);
-                next += 1;
-            }
-        }
+        job.do_interrupted(&events, interruptions);
         prop_assert_eq!(by_key(&job.rows), Oracle::run(&events));
+    }
+}
+
+#[test]
+fn event_time_does_not_fall_when_a_round_is_interrupted() {
+    let events =
+        [Event::Mark(61), Event::Batch((0..40).map(|time| (1, 0, Set(62 + time, 4))).collect()), Event::Mark(101)];
+    for steps in 0..60 {
+        let mut job = script(1);
+        job.do_all(&events[..2]);
+        job.begin(&events[2]);
+        for _ in 0..steps {
+            job.step(0);
+        }
+        if job.snapshot() {
+            job.restore(1);
+        }
+        job.settle();
+        let seen: Vec<i64> = job.rows.iter().map(|(row, _)| row.3).collect();
+        assert!(seen.is_sorted() && seen.ends_with(&[101]), "after {steps} rows: {seen:?}");
     }
 }
 
@@ -633,7 +405,7 @@ fn a_timer_by_the_wall_clock_that_is_overdue_at_a_restore_fires_first_and_once()
 
 #[test]
 fn a_stream_without_time_has_timers_by_the_wall_clock() {
-    let step = keyed::<NoTime>().process_with_timers(
+    let step = keyed::<Command, NoTime>().process_with_timers(
         "step",
         state::value::<u64>("fired"),
         |_: Command, cx| {
@@ -681,7 +453,7 @@ fn an_error_names_the_step() {
             Err("no timer was wanted".into())
         }
     }
-    let mut job = Job::new(keyed::<NoTime>().process_fn("step", Fails), 1);
+    let mut job = Job::new(keyed::<Command, NoTime>().process_fn("step", Fails), 1);
     job.subtasks[0].feed(Box::new(vec![Stamped { record: (1_u32, Set(0, 0)), time: NoTime }]));
     let flow = job.with_slice(0, |step, slice| step.drive(slice, &mut |_, (), _| Ok(())));
     let Err(Stop::Failed(error)) = flow else { panic!("{flow:?}") };
@@ -700,12 +472,12 @@ enum Sent {
 
 /// Gives a whole subtask these elements, and takes what leaves it.
 fn through_a_subtask(elements: Vec<StreamElement>) -> (Vec<Sent>, usize) {
-    let stream = keyed::<Timestamp>().process_fn("step", Script).map(|row| row);
+    let stream = keyed::<Command, Timestamp>().process_fn("step", Script).map(|row| row);
     let operator = built(&stream, 0, 1);
     let tail: Exchange<Row, Timestamp, InTurn> = Exchange::new(1, 4, InTurn::starting_at(0));
     let layout = EdgeLayout { name: "edge".into(), chain: 0, first: ChannelIndex(0), channels: 1 };
     let (by_key, is_forward, is_broadcast, is_feedback, is_timed) = (true, false, false, false, true);
-    let edge = InputEdge { layout, by_key, is_forward, is_broadcast, is_feedback, is_timed };
+    let edge = InputEdge { layout, by_key, is_forward, is_broadcast, is_feedback, is_timed, lift: None };
     let context = Stored { event_time: vec![i64::MIN], ..Stored::default() }.context(0, 1);
     let id = SubtaskId { chain: 0, index: SubtaskIndex(0) };
     let chain = Box::new(FusedChain::new(operator, tail));

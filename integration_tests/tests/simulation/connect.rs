@@ -1,0 +1,182 @@
+//! Steps that see two streams: with any faults, and on however many subtasks, both are counted as one after the other.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use cofferdam::connector::CollectSink;
+use cofferdam_engine::{
+    Timestamp, WatermarkStrategy,
+    checkpoint::coordinator::JobEnd,
+    state,
+    topology::{KeyedStream, Topology},
+};
+use cofferdam_testkit::{Faults, Setup, Simulation, every_fault};
+
+use super::time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned};
+
+const WINDOW: i64 = 50;
+
+/// A sensor, the beginning of a window, the readings of it in the first stream, and what those in the second say.
+type Row = ((u64, i64), u64, String);
+
+type Topologies<R> = fn(&Topology, u32, CollectSink<R>);
+
+fn readings<T: cofferdam_engine::Record>(
+    topology: &Topology,
+    name: &str,
+    parallelism: u32,
+    value: fn((u64, i64)) -> T,
+) -> KeyedStream<(u64, i64), T, Timestamp> {
+    let strategy = WatermarkStrategy::bounded(Duration::from_millis(LATENESS));
+    topology
+        .source(name, Readings { is_bounded: false })
+        .parallelism(parallelism)
+        .event_time(format!("{name}-time"), strategy, |(_, time)| Timestamp::from_millis(*time))
+        .keyed(move |reading| (key(reading), value(reading)))
+}
+
+fn key((split, time): (u64, i64)) -> (u64, i64) {
+    (split % 3, time / WINDOW * WINDOW)
+}
+
+fn all_readings() -> impl Iterator<Item = (u64, i64)> {
+    (0..SPLITS).flat_map(|split| (0..length(split)).map(move |number| (split, time(split, number))))
+}
+
+fn run<R: Ord + cofferdam_engine::Record + Clone>(
+    seed: u64,
+    setup: Setup,
+    faults: Faults,
+    rescales: bool,
+    build: Topologies<R>,
+) -> Vec<R> {
+    let (sink, rows) = CollectSink::new();
+    let starts = Arc::new(AtomicU32::new(seed as u32));
+    let topology = move || {
+        let start = if rescales { starts.fetch_add(1, Ordering::SeqCst) } else { seed as u32 };
+        let topology = Topology::new("connected");
+        build(&topology, start, sink.clone());
+        topology
+    };
+    let end = Simulation::new(seed, setup, faults, topology).run();
+    assert!(matches!(end, Ok(JobEnd::Finished)), "seed {seed}: {end:?}");
+    let mut rows = rows.snapshot();
+    rows.sort();
+    rows
+}
+
+/// What each window has of both streams, which are of different types, when both are through with it.
+fn counted(topology: &Topology, start: u32, sink: CollectSink<Row>) {
+    let left = readings(topology, "left", 1 + start % 3, |_| ());
+    let right = readings(topology, "right", 1 + start / 2 % 2, |(split, _)| split.to_string());
+    left.connect(right)
+        .parallelism(1 + start / 3 % 3)
+        .process_with_timers(
+            "counts",
+            (state::value::<u64>("left"), state::value::<BTreeSet<String>>("right")),
+            |(), cx| {
+                let end = Timestamp::from_millis(cx.key().1 + WINDOW);
+                cx.states().0.update(|| 0, |count| *count += 1);
+                cx.set_timer(end);
+            },
+            |split, cx| {
+                cx.states().1.update(BTreeSet::new, |splits| splits.insert(split));
+            },
+            |_, cx| {
+                let key = *cx.key();
+                let (left, right) = cx.states();
+                let said = right.get().map(|splits| splits.iter().cloned().collect::<Vec<_>>().join(" "));
+                let row = (key, left.get().copied().unwrap_or(0), said.unwrap_or_default());
+                left.clear();
+                right.clear();
+                cx.emit(row);
+            },
+        )
+        .sink("rows", sink);
+}
+
+/// Loops over maps.
+fn counted_by_loops() -> Vec<Row> {
+    let (mut left, mut right) = (BTreeMap::new(), BTreeMap::<_, BTreeSet<String>>::new());
+    all_readings().for_each(|reading| *left.entry(key(reading)).or_insert(0) += 1);
+    for reading in all_readings() {
+        right.entry(key(reading)).or_default().insert(reading.0.to_string());
+    }
+    let said = |key| right[key].iter().cloned().collect::<Vec<_>>().join(" ");
+    left.iter().map(|(key, count)| (*key, *count, said(key))).collect()
+}
+
+/// Windows, and how many rules of their sensor's number every subtask has been told at the end.
+fn ruled(topology: &Topology, start: u32, sink: CollectSink<((u64, i64), u64)>) {
+    let strategy = WatermarkStrategy::bounded(Duration::from_millis(LATENESS));
+    let rules = topology
+        .source("rules", Readings { is_bounded: false })
+        .parallelism(1)
+        .event_time("rules-time", strategy, |(_, time)| Timestamp::from_millis(*time))
+        .map(|(split, _)| split);
+    readings(topology, "readings", 1 + start % 3, |(split, _)| split % 3)
+        .connect_broadcast("rules-told", rules, state::broadcast::<u64, u64>("told"), |split, told| {
+            *told.entry(split).or_insert(0) += 1;
+        })
+        .parallelism(1 + start / 3 % 3)
+        .process_with_timers(
+            "ruled",
+            state::value::<u64>("split"),
+            |split, _, cx| {
+                cx.states().set(split);
+                cx.set_timer(Timestamp::from_millis(1_000_000));
+            },
+            |_, told, cx| {
+                let split = cx.states().get().copied().unwrap_or(u64::MAX);
+                let row = (*cx.key(), told.get(&split).copied().unwrap_or(0));
+                cx.states().clear();
+                cx.emit(row);
+            },
+        )
+        .sink("rows", sink);
+}
+
+fn ruled_by_loops() -> Vec<((u64, i64), u64)> {
+    let told = |split: u64| length(split);
+    let keys: BTreeSet<_> = all_readings().map(key).collect();
+    keys.into_iter().map(|key| (key, told(key.0))).collect()
+}
+
+fn all<R: Ord + cofferdam_engine::Record + Clone + std::fmt::Debug>(
+    seeds: std::ops::Range<u64>,
+    setup: impl Fn(u64) -> Setup,
+    rescales: bool,
+    build: Topologies<R>,
+    expected: &[R],
+) {
+    for seed in seeds {
+        let faults = if seed.is_multiple_of(4) { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) };
+        assert_eq!(run(seed, setup(seed), faults, rescales, build), expected, "seed {seed}");
+    }
+}
+
+#[test]
+fn with_any_faults_a_step_sees_each_record_of_two_streams_once() {
+    all(0..60, aligned, false, counted, &counted_by_loops());
+    all(1_000..1_060, unaligned, false, counted, &counted_by_loops());
+}
+
+#[test]
+fn and_on_another_number_of_subtasks_after_each_death() {
+    all(2_000..2_060, aligned, true, counted, &counted_by_loops());
+    all(3_000..3_060, unaligned, true, counted, &counted_by_loops());
+}
+
+#[test]
+fn every_subtask_has_each_broadcast_record_once_whatever_fails() {
+    all(4_000..4_060, aligned, false, ruled, &ruled_by_loops());
+    all(5_000..5_060, unaligned, false, ruled, &ruled_by_loops());
+    all(6_000..6_060, aligned, true, ruled, &ruled_by_loops());
+    all(7_000..7_060, unaligned, true, ruled, &ruled_by_loops());
+}
