@@ -185,6 +185,9 @@ impl Report {
     fn add_run(&mut self, job: &JobHandle, elapsed: Duration) {
         let status = job.status();
         self.add("records read in this run", HumanCount(status.records_read));
+        if status.late_records > 0 {
+            self.add("records dropped as late", HumanCount(status.late_records));
+        }
         self.add("rows published in this run", HumanCount(rows_published(&status)));
         self.add("time", format_args!("{:.2} s", elapsed.as_secs_f64()));
         let history = job.checkpoints();

@@ -284,3 +284,30 @@ impl Board {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cofferdam_engine::SubtaskIndex;
+
+    use super::*;
+
+    #[test]
+    fn late_records_are_shown_for_each_subtask_and_for_the_job() {
+        let (board, clock) = (Board::new(), MonotonicClock::new());
+        let meter = |index| {
+            let id = SubtaskId { chain: 0, index: SubtaskIndex(index) };
+            Arc::new(SubtaskMeter::new(id, "windows".to_string(), false, false, Vec::new()))
+        };
+        let meters = [meter(0), meter(1)];
+        board.running(Attempt(1), 0, meters.to_vec());
+        for (meter, late_records) in [(0, 3), (0, 4), (1, 5)] {
+            meters[meter].add(RecordCounts { records_in: 10, records_out: 1, late_records }, &clock);
+        }
+        let status = board.status();
+        assert_eq!(status.late_records, 12);
+        assert_eq!(status.subtasks.iter().map(|subtask| subtask.late_records).collect::<Vec<_>>(), [7, 5]);
+        // Those of the attempt that follows are counted anew.
+        board.running(Attempt(2), 1, vec![meter(0)]);
+        assert_eq!(board.status().late_records, 0);
+    }
+}
