@@ -1,28 +1,33 @@
 //! Days, hours and minutes of UTC.
 
+use std::time::Duration;
+
 use cofferdam::prelude::Timestamp;
 
-const DAY: u64 = 24 * 60 * 60 * 1000;
+/// How long a day is.
+pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+const DAY_MILLIS: u64 = DAY.as_millis() as u64;
 
 /// The day of a moment in milliseconds since the epoch: `2015-07-15`.
 pub fn day(millis: u64) -> String {
-    let (year, month, day) = civil(millis / DAY);
+    let (year, month, day) = civil(millis / DAY_MILLIS);
     format!("{year:04}-{month:02}-{day:02}")
 }
 
 /// Its day's number, counted from the epoch.
 pub fn day_number(millis: u64) -> u64 {
-    millis / DAY
+    millis / DAY_MILLIS
 }
 
 /// The last millisecond of its day.
 pub fn end_of_day(millis: u64) -> Timestamp {
-    Timestamp::from_millis(((day_number(millis) + 1) * DAY - 1) as i64)
+    Timestamp::from_millis(((day_number(millis) + 1) * DAY_MILLIS - 1) as i64)
 }
 
 /// Its hour.
 pub fn hour(millis: u64) -> u64 {
-    millis % DAY / (60 * 60 * 1000)
+    millis % DAY_MILLIS / (60 * 60 * 1000)
 }
 
 /// Its hour and minute: `09:05`.

@@ -3,6 +3,8 @@
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
 
+mod nexmark_answers;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
@@ -15,40 +17,21 @@ use std::{
 use cofferdam::prelude::*;
 use cofferdam_examples::{
     nexmark::{
-        digest::{Digest, final_rows},
+        digest::Digest,
         queries::{QUERIES, Query},
         rows::Rows,
         source::Events,
     },
     paced::Paced,
 };
-use cofferdam_testkit::SourceHarness;
-use serde::Deserialize;
+use cofferdam_testkit::{SourceHarness, Torture};
+use nexmark_answers::Answers;
 
 /// Set to a Python that has DuckDB, or to 1 for `python3`.
 const ORACLE: &str = "COFFERDAM_ORACLE";
 
-/// What the database has said of some events.
-#[derive(Debug, Deserialize)]
-struct Answers {
-    events: u64,
-    apart: u32,
-    digests: BTreeMap<String, Digest>,
-}
-
-impl Answers {
-    fn events(&self) -> Events {
-        Events::new(self.events).apart(self.apart)
-    }
-}
-
-/// Of events that fill ten seconds, and of some that fill more than a day.
-fn answers() -> [Answers; 2] {
-    serde_json::from_str(include_str!("../nexmark/digests.json")).unwrap()
-}
-
 /// The rows that a query publishes, of which no later one replaces any.
-fn digest(query: &Query, events: Events, parallelism: u32) -> Digest {
+fn run(query: &Query, events: Events, parallelism: u32) -> Digest {
     let directory = tempfile::tempdir().unwrap();
     let (state, out) = (directory.path().join("state"), directory.path().join("out"));
     let topology = query.topology(Paced::new(events, None), Rows::Files(out.clone()));
@@ -60,7 +43,7 @@ fn digest(query: &Query, events: Events, parallelism: u32) -> Digest {
     let job = engine.start_blocking(topology).unwrap();
     assert_eq!(job.wait_blocking().unwrap(), JobEnd::Finished);
     let text = published(&out);
-    Digest::of_lines(final_rows(text.lines(), query.updates.as_ref()).unwrap())
+    nexmark_answers::digest(query, text.lines())
 }
 
 /// What lies in the files of a directory.
@@ -74,38 +57,56 @@ fn compare(answers: &Answers, parallelism: u32) {
     let wrong: Vec<String> = QUERIES
         .iter()
         .filter_map(|query| {
-            let (own, expected) = (digest(query, answers.events(), parallelism), answers.digests[query.name]);
+            let (own, expected) = (run(query, answers.events(), parallelism), answers.digests[query.name]);
             (own != expected).then(|| format!("{}: {own:?} instead of {expected:?}", query.name))
         })
         .collect();
-    assert!(wrong.is_empty(), "at parallelism {parallelism}, {} events: {wrong:#?}", answers.events);
+    assert!(wrong.is_empty(), "at parallelism {parallelism}, {} events: {wrong:#?}", answers.count);
 }
 
 #[test]
 fn every_query_gives_the_rows_of_the_database_on_one_subtask() {
-    compare(&answers()[0], 1);
+    compare(&Answers::all()[0], 1);
 }
 
 #[test]
 fn every_query_gives_the_rows_of_the_database_on_two_subtasks() {
-    compare(&answers()[0], 2);
+    compare(&Answers::all()[0], 2);
 }
 
 #[test]
 fn every_query_gives_the_rows_of_the_database_on_three_subtasks() {
-    compare(&answers()[0], 3);
+    compare(&Answers::all()[0], 3);
 }
 
 #[test]
 fn every_query_gives_the_rows_of_the_database_over_more_than_a_day() {
-    compare(&answers()[1], 2);
+    compare(&Answers::all()[1], 2);
 }
 
 #[test]
-fn the_database_has_been_asked_every_query() {
+fn every_query_is_there_and_the_database_has_been_asked_it() {
     let official: BTreeSet<String> = (0..=22).map(|number| format!("q{number}")).collect();
-    for answers in answers() {
+    assert_eq!(QUERIES.iter().map(|query| query.name.to_owned()).collect::<BTreeSet<_>>(), official);
+    for answers in Answers::all() {
         assert_eq!(answers.digests.keys().cloned().collect::<BTreeSet<_>>(), official);
+    }
+}
+
+/// A simulation of the query over a few events, in a process that fails again and again.
+fn tortured(query: &'static Query) -> Torture {
+    Torture::new(move |io| {
+        let (out, rows) = (io.directory(), io.directory());
+        io.output_elsewhere(move || published(&rows).lines().map(str::to_owned).collect());
+        query.topology(Paced::new(Events::new(150).apart(200_000), None), Rows::Files(out))
+    })
+}
+
+#[test]
+fn queries_that_wait_for_time_give_the_same_rows_under_drawn_faults() {
+    for name in ["q5", "q7", "q8", "q9", "q11", "q16", "q19"] {
+        let report = tortured(Query::named(name).unwrap()).seeds(0..15).run();
+        report.unwrap_or_else(|error| panic!("{name}: {error}")).assert_exactly_once();
     }
 }
 
@@ -123,7 +124,7 @@ fn the_database_says_the_same_again_if_it_is_asked_for() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("nexmark/oracle.py");
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("events.jsonl");
-    for answers in answers() {
+    for answers in Answers::all() {
         let mut lines = BufWriter::new(fs::File::create(&file).unwrap());
         for event in answers.events().iter() {
             serde_json::to_writer(&mut lines, &event).unwrap();
@@ -133,6 +134,6 @@ fn the_database_says_the_same_again_if_it_is_asked_for() {
         let output = Command::new(&python).arg(&script).arg(&file).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let said: BTreeMap<String, Digest> = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(said, answers.digests, "of {} events", answers.events);
+        assert_eq!(said, answers.digests, "of {} events", answers.count);
     }
 }

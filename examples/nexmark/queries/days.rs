@@ -7,6 +7,7 @@ use cofferdam::prelude::*;
 use cofferdam_engine::{
     operator::Operator,
     topology::{KeyedStream, Stream},
+    window::{Tumbling, Windowed},
 };
 use serde::{Deserialize, Serialize};
 
@@ -214,27 +215,10 @@ pub(super) fn q17(topology: &Topology, events: EventSource, rows: Rows) {
         avg_price: u64,
         sum_price: u64,
     }
-    let bids = timed_bids(topology, events).keyed(|(_, bid)| {
-        let Counted { auction, price, time, .. } = Counted::of(&bid);
-        ((auction, utc::day_number(time)), (price, time))
-    });
-    let days = bids.process_with_timers(
-        "days",
-        state::value::<Prices>("prices"),
-        |(price, time), cx| {
-            if cx.states().get().is_none() {
-                cx.set_timer(utc::end_of_day(time));
-            }
-            cx.states().update(|| Prices::NONE, |prices| prices.add(price));
-        },
-        |end, cx| {
-            let (auction, prices) = (cx.key().0, cx.states().get().copied());
-            cx.states().clear();
-            let day = utc::day(end.time.as_millis() as u64);
-            prices.into_iter().for_each(|prices| cx.emit((auction, day.clone(), prices)));
-        },
-    );
-    let row = |(auction, day, Prices { bids, min, max, sum }): (u64, String, Prices)| {
+    let bids = timed_bids(topology, events).keyed(|(_, bid)| (bid.auction as u64, bid.price as u64));
+    let days = bids.window(Tumbling::of(utc::DAY)).fold("days", Prices::NONE, Prices::add);
+    let row = |Windowed { key: auction, window, value: Prices { bids, min, max, sum } }: Windowed<u64, Prices>| {
+        let day = utc::day(window.start.as_millis() as u64);
         let [rank1_bids, rank2_bids, rank3_bids] = bids.ranks;
         let (total_bids, min_price, max_price, avg_price, sum_price) = (bids.total, min, max, sum / bids.total, sum);
         Row { auction, day, total_bids, rank1_bids, rank2_bids, rank3_bids, min_price, max_price, avg_price, sum_price }

@@ -9,13 +9,14 @@ mod days;
 mod final_bids;
 mod lookup;
 mod persons_who_sell;
+mod windows;
 mod winners;
 
 use std::time::Duration;
 
 use ::nexmark::event::Bid;
 use cofferdam::prelude::*;
-use cofferdam_engine::{operator::Operator, topology::Stream};
+use cofferdam_engine::{operator::Operator, time::Bounded, topology::Stream};
 use serde::{Serialize, Serializer};
 
 use super::{
@@ -34,9 +35,14 @@ pub const QUERIES: &[Query] = &[
     Query::of("q2", "bids on some auctions", bids::q2),
     Query::of("q3", "who sells in category 10, from three states", persons_who_sell::q3),
     Query::of("q4", "the mean price of each category", winners::q4).replacing(&["id"], "auctions"),
+    Query::of("q5", "the auctions with the most bids in ten seconds, every two", windows::q5),
     Query::of("q6", "the mean price of each seller's last auctions", winners::q6).replacing(&["seller"], "auctions"),
+    Query::of("q7", "the highest bids of each ten seconds", windows::q7),
+    Query::of("q8", "who sells in the ten seconds in which they registered", windows::q8),
     Query::of("q9", "every auction, with the bid that won", winners::q9),
     Query::of("q10", "every bid, by day and minute", bids::q10),
+    Query::of("q11", "how many bids each bidder made without a pause", windows::q11),
+    Query::of("q12", "how many bids each bidder made in each ten seconds", windows::q12),
     Query::of("q13", "every bid, with what a table says of its auction", lookup::q13),
     Query::of("q14", "bids of some height, by time of day", bids::q14),
     Query::of("q15", "bids, bidders and auctions of each day", days::q15),
@@ -99,14 +105,22 @@ impl Query {
     }
 }
 
-/// The events with their times. In a split they are never out of order; four seconds are what the official tables allow for.
+/// How far time has come. In a split events are never out of order; four seconds are what the official tables allow for.
+fn watermarks() -> WatermarkStrategy<Bounded> {
+    WatermarkStrategy::bounded(Duration::from_secs(4))
+}
+
+/// A time of the generator's.
+fn time_of(millis: u64) -> Timestamp {
+    Timestamp::from_millis(millis as i64)
+}
+
+/// The events with their times.
 fn timed_events(
     topology: &Topology,
     events: EventSource,
 ) -> Stream<impl Operator<Out = NumberedEvent, Time = Timestamp> + use<>> {
-    let strategy = WatermarkStrategy::bounded(Duration::from_secs(4));
-    let time = |event: &NumberedEvent| Timestamp::from_millis(event.event.timestamp() as i64);
-    topology.source("events", events).event_time("time", strategy, time)
+    topology.source("events", events).event_time("time", watermarks(), |event| time_of(event.event.timestamp()))
 }
 
 /// The bids with their times and numbers.

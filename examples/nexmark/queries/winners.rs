@@ -7,7 +7,7 @@ use cofferdam::prelude::*;
 use cofferdam_engine::{operator::Operator, topology::Stream};
 use serde::{Deserialize, Serialize};
 
-use super::{EventSource, timed_events};
+use super::{EventSource, time_of, timed_events};
 use crate::nexmark::{rows::Rows, source::NumberedEvent};
 
 /// Of an auction `A` is wanted, and of a bid `B`.
@@ -102,13 +102,13 @@ where
                 if let Some(Known::Bids(bids)) = cx.states().get() {
                     bids.iter().for_each(|bid| auction.take(bid.clone()));
                 }
-                cx.set_timer(at(auction.expires));
+                cx.set_timer(time_of(auction.expires));
                 cx.states().set(Known::Auction(auction));
             }
             Side::Bid(_, bid) => match cx.states().get() {
                 Some(Known::Auction(auction)) if !auction.is_bettered_by(&bid) => {}
                 None => {
-                    cx.set_timer(at(bid.time));
+                    cx.set_timer(time_of(bid.time));
                     cx.states().set(Known::Bids(vec![bid]));
                 }
                 Some(_) => match cx.states().get_mut() {
@@ -119,17 +119,17 @@ where
             },
         },
         |timer, cx| match cx.states().get().cloned() {
-            Some(Known::Auction(Open { begins, expires, of, best })) if at(expires) == timer.time => {
+            Some(Known::Auction(Open { begins, expires, of, best })) if time_of(expires) == timer.time => {
                 cx.states().clear();
                 let id = *cx.key();
                 best.into_iter().for_each(|bid| cx.emit(Won { id, begins, expires, of: of.clone(), bid }));
             }
             Some(Known::Bids(mut bids)) => {
-                bids.retain(|bid| at(bid.time) > timer.time);
+                bids.retain(|bid| time_of(bid.time) > timer.time);
                 match bids.iter().map(|bid| bid.time).max() {
                     None => cx.states().clear(),
                     Some(last) => {
-                        cx.set_timer(at(last));
+                        cx.set_timer(time_of(last));
                         cx.states().set(Known::Bids(bids));
                     }
                 }
@@ -137,10 +137,6 @@ where
             _ => {}
         },
     )
-}
-
-fn at(millis: u64) -> Timestamp {
-    Timestamp::from_millis(millis as i64)
 }
 
 /// For each category, the mean of its auctions' highest valid bids; it drops its fraction, as a mean of integers does in the SQL. An auction counts when it has expired,

@@ -8,6 +8,9 @@ mod inputs;
 #[path = "../kill_support/mod.rs"]
 mod kill_support;
 mod loops;
+mod nexmark;
+#[path = "../nexmark_answers/mod.rs"]
+mod nexmark_answers;
 mod points;
 #[path = "../reaching/mod.rs"]
 mod reaching;

@@ -27,11 +27,18 @@ pub enum Program {
     ArmedFlightDelays,
     OrdersToSqlite,
     Collatz,
+    Nexmark,
 }
 
 impl Program {
-    const ALL: [Self; 5] =
-        [Self::FlightDelays, Self::WordCount, Self::ArmedFlightDelays, Self::OrdersToSqlite, Self::Collatz];
+    const ALL: [Self; 6] = [
+        Self::FlightDelays,
+        Self::WordCount,
+        Self::ArmedFlightDelays,
+        Self::OrdersToSqlite,
+        Self::Collatz,
+        Self::Nexmark,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -40,6 +47,7 @@ impl Program {
             Self::ArmedFlightDelays => "armed_flight_delays",
             Self::OrdersToSqlite => "orders_to_sqlite",
             Self::Collatz => "collatz",
+            Self::Nexmark => "nexmark",
         }
     }
 
@@ -158,7 +166,7 @@ impl Place {
         match program {
             Program::WordCount => command.arg(&self.input),
             Program::FlightDelays | Program::ArmedFlightDelays => command.arg("--input").arg(&self.input),
-            Program::OrdersToSqlite | Program::Collatz => &mut command,
+            Program::OrdersToSqlite | Program::Collatz | Program::Nexmark => &mut command,
         };
         command.args(arguments).env("RUST_LOG", "warn,cofferdam::runtime::coordinator_actor=debug");
         command.env_remove("RUST_LOG_STYLE").env_remove(SCHEDULE_VARIABLE).stdin(Stdio::null());

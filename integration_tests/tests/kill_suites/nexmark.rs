@@ -1,0 +1,68 @@
+//! `kill -9` of Nexmark's queries as people run them: timers, windows and what they know of time come back as they were, also on another number of subtasks.
+
+use std::{thread, time::Duration};
+
+use cofferdam_examples::nexmark::queries::Query;
+
+use crate::{
+    kill_support::{Place, Program, Random},
+    nexmark_answers::{Answers, digest},
+};
+
+const KILLS: usize = 6;
+
+/// So slow that the kills come before the end.
+const RATE: &str = "30000";
+
+/// Kills a query some times, each time on another number of subtasks, lets it come to its end, and compares its rows with those of a database.
+fn survives(name: &str) {
+    let [answers, _] = Answers::all();
+    let (count, apart) = (answers.count.to_string(), answers.apart.to_string());
+    let options = |parallelism| [name, "--events", &count, "--apart", &apart, "--parallelism", parallelism];
+    let mut random = Random::from_env();
+    let place = Place::empty();
+    let mut resumes = 0;
+    for (kill, parallelism) in ["3", "2", "1"].into_iter().cycle().take(KILLS).enumerate() {
+        let mut arguments = options(parallelism).to_vec();
+        arguments.extend(["--rate", RATE, "--checkpoint-ms", "25"]);
+        let running = place.start(Program::Nexmark, &arguments);
+        if running.wait_until_started() {
+            thread::sleep(Duration::from_millis(50 + random.below(300)));
+        }
+        let ended = running.kill();
+        assert!(ended.was_killed(), "{name}, kill {kill} came too late: {ended:#?}");
+        resumes += u32::from(ended.resumed_from().is_some_and(|checkpoint| checkpoint > 0));
+    }
+    println!("{name}: {resumes} starts resumed");
+    assert!(resumes >= 3, "{name}: only {resumes} starts resumed: the kills tell nothing");
+
+    place.run(Program::Nexmark, &options("2")).assert_success();
+    let lines = place.lines();
+    let own = digest(Query::named(name).unwrap(), lines.iter().map(String::as_str));
+    assert_eq!(own, answers.digests[name], "{name}, after {KILLS} kills");
+}
+
+#[test]
+fn means_of_categories_survive_kills() {
+    survives("q4");
+}
+
+#[test]
+fn the_most_wanted_auctions_of_sliding_windows_survive_kills() {
+    survives("q5");
+}
+
+#[test]
+fn winning_bids_survive_kills() {
+    survives("q9");
+}
+
+#[test]
+fn sessions_survive_kills() {
+    survives("q11");
+}
+
+#[test]
+fn distinct_counts_of_a_day_survive_kills() {
+    survives("q16");
+}
