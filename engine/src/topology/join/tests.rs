@@ -446,7 +446,7 @@ fn a_table_with_a_time_to_live_forgets_rows() {
     assert_eq!(rows, [(2, 5), (3, 5)]);
 }
 
-/// What is kept follows the interval, whatever came before: see also the benchmark `join_memory`, with 10 M records.
+/// What is kept follows the interval, whatever came before.
 #[test]
 fn of_300_k_records_what_can_still_match_is_kept() {
     const RECORDS: u64 = 300_000;
