@@ -13,6 +13,7 @@ mod modes;
 mod restore;
 mod retention;
 mod short_jobs;
+mod sides;
 mod state_types;
 mod time;
 mod topology_faults;
