@@ -37,3 +37,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/time/patterns.md")]
 struct Patterns;
+
+/// Runs the programs of its page.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/time/side_outputs.md")]
+struct SideOutputs;
