@@ -202,6 +202,17 @@ fn with_barriers_that_overtake_too() {
     assert!(all(1_000..1_150, unaligned, false, false) > 100, "too little was in flight");
 }
 
+#[test]
+fn and_on_another_number_of_subtasks_after_each_death() {
+    all(2_000..2_100, aligned, true, false);
+    assert!(all(3_000..3_100, unaligned, true, false) > 50, "too little was in flight");
+}
+
+#[test]
+fn a_job_that_is_stopped_goes_on_at_the_next_start_on_other_numbers_of_subtasks() {
+    all(4_000..4_100, aligned, true, true);
+}
+
 /// What goes round is the main output, and what leaves the loop its side output.
 #[test]
 fn a_loop_may_be_left_by_a_side_output() {

@@ -160,7 +160,7 @@ fn what_is_late_goes_to_its_side_output_and_nothing_is_lost_or_doubled() {
         (0..SPLITS).flat_map(|split| (0..length(split)).map(move |number| (split, time(split, number)))).collect();
     expected.sort_unstable();
     let mut seen_late = 0;
-    for seed in 0..80 {
+    for seed in 0..80_u64 {
         let faults = if seed.is_multiple_of(4) { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) };
         let setup = if seed.is_multiple_of(2) { aligned(seed) } else { unaligned(seed) };
         let (rows, late) = run_late(seed, setup, faults);
