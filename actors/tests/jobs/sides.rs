@@ -1,5 +1,7 @@
 //! Side outputs, parts and splits on real threads.
 
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use cofferdam::prelude::*;

@@ -31,7 +31,7 @@ use crate::{
     window::{FixedGap, Global, Session, Sliding, Tumbling, Window, Windows},
 };
 
-/// A record of one of two streams, as windows keep it: unlike [`Either`], which no state holds, its encoding says which.
+/// A record of one of two streams, as windows keep it: unlike that of an edge, which no state holds, its encoding says which.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Side<A, B> {
     /// Of the first.
