@@ -13,6 +13,7 @@ mod end_of_input;
 mod exactly_once;
 mod going_back;
 mod holding_sink;
+mod joins;
 mod loops;
 mod numbers;
 mod orphans;
