@@ -5,7 +5,7 @@
 //! - An entry that a block may hold is in a group of a pane with `was_stored`: when it leaves, its group owes a tombstone or a full block.
 //! - Every entry that changed since it was last frozen has its bit set, or all of its pane's group counts as changed.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use hashbrown::HashTable;
 use prefetch_index::prefetch_index;
@@ -47,8 +47,8 @@ pub(crate) struct PaneTable<K, A> {
     max_parallelism: u16,
     range: KeyGroupRange,
     pane_of: PaneOf,
-    /// By start.
-    panes: Vec<Pane<K, A>>,
+    /// By start: few, but where time jumps far at once.
+    panes: VecDeque<Pane<K, A>>,
     /// The pane of the record before.
     last: usize,
     /// Of each key group, over all panes.
@@ -233,7 +233,7 @@ impl<K: Key, A> PaneTable<K, A> {
             max_parallelism,
             range,
             pane_of,
-            panes: Vec::new(),
+            panes: VecDeque::new(),
             last: 0,
             shelves: range.iter().map(|_| PaneShelf::default()).collect(),
             spare: Vec::new(),
@@ -249,7 +249,7 @@ impl<K: Key, A> PaneTable<K, A> {
     /// When the first pane is complete, if there is one.
     #[inline]
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        self.panes.first().map(|pane| pane.window.max_timestamp())
+        self.panes.front().map(|pane| pane.window.max_timestamp())
     }
 
     /// The window that `time` lies in.
@@ -264,7 +264,8 @@ impl<K: Key, A> PaneTable<K, A> {
         if self.panes.get(self.last).is_some_and(holds) {
             return Some(self.last);
         }
-        self.panes.iter().position(holds)
+        let place = self.panes.partition_point(|pane| pane.window.start <= time).checked_sub(1)?;
+        holds(&self.panes[place]).then_some(place)
     }
 
     /// Where the entry probably is, for [`get_mut_or_insert_with`](Self::get_mut_or_insert_with) a little later; meanwhile it is fetched from memory. Nothing depends on it being right.
@@ -332,7 +333,7 @@ impl<K: Key, A> PaneTable<K, A> {
 
     /// The pane at `place` has no entry left.
     fn drop_pane(&mut self, place: usize) {
-        let pane = self.panes.remove(place);
+        let Some(pane) = self.panes.remove(place) else { return };
         self.last = 0;
         if self.spare.len() < SPARE_PANES {
             self.spare.push(pane.groups);

@@ -86,7 +86,7 @@ const NO_LIMIT: i64 = i64::MAX;
 fn nobody_goes_on_before_all_have_said_where_they_are() {
     let mut rig = Rig::new();
     assert_eq!(rig.heard(A, active(100)), [(A, NOTHING)]);
-    assert_eq!(rig.heard(B, active(90)), [(B, NOTHING)]);
+    assert_eq!(rig.heard(B, active(90)), [(B, NOTHING), (C, 90)], "C alone has heard of all others");
     assert_eq!(rig.heard(C, active(70)), [(A, 70), (B, 70), (C, 90)], "each hears of the others only");
 }
 
@@ -111,7 +111,8 @@ fn what_is_idle_is_not_waited_for_until_it_wakes() {
 fn what_has_finished_is_not_waited_for_whatever_it_says_later() {
     let mut rig = Rig::begun([100, 90, 70]);
     let told: Vec<_> = rig.0.finished(C).into_iter().map(|limit| (limit.group, limit.subtask, limit.slowest)).collect();
-    assert_eq!(told, [(GROUP, A, Timestamp(90)), (GROUP, B, Timestamp(100))], "D waits for nobody, and has not spoken");
+    let expected = [(GROUP, A, Timestamp(90)), (GROUP, B, Timestamp(100)), (OTHER, D, Timestamp::MAX)];
+    assert_eq!(told, expected, "D is alone now");
     assert_eq!(rig.heard(C, active(10)), []);
     assert_eq!(rig.0.finished(C), []);
     assert_eq!(rig.0.heard(D, OTHER, active(5))[0].slowest, Timestamp::MAX);
@@ -120,7 +121,8 @@ fn what_has_finished_is_not_waited_for_whatever_it_says_later() {
 #[test]
 fn groups_know_nothing_of_each_other_and_no_stranger_is_answered() {
     let mut rig = Rig::begun([100, 90, 70]);
-    assert_eq!(rig.0.heard(D, OTHER, active(5))[0].slowest, Timestamp::MIN, "C has not spoken there");
+    let told: Vec<_> = rig.0.heard(D, OTHER, active(5)).iter().map(|limit| (limit.subtask, limit.slowest)).collect();
+    assert_eq!(told, [(C, Timestamp(5)), (D, Timestamp::MIN)], "C has not spoken there");
     assert_eq!(rig.heard(C, active(71)), [(A, 71), (B, 71), (C, 90)]);
     assert_eq!(rig.heard(D, active(1)), []);
     assert_eq!(rig.0.heard(A, AlignmentGroup(7), active(1)), []);
@@ -142,6 +144,6 @@ fn the_coordinator_passes_on_what_is_said_and_takes_the_finished_out() {
         report(subtask, SubtaskReport::SourceTime(GROUP, active(50)));
     }
     assert_eq!(report(C, SubtaskReport::SourceTime(GROUP, active(9))), [(A, 9), (B, 9), (C, 50)]);
-    assert_eq!(report(C, SubtaskReport::Finished), [(A, 50), (B, 50)]);
+    assert_eq!(report(C, SubtaskReport::Finished), [(A, 50), (B, 50), (D, NO_LIMIT)]);
     assert_eq!(report(C, SubtaskReport::Finished), []);
 }
