@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The file is in order of the actual departure, with the cancelled flights of a day behind the others: by schedule most come within so long.
-const DISORDER: Duration = Duration::from_secs(12 * 3600);
+const DISORDER: Duration = Duration::from_secs(2 * 3600);
 
 /// And all of them no more than so long behind the watermark: till then the weather is kept, and days are open.
 const LATENESS: Duration = Duration::from_secs(24 * 3600);
