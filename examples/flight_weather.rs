@@ -5,8 +5,8 @@
 //!                                                                          +-- weather of the hour -> key_by (airport, wind, visibility)
 //! weather (CSV) ----> event time: the hour ----> key_by (airport, hour) ---+      -> days in New York -> fold delays -> rows (JSON lines)
 //! ```
-//! The topology is in [`cofferdam_examples::flight_weather`]. Departures come up to 19 hours out of order, and those that come when their day is over count all the same: each of them gives the
-//! day's row anew. Kill it at any moment (`kill -9`), start it again by the same command: the last row of each day, airport and kind of weather is in the end that of an undisturbed run.
+//! The topology is in [`cofferdam_examples::flight_weather`]. Departures come up to 19 hours out of order, and those that are late for their weather are joined all the same. One that came
+//! when its day is over would give the day's row anew; in these files none does. Kill it at any moment (`kill -9`), start it again by the same command: the last row of each day, airport and kind of weather is in the end that of an undisturbed run.
 
 use std::{path::PathBuf, process::ExitCode};
 
