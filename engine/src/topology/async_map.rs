@@ -11,6 +11,7 @@ use crate::{
     },
     record::Record,
     topology::{
+        fault::TopologyFault,
         graph::EdgeKind,
         stream::{Stream, in_turn, received},
     },
@@ -206,9 +207,10 @@ impl<O: Operator> Stream<O> {
         let (graph, edges, _) = self.close(&[edge], None, in_turn);
         let step = {
             let mut graph = graph.lock();
+            let fault = |message| TopologyFault::Setting { message: format!("'{name}': {message}") };
+            graph.faults.extend(config.faults().into_iter().map(fault));
             let step = graph.add_step(kind, Some(OperatorKind::Operator), Some(name));
             graph.step(step).states = async_map::declared::<O::Out, O::Time>();
-            graph.senseless.extend(config.faults().into_iter().map(|message| (step, message)));
             step
         };
         let mut input = received(graph.clone(), step, edges);

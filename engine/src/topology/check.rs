@@ -45,7 +45,6 @@ pub(super) fn faults(graph: &Graph, settings: &Settings, parallelism: &[u32]) ->
     faults.extend(nested_loops(graph));
     faults.extend(never_idle(graph));
     faults.extend(graph.faults.iter().cloned());
-    faults.extend(senseless(graph));
     faults.extend(never_held(graph));
     faults.extend(aligned_twice(graph));
     if settings.checkpoints.interval.is_none() {
@@ -151,13 +150,6 @@ fn never_idle(graph: &Graph) -> impl Iterator<Item = TopologyFault> {
             "'{}' has `idle_after` and stands behind an exchange, where no source says that it has nothing: put the step in front of the exchange, or leave `idle_after` out",
             graph.steps[index.0 as usize].display_name(*index)
         ),
-    })
-}
-
-/// Settings of steps.
-fn senseless(graph: &Graph) -> impl Iterator<Item = TopologyFault> {
-    graph.senseless.iter().map(|(index, message)| TopologyFault::Setting {
-        message: format!("'{}': {message}", graph.steps[index.0 as usize].display_name(*index)),
     })
 }
 

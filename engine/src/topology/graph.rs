@@ -161,8 +161,6 @@ pub(crate) struct Graph {
     pub(crate) never_idle: Vec<StepIndex>,
     /// What makes no sense in what steps were given.
     pub(crate) faults: Vec<TopologyFault>,
-    /// Settings of steps that make no sense, and why.
-    pub(crate) senseless: Vec<(StepIndex, &'static str)>,
     /// Steps that are to be aligned, and stand where nobody knows which split to hold.
     pub(crate) never_held: Vec<StepIndex>,
     /// Alignment groups, each with its name and the steps in it.
