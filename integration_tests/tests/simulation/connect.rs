@@ -112,6 +112,41 @@ fn counted_by_loops() -> Vec<Row> {
     left.iter().map(|(key, count)| (*key, *count, said(key))).collect()
 }
 
+/// A sensor, the beginning of a window, and a reading of each stream in it.
+type Pair = ((u64, i64), u64, String);
+
+/// Every reading of the first stream with every one of the second: whichever comes second makes the pair.
+fn paired(topology: &Topology, start: u32, sink: CollectSink<Pair>) {
+    let left = readings(topology, "left", 1 + start % 3, |(_, time)| time as u64);
+    let right = readings(topology, "right", 1 + start / 2 % 2, |(split, time)| format!("{split}/{time}"));
+    left.connect(right)
+        .parallelism(1 + start / 3 % 3)
+        .process_with(
+            "pairs",
+            (state::list::<u64>("left"), state::list::<String>("right")),
+            |key, time, (lefts, rights), out| {
+                rights.iter().for_each(|right| out.emit((*key, time, right.clone())));
+                lefts.push(time);
+            },
+            |key, text, (lefts, rights), out| {
+                lefts.iter().for_each(|left| out.emit((*key, *left, text.clone())));
+                rights.push(text);
+            },
+        )
+        .sink("rows", sink);
+}
+
+fn paired_by_loops() -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    for left in all_readings() {
+        for right in all_readings().filter(|right| key(*right) == key(left)) {
+            pairs.push((key(left), left.1 as u64, format!("{}/{}", right.0, right.1)));
+        }
+    }
+    pairs.sort();
+    pairs
+}
+
 /// Windows, and how many rules of their sensor's number every subtask has been told at the end.
 fn ruled(topology: &Topology, start: u32, sink: CollectSink<((u64, i64), u64)>) {
     let strategy = WatermarkStrategy::bounded(Duration::from_millis(LATENESS));
@@ -171,6 +206,15 @@ fn with_any_faults_a_step_sees_each_record_of_two_streams_once() {
 fn and_on_another_number_of_subtasks_after_each_death() {
     all(2_000..2_060, aligned, true, counted, &counted_by_loops());
     all(3_000..3_060, unaligned, true, counted, &counted_by_loops());
+}
+
+#[test]
+fn pairs_of_two_streams_are_made_once_whatever_fails() {
+    let expected = paired_by_loops();
+    all(8_000..8_030, aligned, false, paired, &expected);
+    all(9_000..9_030, unaligned, false, paired, &expected);
+    all(10_000..10_030, aligned, true, paired, &expected);
+    all(11_000..11_030, unaligned, true, paired, &expected);
 }
 
 #[test]
