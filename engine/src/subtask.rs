@@ -500,13 +500,8 @@ impl Subtask {
         slice: &mut Slice<'_>,
         effects: &mut Vec<SubtaskEffect>,
     ) -> Result<(), Error> {
-        match panic_site::catch(|| self.try_step(input, slice, effects)) {
-            Ok(Ok(())) => {
-                if self.asks {
-                    self.chain.head().take_requests(effects);
-                }
-                Ok(())
-            }
+        match panic_site::catch(|| self.try_step(input, slice, effects).and_then(|()| self.ask(effects))) {
+            Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.failed(error)),
             Err(panic) => Err(self.panicked(panic)),
         }
@@ -547,6 +542,20 @@ impl Subtask {
             SubtaskInput::Completion(completion) => return self.completion(completion, effects),
         }
         self.work(slice, effects)
+    }
+
+    /// Has the outside asked what the chain wants to know.
+    fn ask(&mut self, effects: &mut Vec<SubtaskEffect>) -> Result<(), BoxError> {
+        if !self.asks {
+            return Ok(());
+        }
+        let before = effects.len();
+        self.chain.head().take_requests(effects);
+        let asks = |effect: &SubtaskEffect| matches!(effect, SubtaskEffect::Ask(..));
+        if fail_point::ARE_COMPILED && effects[before..].iter().any(asks) {
+            self.reach(Point::Ask, CheckpointId(0))?;
+        }
+        Ok(())
     }
 
     fn control(
@@ -615,6 +624,7 @@ impl Subtask {
         let wanted = match completion {
             Completion::Answered(request) => {
                 self.chain.head().answered(request);
+                self.reach(Point::Answered, CheckpointId(0))?;
                 return Ok(());
             }
             Completion::PreCommitted { checkpoint, result, took } => {
