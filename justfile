@@ -12,6 +12,10 @@ run *options:
 test:
     cargo test --workspace --locked
 
+# Simulated jobs under faults, so many seeds of each: just simulate 10000 joins
+simulate seeds *filter:
+    COFFERDAM_SEEDS={{ seeds }} cargo test --release --locked -p cofferdam-testkit --test simulation -- {{ filter }}
+
 # Fifty kills of a real process: just kill 42 takes the seed again
 kill seed="":
     {{ if seed == "" { "" } else { "COFFERDAM_SEED=" + seed } }} cargo test --workspace --locked --test 'kill_*' -- --nocapture

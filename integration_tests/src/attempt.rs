@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cofferdam_engine::{
-    Attempt, CheckpointId, Clock as _, Error, ErrorKind, ProcessingTime,
+    Attempt, ChannelIndex, CheckpointId, Clock as _, Error, ErrorKind, ProcessingTime,
     checkpoint::{
         coordinator::{Coordinator, CoordinatorEffect, CoordinatorInput},
         snapshot::SubtaskId,
@@ -31,6 +31,8 @@ pub(crate) struct Running {
     pub(crate) coordinator_state: State,
     pub(crate) parts: BTreeMap<SubtaskId, Part>,
     pub(crate) channels: Channels,
+    /// Who writes to each of them.
+    pub(crate) senders: BTreeMap<(SubtaskId, ChannelIndex), SubtaskId>,
     /// The newest checkpoint triggered.
     pub(crate) triggered: CheckpointId,
     /// What the newest checkpoint knows of time.
@@ -50,6 +52,26 @@ impl Running {
 
     fn all(&self) -> Vec<SubtaskId> {
         self.parts.keys().copied().collect()
+    }
+
+    /// Those at the other end of the channels that a move changes may have something else to do then.
+    fn touch_neighbours(&mut self, id: SubtaskId, data: Move) {
+        let Self { parts, senders, .. } = self;
+        let part = &parts[&id];
+        let neighbours = match data {
+            Move::Resume | Move::Flush => Vec::new(),
+            Move::Send(channel) => vec![part.outputs[channel.index()].0],
+            Move::Read(channel) => senders.get(&(id, channel)).copied().into_iter().collect(),
+            Move::Overtake => {
+                let senders = (0..part.inputs as u32).filter_map(|channel| senders.get(&(id, ChannelIndex(channel))));
+                senders.chain(part.outputs.iter().map(|(to, _)| to)).copied().collect()
+            }
+        };
+        for neighbour in neighbours {
+            if let Some(part) = parts.get_mut(&neighbour) {
+                part.touch();
+            }
+        }
     }
 
     /// Numbers are never used twice, and grow.
@@ -180,6 +202,7 @@ impl Process {
 
     pub(crate) fn move_data(&mut self, id: SubtaskId, data: Move, world: &mut World) {
         let Some(running) = &mut self.running else { return };
+        running.touch_neighbours(id, data);
         let mut channels = std::mem::take(&mut running.channels);
         self.step(id, world, |part, world| part.make(data, &mut channels, &world.clock, world.setup.slice_records));
         if let Some(running) = &mut self.running {

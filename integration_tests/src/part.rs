@@ -15,7 +15,7 @@ use crate::{channel::Channel, clock::VirtualClock};
 pub(crate) type Channels = BTreeMap<(SubtaskId, ChannelIndex), Channel>;
 
 /// Something that a subtask's data plane can do next.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Move {
     Send(ChannelIndex),
     Read(ChannelIndex),
@@ -56,15 +56,67 @@ pub(crate) struct Part {
     pub(crate) calls: usize,
     /// Records so far.
     pub(crate) records: RecordCounts,
+    /// Its input channels that come round from its own chain.
+    feedback: Vec<ChannelIndex>,
     /// A flush may have something to do.
     may_flush: bool,
+    known: Known,
+}
+
+/// What a part was last found to be able to do.
+#[derive(Default)]
+struct Known {
+    moves: Vec<Move>,
+    /// Nothing has happened to it or its channels since.
+    holds: bool,
+    at: ProcessingTime,
+    /// When time alone makes it something else.
+    until: Option<ProcessingTime>,
+}
+
+impl Known {
+    fn holds_at(&self, now: ProcessingTime) -> bool {
+        // A clock may go back.
+        self.holds && self.at <= now && self.until.is_none_or(|until| now < until)
+    }
 }
 
 impl Part {
     pub(crate) fn new(deployed: Deployed) -> Self {
         let Deployed { subtask, inputs, outputs, is_source, .. } = deployed;
-        let records = RecordCounts::default();
-        Self { subtask, outputs, inputs, is_source, state: State::Running, calls: 0, records, may_flush: true }
+        let channels = (0..inputs as u32).map(ChannelIndex);
+        Self {
+            outputs,
+            inputs,
+            is_source,
+            state: State::Running,
+            calls: 0,
+            records: RecordCounts::default(),
+            feedback: channels.filter(|channel| subtask.is_feedback(*channel)).collect(),
+            may_flush: true,
+            known: Known::default(),
+            subtask,
+        }
+    }
+
+    /// What the data plane can do now: found anew only if it may be something else than before.
+    pub(crate) fn known_moves(&mut self, channels: &Channels, now: ProcessingTime) -> &[Move] {
+        if self.state != State::Running {
+            return &[];
+        }
+        if !self.known.holds_at(now) {
+            let mut moves = std::mem::take(&mut self.known.moves);
+            moves.clear();
+            self.moves(channels, now, &mut moves);
+            let until = self.deadlines(channels).filter(|time| *time > now).min();
+            self.known = Known { moves, holds: true, at: now, until };
+        }
+        &self.known.moves
+    }
+
+    /// Something has happened to it, or to a channel that it shares.
+    pub(crate) fn touch(&mut self) {
+        self.known.holds = false;
     }
 
     /// What the data plane can do now.
@@ -80,8 +132,7 @@ impl Part {
         match self.subtask.need() {
             Need::Room => {
                 for (channel, output) in (0u32..).map(ChannelIndex).zip(&self.outputs) {
-                    let is_line = self.subtask.has_line(channel);
-                    if self.subtask.has_ready(channel) && channels[output].has_room(is_line) {
+                    if self.subtask.has_ready(channel) && channels[output].has_room(self.subtask.has_line(channel)) {
                         found.push(Move::Send(channel));
                     }
                 }
@@ -113,8 +164,7 @@ impl Part {
 
     /// Its input channels that come round from its own chain.
     pub(crate) fn feedback(&self) -> impl Iterator<Item = (SubtaskId, ChannelIndex)> + '_ {
-        let channels = (0..self.inputs as u32).map(ChannelIndex).filter(|channel| self.subtask.is_feedback(*channel));
-        channels.map(|channel| (self.subtask.id(), channel))
+        self.feedback.iter().map(|channel| (self.subtask.id(), *channel))
     }
 
     /// When a barrier that waits for its turn stops doing so.
@@ -130,8 +180,12 @@ impl Part {
         if self.state != State::Running {
             return None;
         }
+        self.deadlines(channels).min()
+    }
+
+    fn deadlines(&mut self, channels: &Channels) -> impl Iterator<Item = ProcessingTime> + use<> {
         let until = if let Need::Input(until) | Need::Wait(until) = self.subtask.need() { until } else { None };
-        until.into_iter().chain(self.overtakes_at(channels)).min()
+        until.into_iter().chain(self.overtakes_at(channels))
     }
 
     fn overtake(
@@ -176,6 +230,7 @@ impl Part {
         clock: &VirtualClock,
         records: u64,
     ) -> Result<Vec<SubtaskEffect>, Error> {
+        self.touch();
         match data {
             Move::Send(channel) => {
                 let output = self.outputs[channel.index()];
@@ -209,6 +264,7 @@ impl Part {
         records: u64,
     ) -> Result<Vec<SubtaskEffect>, Error> {
         self.may_flush = true;
+        self.touch();
         let mut effects = Vec::new();
         let mut stride = 1;
         let mut slice = Slice::new(clock, std::time::Duration::from_millis(1), records, &mut stride);

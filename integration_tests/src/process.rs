@@ -62,6 +62,9 @@ struct Weights {
     subtasks: Vec<u32>,
 }
 
+/// Steps between two looks whether what is known of subtasks is so.
+const CHECK_EVERY: u64 = 64;
+
 /// What can happen next.
 #[derive(Clone, Copy)]
 enum Choice {
@@ -143,7 +146,6 @@ impl Process {
         if !coordinator_is_stalled && running.coordinator_deadline().is_some_and(|time| time <= now) {
             choices.push((8, Choice::TickCoordinator));
         }
-        let mut moves = Vec::new();
         for (number, (id, part)) in running.parts.iter_mut().enumerate() {
             if !world.paused.is_empty() && world.paused.contains(&part.subtask.name()) {
                 continue;
@@ -151,9 +153,14 @@ impl Process {
             if stalled.get(&Party::Subtask(*id)).is_some_and(|until| *until > now) {
                 continue;
             }
-            part.moves(&running.channels, now, &mut moves);
+            let moves = part.known_moves(&running.channels, now);
             let weight = self.weights.subtasks[number % self.weights.subtasks.len()];
-            choices.extend(moves.drain(..).map(|data| (weight, Choice::Data(*id, data))));
+            choices.extend(moves.iter().map(|data| (weight, Choice::Data(*id, *data))));
+            if world.step.is_multiple_of(CHECK_EVERY) {
+                let (known, mut anew) = (moves.to_vec(), Vec::new());
+                part.moves(&running.channels, now, &mut anew);
+                assert_eq!(known, anew, "step {}: of {id:?} something else is known than is so", world.step);
+            }
         }
         choices
     }

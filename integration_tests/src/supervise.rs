@@ -112,7 +112,7 @@ impl Process {
         let coordinator = coordinator.inheriting(inherited);
         let parts: BTreeMap<SubtaskId, Part> =
             subtasks.into_iter().map(|deployed| (deployed.subtask.id(), Part::new(deployed))).collect();
-        let mut channels = Channels::new();
+        let (mut channels, mut senders) = (Channels::new(), BTreeMap::new());
         let feedback: BTreeSet<_> = parts.values().flat_map(Part::feedback).collect();
         let heads: BTreeSet<_> = feedback.iter().map(|(head, _)| *head).collect();
         for (id, part) in &parts {
@@ -128,6 +128,7 @@ impl Process {
                     None => Channel::new(world.setup.channel_capacity, heads.contains(to), digest),
                 };
                 channels.insert((*to, *channel), made);
+                senders.insert((*to, *channel), *id);
             }
         }
         let left = parts.len() + 1;
@@ -138,6 +139,7 @@ impl Process {
             coordinator_state: State::Running,
             parts,
             channels,
+            senders,
             triggered: CheckpointId(self.next_checkpoint.0 - 1),
             known_time: world.backend.metadata().map_or_else(KnownTime::default, |restored| KnownTime::of(&restored)),
             left,

@@ -105,25 +105,20 @@ fn joined(source: impl Source<Record = AuctionOrBid>, released: Box<dyn FnOnce()
     });
     bids.keyed(|bid| bid)
         .connect(auctions.keyed(|auction| auction))
-        .process_with_timers(
+        .process_with(
             "join",
             (state::value::<(u64, u8)>("auction"), state::list::<(u64, u64)>("pending")),
-            |(bidder, price), cx| match cx.states().0.get() {
-                Some((seller, _)) => {
-                    let row = (*seller, price, bidder);
-                    cx.emit(row);
-                }
-                None => cx.states().1.push((bidder, price)),
+            |_, (bidder, price), (auction, pending), out| match auction.get() {
+                Some((seller, _)) => out.emit((*seller, price, bidder)),
+                None => pending.push((bidder, price)),
             },
-            |auction, cx| {
-                cx.states().0.set(auction);
-                let pending: Vec<_> = cx.states().1.iter().copied().collect();
+            |_, new, (auction, pending), out| {
+                auction.set(new);
                 if !pending.is_empty() {
-                    cx.states().1.clear();
+                    pending.iter().for_each(|(bidder, price)| out.emit((new.0, *price, *bidder)));
+                    pending.clear();
                 }
-                pending.into_iter().for_each(|(bidder, price)| cx.emit((auction.0, price, bidder)));
             },
-            |_timer, _cx| (),
         )
         .sink("checksum", sink);
     Prepared { topology, total, released, fields: Box::new(Vec::new) }

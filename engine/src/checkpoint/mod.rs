@@ -23,14 +23,14 @@
 //! | step | file | function | fail points |
 //! |---|---|---|---|
 //! | 0 checkpoint 0, before the first record | `topology/plan.rs` | `Plan::genesis` | `commit.*` |
-//! | 1 trigger | `checkpoint/coordinator.rs` | `Coordinator::step` | `trigger`, `trigger.heard` |
-//! | 2 source answers | `subtask.rs`, `operator/source.rs` | `Subtask::boundary`, `SourceStep::snapshot` | `source.snapshot`, `barrier.sent` |
+//! | 1 trigger | `checkpoint/coordinator/mod.rs`, `trigger.rs` | `Coordinator::step` | `trigger`, `trigger.heard` |
+//! | 2 source answers | `subtask/boundary.rs`, `operator/source.rs` | `Subtask::boundary`, `SourceStep::snapshot` | `source.snapshot`, `barrier.sent` |
 //! | 3 align, stash | `checkpoint/gate.rs` | `InputGate::receive` | `barrier.first`, `stash`, `aligned`, `barrier.overtaken`, `recorded` |
-//! | 4 freeze, forward, replay | `subtask.rs`, `state/keyed_table.rs` | `Subtask::checkpoint`, `KeyedTable::freeze`, `InputGate::replay` | `frozen`, `sink.freeze.*`, `barrier.forwarded`, `encoded` |
+//! | 4 freeze, forward, replay | `subtask/freeze.rs`, `state/keyed_table.rs` | `Subtask::checkpoint`, `KeyedTable::freeze`, `InputGate::replay` | `frozen`, `sink.freeze.*`, `barrier.forwarded`, `encoded` |
 //! | 5 pre-commit, acknowledge | `checkpoint/participant.rs`, `output/sink.rs` | `Participant::frozen`, `TwoPhaseTail::snapshot` | `sink.pre_commit.*`, `acknowledge` |
-//! | 6 complete | `checkpoint/coordinator.rs`, `checkpoint/store.rs` | `Coordinator::acknowledged`, `CheckpointStore::commit` | `acknowledged`, `acknowledged.last`, `store.handed`, `commit.*` |
+//! | 6 complete | `checkpoint/coordinator/`, `checkpoint/store.rs` | `Coordinator::acknowledged`, `CheckpointStore::commit` | `acknowledged`, `acknowledged.last`, `store.handed`, `commit.*` |
 //! | 7 publish | `checkpoint/participant.rs`, `output/sink.rs` | `Participant::completed`, `TwoPhaseTail::publication` | `completion.*`, `subsumed`, `sink.commit.*`, `published` |
-//! | 8 abort | `checkpoint/coordinator.rs` | `Coordinator::abort` | `abort`, `abort.heard` |
+//! | 8 abort | `checkpoint/coordinator/abort.rs` | `Coordinator::abort` | `abort`, `abort.heard` |
 //! | beside 6: a savepoint | `savepoint/export.rs`, `savepoint/import.rs` | `Pinned::export`, `import` | `savepoint.*` |
 //! | after a failure | `supervisor.rs`, `opening.rs`, `restore_point.rs`, `topology/sinks.rs`, `topology/plan.rs` | `Supervisor::stopped`, `open_attempt`, `Plan::abort_orphans`, `Plan::recover_sinks`, `Plan::deploy` | `restart` to `replay.begun` |
 //!

@@ -11,7 +11,10 @@ use crate::{
     checkpoint::snapshot::OperatorSnapshot,
     codec::{decode, encode},
     error::{BoxError, Error},
-    operator::{OpenContext, SnapshotBuilder, StepError, either::Lift},
+    operator::{
+        OpenContext, SnapshotBuilder, StepError,
+        either::{Lift, batch_of},
+    },
     panic_site::running,
     record::{Batch, Record},
     slice::{Flow, Slice},
@@ -44,14 +47,8 @@ impl Lift {
     pub(crate) fn aside<R: Record, S: Stamp>() -> Self {
         Self {
             lift: |batch| {
-                let batch: Box<dyn Any> = batch;
-                let Ok(batch) = batch.downcast::<Vec<Stamped<R, S>>>() else {
-                    unreachable!(
-                        "both ends of an edge are made by one generic call, with one type of records and stamps"
-                    )
-                };
-                let aside =
-                    batch.into_iter().map(|Stamped { record, time }| Stamped { record: Sideways(record), time });
+                let records = batch_of::<R, S>(batch).into_iter();
+                let aside = records.map(|Stamped { record, time }| Stamped { record: Sideways(record), time });
                 Box::new(aside.collect::<Vec<_>>())
             },
             decode: |bytes, _, _| Ok(Box::new(decode::<Vec<Stamped<R, S>>>(bytes)?)),

@@ -66,16 +66,25 @@ impl Lift {
 }
 
 fn lifted<K: Key, T: Record, L: Record, S: Stamp>(batch: Box<dyn Batch>, lift: fn(T) -> L) -> Box<dyn Batch> {
-    let batch: Box<dyn std::any::Any> = batch;
-    let Ok(batch) = batch.downcast::<Vec<Stamped<(K, T), S>>>() else {
-        unreachable!("both ends of an edge are made by one generic call, with one type of records and stamps")
-    };
-    let lifted =
-        batch.into_iter().map(|Stamped { record: (key, record), time }| Stamped { record: (key, lift(record)), time });
+    let lifted = batch_of::<(K, T), S>(batch)
+        .into_iter()
+        .map(|Stamped { record: (key, record), time }| Stamped { record: (key, lift(record)), time });
     Box::new(lifted.collect::<Vec<_>>())
 }
 
-fn keyed<K: Key, T: Record, S: Stamp>(
+/// The records of a batch that travels on an edge.
+pub(crate) fn batch_of<T: Record, S: Stamp>(batch: Box<dyn Batch>) -> Vec<Stamped<T, S>> {
+    let batch: Box<dyn std::any::Any> = batch;
+    match batch.downcast() {
+        Ok(records) => *records,
+        Err(_) => {
+            unreachable!("both ends of an edge are made by one generic call, with one type of records and stamps")
+        }
+    }
+}
+
+/// Reads a batch that travels on an edge by key.
+pub(crate) fn keyed<K: Key, T: Record, S: Stamp>(
     bytes: &[u8],
     owned: KeyGroupRange,
     max_parallelism: u16,

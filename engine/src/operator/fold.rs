@@ -7,7 +7,7 @@ use crate::{
     record::Record,
     slice::{Flow, Slice},
     state::keyed_table::KeyedTable,
-    time::{NoTime, Stamp, Stamped},
+    time::{NoTime, Stamp},
     topology::graph::StepIndex,
 };
 
@@ -43,7 +43,7 @@ where
         Sink: FnMut(&mut Slice<'_>, (K, S), Z) -> Flow,
     {
         let Self { step, upstream, initial, function } = self;
-        upstream.drive(slice, |table, slot, Stamped { record: (key, record), time }, slice| {
+        upstream.drive(slice, |table, slot, key, record, time, slice| {
             let value = table.get_mut_or_insert_with(slot, &key, || initial.clone());
             running(*step, || function(value, record));
             let value = value.clone();

@@ -4,7 +4,7 @@ use crate::{
     codec::{decode, encode},
     error::BoxError,
     key_group::{KeyGroup, KeyGroupRange},
-    operator::{Operator, Stateful, Step},
+    operator::{Operator, Stateful, Step, either::batch_of},
     record::{Batch, Record},
     slice::{Flow, Slice},
     time::{NoTime, Stamp, Stamped},
@@ -50,16 +50,9 @@ impl<T: Record, S: Stamp> Step for Input<T, S> {
 
     fn feed(&mut self, batch: Box<dyn Batch>) {
         debug_assert_eq!(self.batch.len(), 0, "a batch is handed out whole before the next one comes");
-        let batch: Box<dyn std::any::Any> = batch;
-        match batch.downcast::<Vec<Stamped<T, S>>>() {
-            Ok(batch) => {
-                self.records_in += batch.len() as u64;
-                self.batch = batch.into_iter();
-            }
-            Err(_) => {
-                unreachable!("both ends of an edge are made by one generic call, with one type of records and stamps")
-            }
-        }
+        let batch = batch_of(batch);
+        self.records_in += batch.len() as u64;
+        self.batch = batch.into_iter();
     }
 
     fn has_leftover(&mut self) -> bool {

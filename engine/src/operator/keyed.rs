@@ -56,35 +56,45 @@ impl<K: Key, T: Record, B: KeyedTables<K>, S: Stamp> KeyedInput<K, T, B, S> {
         Self { input, tables }
     }
 
-    /// Gives each record with its stamp, and its key's place in the tables, to `handle`.
+    /// See [`hand_out`].
     #[inline]
     pub(crate) fn drive(
         &mut self,
         slice: &mut Slice<'_>,
-        mut handle: impl FnMut(&mut B, B::Slot, Stamped<(K, T), S>, &mut Slice<'_>) -> Flow,
+        handle: impl FnMut(&mut B, B::Slot, K, T, S, &mut Slice<'_>) -> Flow,
     ) -> Flow {
-        let Self { input, tables } = self;
-        if !tables.is_loaded() {
-            tables.load(&mut input.ahead().iter().map(|stamped| &stamped.record.0))?;
-        }
-        let mut hints = &mut [B::Slot::default(); AHEAD];
-        let mut next = &mut [B::Slot::default(); AHEAD];
-        ask(tables, input.ahead(), hints);
-        while !input.ahead().is_empty() {
-            let taken = slice.take(AHEAD.min(input.ahead().len()))?;
-            ask(tables, &input.ahead()[taken..], next);
-            for (used, hint) in (1..).zip(&hints[..taken]) {
-                let Some(stamped) = input.next() else { break };
-                let slot = tables.find(*hint, &stamped.record.0);
-                if let Err(stop) = handle(tables, slot, stamped, slice) {
-                    slice.give_back(taken - used);
-                    return Err(stop);
-                }
-            }
-            std::mem::swap(&mut hints, &mut next);
-        }
-        Ok(())
+        hand_out(&mut self.input, &mut self.tables, slice, handle)
     }
+}
+
+/// Gives each record of `input` with its stamp, and its key's place in the tables, to `handle`.
+#[inline]
+pub(crate) fn hand_out<K: Key, T: Record, B: KeyedTables<K>, S: Stamp>(
+    input: &mut Input<(K, T), S>,
+    tables: &mut B,
+    slice: &mut Slice<'_>,
+    mut handle: impl FnMut(&mut B, B::Slot, K, T, S, &mut Slice<'_>) -> Flow,
+) -> Flow {
+    if !tables.is_loaded() {
+        tables.load(&mut input.ahead().iter().map(|stamped| &stamped.record.0))?;
+    }
+    let mut hints = &mut [B::Slot::default(); AHEAD];
+    let mut next = &mut [B::Slot::default(); AHEAD];
+    ask(tables, input.ahead(), hints);
+    while !input.ahead().is_empty() {
+        let taken = slice.take(AHEAD.min(input.ahead().len()))?;
+        ask(tables, &input.ahead()[taken..], next);
+        for (used, hint) in (1..).zip(&hints[..taken]) {
+            let Some(Stamped { record: (key, record), time }) = input.next() else { break };
+            let slot = tables.find(*hint, &key);
+            if let Err(stop) = handle(tables, slot, key, record, time, slice) {
+                slice.give_back(taken - used);
+                return Err(stop);
+            }
+        }
+        std::mem::swap(&mut hints, &mut next);
+    }
+    Ok(())
 }
 
 /// Asks the tables where the next few records' keys probably are.

@@ -12,6 +12,7 @@
 pub(crate) mod alignment_member;
 pub(crate) mod aside;
 pub(crate) mod async_map;
+pub(crate) mod co_process;
 pub mod divert;
 pub(crate) mod either;
 pub(crate) mod emitted;

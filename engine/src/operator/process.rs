@@ -9,7 +9,7 @@ use crate::{
     record::Record,
     slice::{Flow, Slice},
     state::keyed_states::{KeyedStates, with_states},
-    time::{NoTime, Stamp, Stamped},
+    time::{NoTime, Stamp},
     topology::graph::StepIndex,
 };
 
@@ -71,7 +71,7 @@ where
     {
         let Self { step, upstream, out, function } = self;
         out.resume(slice, sink)?;
-        upstream.drive(slice, |tables, slot, Stamped { record: (key, record), time }, slice| {
+        upstream.drive(slice, |tables, slot, key, record, time, slice| {
             with_states::<K, D, _>(tables, slot, &key, slice, |states| {
                 running(*step, || function(&key, record, states, &mut out.collector()))
             });

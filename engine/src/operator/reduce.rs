@@ -7,7 +7,7 @@ use crate::{
     record::Record,
     slice::{Flow, Slice},
     state::{keyed_table::KeyedTable, value_state::with_value_state},
-    time::{NoTime, Stamp, Stamped},
+    time::{NoTime, Stamp},
     topology::graph::StepIndex,
 };
 
@@ -41,7 +41,7 @@ where
         S: FnMut(&mut Slice<'_>, (K, T), Z) -> Flow,
     {
         let Self { step, upstream, function } = self;
-        upstream.drive(slice, |table, slot, Stamped { record: (key, record), time }, slice| {
+        upstream.drive(slice, |table, slot, key, record, time, slice| {
             let value = with_value_state(table, slot, &key, |state| match state.get_mut() {
                 Some(value) => {
                     running(*step, || function(value, record));

@@ -6,20 +6,26 @@ use std::{
     any::Any,
     collections::BTreeSet,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use super::*;
 use crate::{
     chain::FusedChain,
-    checkpoint::snapshot::{BlockKind, CheckpointMetadata, EdgeTime, StateAddress},
-    checkpoint::store::{StateReader, StoreError},
-    id::{Attempt, JobId},
+    checkpoint::{
+        coordinator::SubtaskReport,
+        layout::EdgeLayout,
+        snapshot::{BlockKind, CheckpointMetadata, EdgeTime, GateTime, InFlightRecord, StateAddress, SubtaskSnapshot},
+        store::{StateReader, StoreError},
+    },
+    element::{CheckpointBarrier, StreamElement, Watermark},
+    id::{Attempt, JobId, ProcessingTime, SubtaskIndex},
     key_group::{KeyGroup, KeyGroupRange},
     operator::{Operator, Stateful, Step, input::Input},
     output::exchange::{Exchange, InTurn},
     record::Batch,
-    slice::{Clock, Flow},
-    time::{Stamp, Stamped},
+    slice::{Clock, Flow, Stop},
+    time::{Stamp, Stamped, Timestamp},
 };
 
 /// A store without keyed state.

@@ -43,9 +43,7 @@ pub(super) fn faults(graph: &Graph, settings: &Settings, parallelism: &[u32]) ->
     faults.extend(state_faults(graph));
     faults.extend(parallelism_faults(graph, settings, parallelism));
     faults.extend(nested_loops(graph));
-    faults.extend(never_idle(graph));
     faults.extend(graph.faults.iter().cloned());
-    faults.extend(never_held(graph));
     faults.extend(aligned_twice(graph));
     if settings.checkpoints.interval.is_none() {
         faults.extend(unpublished(graph));
@@ -141,27 +139,6 @@ fn parallelism_faults(graph: &Graph, settings: &Settings, parallelism: &[u32]) -
         }
     }
     faults
-}
-
-/// Steps that would never fall idle, though they are to.
-fn never_idle(graph: &Graph) -> impl Iterator<Item = TopologyFault> {
-    graph.never_idle.iter().map(|index| TopologyFault::Setting {
-        message: format!(
-            "'{}' has `idle_after` and stands behind an exchange, where no source says that it has nothing: put the step in front of the exchange, or leave `idle_after` out",
-            graph.steps[index.0 as usize].display_name(*index)
-        ),
-    })
-}
-
-/// Steps that would never hold a split, though they are to.
-fn never_held(graph: &Graph) -> impl Iterator<Item = TopologyFault> {
-    graph.never_held.iter().map(|index| TopologyFault::Setting {
-        message: format!(
-            "'{}' is to be aligned and does not stand right behind a source, so that nobody knows which split to hold: put the step in front of the exchange, or of the step \
-             that may keep records back, or leave `align` out",
-            graph.steps[index.0 as usize].display_name(*index)
-        ),
-    })
 }
 
 /// Chains in which two steps would hold the same splits.

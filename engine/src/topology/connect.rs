@@ -6,7 +6,11 @@ use crate::{
     error::BoxError,
     key::Key,
     operator::{
+        Operator,
+        co_process::CoProcessStep,
         either::{Either, Lift},
+        keyed::table_place,
+        process::Collector,
         process_timed::ProcessTimed,
         timed::Timed,
     },
@@ -14,6 +18,7 @@ use crate::{
     state::keyed_states::KeyedStates,
     time::{NoTime, Stamp, Timestamp},
     topology::{
+        graph::EdgeIndex,
         join::LateSides,
         keyed_stream::KeyedStream,
         process_fn::{Context, Fired, KeyedProcess},
@@ -25,6 +30,8 @@ use crate::{
 #[must_use = "a stream does nothing until it ends in a sink"]
 pub struct ConnectedStreams<K, A, B, S = NoTime> {
     pub(crate) either: KeyedStream<K, Either<A, B>, S>,
+    /// The edges of the second.
+    pub(crate) right: Vec<EdgeIndex>,
     /// For joins.
     pub(crate) late: LateSides<A, B>,
 }
@@ -288,7 +295,8 @@ impl<K: Key, A: Record, S: Stamp> KeyedStream<K, A, S> {
         let edges = first.head.inputs.iter().chain(&second.head.inputs).copied().collect();
         let mut stream = received(first.graph.clone(), first.last, edges);
         stream.head.parallelism = first.head.parallelism.or(second.head.parallelism);
-        ConnectedStreams { either: KeyedStream { stream }, late: LateSides::default() }
+        let right = second.head.inputs;
+        ConnectedStreams { either: KeyedStream { stream }, right, late: LateSides::default() }
     }
 }
 
@@ -297,6 +305,56 @@ impl<K: Key, A: Record, B: Record, S: Stamp> ConnectedStreams<K, A, B, S> {
     pub fn parallelism(mut self, parallelism: u32) -> Self {
         self.either = self.either.parallelism(parallelism);
         self
+    }
+
+    /// Calls `on_left` with each record of the first stream and `on_right` with each of the second, with its key and the key's states, which both see; what they emit goes to the next
+    /// step. As [`KeyedStream::process_with`], and as fast: what needs timers or the time of its records takes [`process_with_timers`](Self::process_with_timers).
+    ///
+    /// ```
+    /// # use cofferdam_engine::{Source, TwoPhaseSink, state, topology::Topology};
+    /// # fn example(sales: impl Source<Record = (u64, u32)>, prices: impl Source<Record = (u64, u32)>, sink: impl TwoPhaseSink<(u64, u32)>) {
+    /// // What each sale comes to, once its article has a price.
+    /// let topology = Topology::new("sales");
+    /// let sales = topology.source("sales", sales).keyed(|sale| sale);
+    /// let prices = topology.source("prices", prices).keyed(|price| price);
+    /// sales
+    ///     .connect(prices)
+    ///     .process_with(
+    ///         "priced",
+    ///         state::value::<u32>("price"),
+    ///         |article, pieces, price, out| {
+    ///             if let Some(price) = price.get() {
+    ///                 out.emit((*article, pieces * price));
+    ///             }
+    ///         },
+    ///         |_, new, price, _| price.set(new),
+    ///     )
+    ///     .sink("priced", sink);
+    /// # }
+    /// ```
+    pub fn process_with<D, R, F, G>(
+        self,
+        name: impl Into<String>,
+        states: D,
+        on_left: F,
+        on_right: G,
+    ) -> Stream<impl Operator<Out = R, Time = S>>
+    where
+        D: KeyedStates<K>,
+        R: Send + 'static,
+        F: FnMut(&K, A, &mut D::View<'_>, &mut Collector<'_, R>) + Clone + Send + 'static,
+        G: FnMut(&K, B, &mut D::View<'_>, &mut Collector<'_, R>) + Clone + Send + 'static,
+    {
+        let step = self.either.add("process", name.into(), states.declared());
+        for edge in &self.either.stream.head.inputs {
+            let is_right = self.right.contains(edge);
+            let lift = if is_right { Lift::right_input::<K, B, S>() } else { Lift::left_input::<K, A, S>() };
+            self.either.stream.graph.lock().edges[edge.0].lift = Some(lift);
+        }
+        self.either.stream.then(step, move |_, context| {
+            let tables = states.tables(&table_place(&context.address(step), context));
+            CoProcessStep::<K, A, B, D, R, F, G, S>::new(step, tables, on_left.clone(), on_right.clone())
+        })
     }
 
     /// Calls a [`KeyedCoProcess`] with each record of either stream and each timer that it sets. All that is said of [timers](KeyedStream::process_fn) holds.

@@ -157,12 +157,8 @@ pub(crate) struct Graph {
     pub(crate) chains: Vec<ChainTemplate>,
     pub(crate) edges: Vec<Edge>,
     pub(crate) sides: Vec<SideInfo>,
-    /// Steps that are to fall idle, and stand where no reader says that it has nothing.
-    pub(crate) never_idle: Vec<StepIndex>,
     /// What makes no sense in what steps were given.
     pub(crate) faults: Vec<TopologyFault>,
-    /// Steps that are to be aligned, and stand where nobody knows which split to hold.
-    pub(crate) never_held: Vec<StepIndex>,
     /// Alignment groups, each with its name and the steps in it.
     pub(crate) alignment: Vec<(String, Vec<StepIndex>)>,
 }

@@ -7,7 +7,7 @@ use crate::{
         processing_time::ProcessingTimeStep, split_clock,
     },
     time::{IntoTimestamp, WatermarkGenerator, WatermarkStrategy},
-    topology::{graph::StepIndex, stream::Stream},
+    topology::{fault::TopologyFault, graph::StepIndex, stream::Stream},
 };
 
 impl<O: Operator> Stream<O> {
@@ -65,18 +65,11 @@ impl<O: Operator> Stream<O> {
         F: FnMut(&O::Out) -> R + Clone + Send + 'static,
         R: IntoTimestamp,
     {
-        let (reads_splits, by_split) = (self.head.splits.is_some(), self.head.splits.is_some() && !self.delays);
-        let step = self.add_clock("event_time", name.into(), by_split);
-        if strategy.idle_after.is_some() && !reads_splits {
-            self.graph.lock().never_idle.push(step);
-        }
-        let group = strategy.alignment.as_ref().map(|alignment| {
-            let mut graph = self.graph.lock();
-            if !by_split {
-                graph.never_held.push(step);
-            }
-            graph.align(step, &alignment.group)
-        });
+        let (name, reads_splits) = (name.into(), self.head.splits.is_some());
+        let by_split = reads_splits && !self.delays;
+        self.graph.lock().faults.extend(misplaced(&name, &strategy, reads_splits, by_split));
+        let step = self.add_clock("event_time", name, by_split);
+        let group = strategy.alignment.as_ref().map(|alignment| self.graph.lock().align(step, &alignment.group));
         self.then(step, move |upstream, context| {
             let (function, strategy) = (function.clone(), strategy.clone());
             let drift = strategy.alignment.as_ref().map(|alignment| alignment.max_drift);
@@ -118,4 +111,25 @@ impl<O: Operator> Stream<O> {
         }
         step
     }
+}
+
+/// What a step is to do that it would never do where it stands.
+fn misplaced<G>(
+    name: &str,
+    strategy: &WatermarkStrategy<G>,
+    reads_splits: bool,
+    by_split: bool,
+) -> impl Iterator<Item = TopologyFault> + use<G> {
+    let never_idle = (strategy.idle_after.is_some() && !reads_splits).then(|| {
+        format!(
+            "'{name}' has `idle_after` and stands behind an exchange, where no source says that it has nothing: put the step in front of the exchange, or leave `idle_after` out"
+        )
+    });
+    let never_held = (strategy.alignment.is_some() && !by_split).then(|| {
+        format!(
+            "'{name}' is to be aligned and does not stand right behind a source, so that nobody knows which split to hold: put the step in front of the exchange, or of the \
+             step that may keep records back, or leave `align` out"
+        )
+    });
+    never_idle.into_iter().chain(never_held).map(|message| TopologyFault::Setting { message })
 }

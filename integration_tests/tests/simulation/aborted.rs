@@ -6,12 +6,12 @@ use cofferdam::connector::{CollectSink, Generator};
 use cofferdam_engine::{checkpoint::coordinator::JobEnd, topology::Topology};
 use cofferdam_testkit::{Fault, Faults, Point, Request, Setup, Simulation};
 
-use crate::cases;
+use crate::{cases, seeds::seeds};
 
 #[test]
 fn an_aborted_checkpoint_loses_nothing_and_restarts_nothing() {
     let mut aborted = 0;
-    for seed in 0..250 {
+    for seed in seeds(0..250) {
         let case = cases::nth(seed);
         let faults = Faults::drawn(&cases::ABORTS, 8, 80);
         let mut simulation = Simulation::new(seed, Setup::drawn(seed), faults, case.topology);
@@ -26,7 +26,7 @@ fn an_aborted_checkpoint_loses_nothing_and_restarts_nothing() {
 #[test]
 fn a_restart_after_aborted_checkpoints_loses_nothing() {
     let kinds = [&cases::ABORTS[..], &cases::ends(), &[(Point::CommitDurable, Fault::Error)]].concat();
-    for seed in 0..250 {
+    for seed in seeds(0..250) {
         let case = cases::nth(seed);
         let mut simulation = Simulation::new(seed, Setup::drawn(seed), Faults::drawn(&kinds, 12, 80), case.topology);
         assert!(matches!(simulation.run(), Ok(JobEnd::Finished)), "seed {seed}");
@@ -37,7 +37,7 @@ fn a_restart_after_aborted_checkpoints_loses_nothing() {
 #[test]
 fn prepared_transactions_of_an_aborted_checkpoint_are_published_with_the_next_one() {
     let mut after_aborts = 0;
-    for seed in 0..100 {
+    for seed in seeds(0..100) {
         let (sink, rows) = CollectSink::new();
         let topology = move || {
             let topology = Topology::new("endless");

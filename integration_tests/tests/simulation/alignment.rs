@@ -15,7 +15,7 @@ use cofferdam_engine::{
 };
 use cofferdam_testkit::{Fault, Faults, Point, Setup, Simulation, every_fault};
 
-use crate::time::aligned;
+use crate::{seeds::seeds, time::aligned};
 
 const DRIFT: i64 = 50;
 const SPLITS: u64 = 2;
@@ -189,7 +189,7 @@ fn assert_bounded(seed: u64, furthest: i64) {
 #[test]
 fn no_split_is_read_further_ahead_than_it_may_be_whatever_goes_wrong() {
     let mut furthest = 0;
-    for seed in 0..100 {
+    for seed in seeds(0..100) {
         let faults = if seed % 4 == 0 { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) };
         let apart = Job::aligned().start(seed, faults).finish();
         assert_bounded(seed, apart);
@@ -207,7 +207,7 @@ fn without_alignment_they_run_apart() {
 #[test]
 fn a_limit_that_is_lost_is_made_good() {
     let mut lost = 0;
-    for seed in 0..20 {
+    for seed in seeds(0..20) {
         let mut run = Job::aligned().start(seed, Faults::drawn(&[(Point::LimitHeard, Fault::Lose)], 12, 10));
         while run.simulation.run_steps(100).is_none() {}
         lost += run.simulation.injected().len();
@@ -218,7 +218,7 @@ fn a_limit_that_is_lost_is_made_good() {
 
 #[test]
 fn checkpoints_complete_while_a_source_is_held() {
-    for seed in 0..6 {
+    for seed in seeds(0..6) {
         // The slow one stands still for a long time, at its sixth record of ten.
         let job = Job { slow: 10, pause: (6, Duration::from_millis(200)), ..Job::aligned() };
         let mut run = job.start(seed, Faults::none());
@@ -242,7 +242,7 @@ fn checkpoints_complete_while_a_source_is_held() {
 
 #[test]
 fn nobody_waits_for_a_source_that_is_idle() {
-    for seed in 0..20 {
+    for seed in seeds(0..20) {
         // The slow one has nothing for a minute, from its thirtieth record on. Meanwhile little else is to happen.
         let setup = |seed| {
             aligned(seed)

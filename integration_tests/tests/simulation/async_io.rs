@@ -19,7 +19,10 @@ use cofferdam_engine::{
 use cofferdam_testkit::{Emitted, Faults, OperatorHarness, Request, Setup, Simulation, every_fault};
 
 use super::time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned};
-use crate::cases::same;
+use crate::{
+    cases::same,
+    seeds::{faults, finish, seeds},
+};
 
 const CAPACITY: usize = 3;
 
@@ -135,22 +138,16 @@ fn run_windows(seed: u64, setup: Setup, faults: Faults, rescales: bool) -> Servi
             .sink("rows", sink.clone());
         topology
     };
-    let mut simulation = Simulation::new(seed, setup, faults, topology);
-    let end = simulation.run();
-    assert!(matches!(end, Ok(JobEnd::Finished)), "seed {seed}: {end:?}");
-    drop(simulation);
-    let mut rows = rows.snapshot();
-    rows.sort_unstable();
-    assert_eq!(rows, counts(), "seed {seed}");
+    assert_eq!(finish(seed, setup, faults, topology, &rows), counts(), "seed {seed}");
     service
 }
 
-fn all_windows(seeds: std::ops::Range<u64>, setup: impl Fn(u64) -> Setup, rescales: bool) {
+fn all_windows(few: std::ops::Range<u64>, setup: impl Fn(u64) -> Setup, rescales: bool) {
+    let seeds = seeds(few);
     let records: u64 = (0..SPLITS).map(length).sum();
     let mut asked = 0;
     for seed in seeds.clone() {
-        let faults = if seed.is_multiple_of(4) { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) };
-        let service = run_windows(seed, setup(seed), faults, rescales);
+        let service = run_windows(seed, setup(seed), faults(seed), rescales);
         service.check(3, records);
         asked += u64::from(service.asked.load(Ordering::SeqCst));
     }
@@ -178,7 +175,7 @@ const RECORDS: u64 = 80;
 
 #[test]
 fn ordered_rows_keep_the_order_of_the_records() {
-    for seed in (0..200).map(|seed| seed * 2) {
+    for seed in seeds(0..200).map(|seed| seed * 2) {
         let (sink, rows) = CollectSink::new();
         let service = Service::default();
         let setup = if seed % 4 == 0 { aligned(seed) } else { unaligned(seed) };
@@ -205,7 +202,7 @@ fn ordered_rows_keep_the_order_of_the_records() {
 #[test]
 fn a_job_that_is_stopped_and_started_again_asks_again_and_loses_nothing() {
     let mut stops = 0;
-    for seed in 0..150 {
+    for seed in seeds(0..150) {
         let (sink, rows) = CollectSink::new();
         let setup = Setup::drawn(seed);
         let config = AsyncConfig::unordered(CAPACITY).retries(1, Backoff::constant(setup.step_time));
@@ -255,7 +252,7 @@ fn steps(first: u64) -> u64 {
 /// A record that is being asked about is nowhere to be seen in a loop: and yet the loop is not empty.
 #[test]
 fn a_loop_ends_only_when_nothing_in_it_is_under_way() {
-    for seed in 0..150 {
+    for seed in seeds(0..150) {
         let (sink, rows) = CollectSink::new();
         let setup = Setup::drawn(seed);
         let config = config(seed, &setup);

@@ -6,6 +6,8 @@ use cofferdam::connector::{CollectSink, Generator};
 use cofferdam_engine::{checkpoint::config::CheckpointConfig, topology::Topology};
 use cofferdam_testkit::{Faults, Setup, Simulation};
 
+use crate::seeds::seeds;
+
 /// Records that one channel may hold: in its mailbox, its lane (a full batch and one being filled) and the batch being worked on.
 fn per_channel(setup: &Setup) -> u64 {
     (setup.channel_capacity as u64 + 3) * setup.settings.batch_size as u64
@@ -17,7 +19,7 @@ fn stash(setup: &Setup) -> u64 {
 
 #[test]
 fn a_sink_that_stands_still_brings_its_source_to_a_stop() {
-    for seed in 0..100 {
+    for seed in seeds(0..100) {
         let (sink, _rows) = CollectSink::new();
         let topology = move || {
             let topology = Topology::new("endless");
@@ -49,7 +51,7 @@ fn a_sink_that_stands_still_brings_its_source_to_a_stop() {
 #[test]
 fn a_barrier_that_does_not_come_stops_the_other_channel_when_the_alignment_buffer_is_full() {
     let mut stashes = 0;
-    for seed in 0..100 {
+    for seed in seeds(0..100) {
         let (sink, _rows) = CollectSink::new();
         let topology = move || {
             let topology = Topology::new("endless");

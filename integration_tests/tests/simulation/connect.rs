@@ -2,23 +2,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
     time::Duration,
 };
 
 use cofferdam::connector::CollectSink;
 use cofferdam_engine::{
-    Timestamp, WatermarkStrategy,
-    checkpoint::coordinator::JobEnd,
-    state,
+    Record, Timestamp, WatermarkStrategy, state,
     topology::{KeyedStream, Topology},
 };
-use cofferdam_testkit::{Faults, Setup, Simulation, every_fault};
+use cofferdam_testkit::{Faults, Setup};
 
-use super::time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned};
+use super::{
+    seeds::{all, finish, starts},
+    time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned},
+};
 
 const WINDOW: i64 = 50;
 
@@ -27,7 +24,7 @@ type Row = ((u64, i64), u64, String);
 
 type Topologies<R> = fn(&Topology, u32, CollectSink<R>);
 
-fn readings<T: cofferdam_engine::Record>(
+fn readings<T: Record>(
     topology: &Topology,
     name: &str,
     parallelism: u32,
@@ -49,26 +46,17 @@ fn all_readings() -> impl Iterator<Item = (u64, i64)> {
     (0..SPLITS).flat_map(|split| (0..length(split)).map(move |number| (split, time(split, number))))
 }
 
-fn run<R: Ord + cofferdam_engine::Record + Clone>(
-    seed: u64,
-    setup: Setup,
-    faults: Faults,
-    rescales: bool,
-    build: Topologies<R>,
-) -> Vec<R> {
-    let (sink, rows) = CollectSink::new();
-    let starts = Arc::new(AtomicU32::new(seed as u32));
-    let topology = move || {
-        let start = if rescales { starts.fetch_add(1, Ordering::SeqCst) } else { seed as u32 };
-        let topology = Topology::new("connected");
-        build(&topology, start, sink.clone());
-        topology
-    };
-    let end = Simulation::new(seed, setup, faults, topology).run();
-    assert!(matches!(end, Ok(JobEnd::Finished)), "seed {seed}: {end:?}");
-    let mut rows = rows.snapshot();
-    rows.sort();
-    rows
+fn run<R: Ord + Record + Clone>(build: Topologies<R>) -> impl Fn(u64, Setup, Faults, bool) -> Vec<R> {
+    move |seed, setup, faults, rescales| {
+        let (sink, rows) = CollectSink::new();
+        let starts = starts(seed, rescales);
+        let topology = move || {
+            let topology = Topology::new("connected");
+            build(&topology, starts(), sink.clone());
+            topology
+        };
+        finish(seed, setup, faults, topology, &rows)
+    }
 }
 
 /// What each window has of both streams, which are of different types, when both are through with it.
@@ -112,6 +100,41 @@ fn counted_by_loops() -> Vec<Row> {
     left.iter().map(|(key, count)| (*key, *count, said(key))).collect()
 }
 
+/// A sensor, the beginning of a window, and a reading of each stream in it.
+type Pair = ((u64, i64), u64, String);
+
+/// Every reading of the first stream with every one of the second: whichever comes second makes the pair.
+fn paired(topology: &Topology, start: u32, sink: CollectSink<Pair>) {
+    let left = readings(topology, "left", 1 + start % 3, |(_, time)| time as u64);
+    let right = readings(topology, "right", 1 + start / 2 % 2, |(split, time)| format!("{split}/{time}"));
+    left.connect(right)
+        .parallelism(1 + start / 3 % 3)
+        .process_with(
+            "pairs",
+            (state::list::<u64>("left"), state::list::<String>("right")),
+            |key, time, (lefts, rights), out| {
+                rights.iter().for_each(|right| out.emit((*key, time, right.clone())));
+                lefts.push(time);
+            },
+            |key, text, (lefts, rights), out| {
+                lefts.iter().for_each(|left| out.emit((*key, *left, text.clone())));
+                rights.push(text);
+            },
+        )
+        .sink("rows", sink);
+}
+
+fn paired_by_loops() -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    for left in all_readings() {
+        for right in all_readings().filter(|right| key(*right) == key(left)) {
+            pairs.push((key(left), left.1 as u64, format!("{}/{}", right.0, right.1)));
+        }
+    }
+    pairs.sort();
+    pairs
+}
+
 /// Windows, and how many rules of their sensor's number every subtask has been told at the end.
 fn ruled(topology: &Topology, start: u32, sink: CollectSink<((u64, i64), u64)>) {
     let strategy = WatermarkStrategy::bounded(Duration::from_millis(LATENESS));
@@ -148,35 +171,31 @@ fn ruled_by_loops() -> Vec<((u64, i64), u64)> {
     keys.into_iter().map(|key| (key, told(key.0))).collect()
 }
 
-fn all<R: Ord + cofferdam_engine::Record + Clone + std::fmt::Debug>(
-    seeds: std::ops::Range<u64>,
-    setup: impl Fn(u64) -> Setup,
-    rescales: bool,
-    build: Topologies<R>,
-    expected: &[R],
-) {
-    for seed in seeds {
-        let faults = if seed.is_multiple_of(4) { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) };
-        assert_eq!(run(seed, setup(seed), faults, rescales, build), expected, "seed {seed}");
-    }
-}
-
 #[test]
 fn with_any_faults_a_step_sees_each_record_of_two_streams_once() {
-    all(0..60, aligned, false, counted, &counted_by_loops());
-    all(1_000..1_060, unaligned, false, counted, &counted_by_loops());
+    all(0..60, aligned, false, run(counted), &counted_by_loops());
+    all(1_000..1_060, unaligned, false, run(counted), &counted_by_loops());
 }
 
 #[test]
 fn and_on_another_number_of_subtasks_after_each_death() {
-    all(2_000..2_060, aligned, true, counted, &counted_by_loops());
-    all(3_000..3_060, unaligned, true, counted, &counted_by_loops());
+    all(2_000..2_060, aligned, true, run(counted), &counted_by_loops());
+    all(3_000..3_060, unaligned, true, run(counted), &counted_by_loops());
+}
+
+#[test]
+fn pairs_of_two_streams_are_made_once_whatever_fails() {
+    let expected = paired_by_loops();
+    all(8_000..8_030, aligned, false, run(paired), &expected);
+    all(9_000..9_030, unaligned, false, run(paired), &expected);
+    all(10_000..10_030, aligned, true, run(paired), &expected);
+    all(11_000..11_030, unaligned, true, run(paired), &expected);
 }
 
 #[test]
 fn every_subtask_has_each_broadcast_record_once_whatever_fails() {
-    all(4_000..4_060, aligned, false, ruled, &ruled_by_loops());
-    all(5_000..5_060, unaligned, false, ruled, &ruled_by_loops());
-    all(6_000..6_060, aligned, true, ruled, &ruled_by_loops());
-    all(7_000..7_060, unaligned, true, ruled, &ruled_by_loops());
+    all(4_000..4_060, aligned, false, run(ruled), &ruled_by_loops());
+    all(5_000..5_060, unaligned, false, run(ruled), &ruled_by_loops());
+    all(6_000..6_060, aligned, true, run(ruled), &ruled_by_loops());
+    all(7_000..7_060, unaligned, true, run(ruled), &ruled_by_loops());
 }

@@ -9,11 +9,14 @@ use cofferdam_engine::{
 };
 use cofferdam_testkit::{Fault, Faults, Point, Request, Setup, Simulation};
 
-use crate::cases::{self, same};
+use crate::{
+    cases::{self, same},
+    seeds::seeds,
+};
 
 #[test]
 fn checkpoints_go_on_when_one_source_has_finished_and_another_has_not() {
-    for seed in 0..60 {
+    for seed in seeds(0..60) {
         let (sink, rows) = CollectSink::new();
         let topology = move || {
             let topology = Topology::new("uneven");
@@ -43,7 +46,7 @@ fn checkpoints_go_on_when_one_source_has_finished_and_another_has_not() {
 
 #[test]
 fn barriers_under_way_when_sources_end_are_aligned_all_the_same() {
-    for seed in 0..600 {
+    for seed in seeds(0..600) {
         let lengths = [seed % 7, seed / 7 % 5];
         let (sink, rows) = CollectSink::new();
         let topology = move || {

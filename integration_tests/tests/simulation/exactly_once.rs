@@ -3,7 +3,7 @@
 use cofferdam_engine::checkpoint::coordinator::JobEnd;
 use cofferdam_testkit::{Fault, Faults, Point, Setup, Simulation, every_fault};
 
-use crate::cases;
+use crate::{cases, seeds::seeds};
 
 /// Runs one case to its end.
 fn run(seed: u64, kinds: &[(Point, Fault)], most: u32) -> Simulation {
@@ -20,12 +20,12 @@ fn run(seed: u64, kinds: &[(Point, Fault)], most: u32) -> Simulation {
 
 #[test]
 fn without_faults_rows_are_those_of_a_plain_loop_in_the_order_of_their_keys() {
-    (0..300).for_each(|seed| drop(run(seed, &[], 0)));
+    seeds(0..300).for_each(|seed| drop(run(seed, &[], 0)));
 }
 
 #[test]
 fn ten_crashes_in_a_row_lose_no_row_and_publish_none_twice() {
-    for seed in 20_000..20_150 {
+    for seed in seeds(20_000..20_150) {
         let case = cases::nth(seed);
         let mut random = fastrand::Rng::with_seed(seed);
         let setup = Setup::drawn(seed).checkpoints(|checkpoints| checkpoints.num_retained(random.u32(1..4)));
@@ -44,5 +44,5 @@ fn ten_crashes_in_a_row_lose_no_row_and_publish_none_twice() {
 #[test]
 fn with_any_faults_no_row_is_lost_and_none_is_published_twice() {
     let kinds = every_fault();
-    (10_000..10_800).for_each(|seed| drop(run(seed, &kinds, 8)));
+    seeds(10_000..10_800).for_each(|seed| drop(run(seed, &kinds, 8)));
 }

@@ -12,7 +12,7 @@ use cofferdam_engine::{
 };
 use cofferdam_testkit::{Faults, Request, Setup, Simulation, every_fault};
 
-use crate::cases::same;
+use crate::{cases::same, seeds::seeds};
 
 /// Attempt, checkpoint and subtask of a transaction.
 type Id = (u64, u64, u32);
@@ -119,7 +119,7 @@ fn job(seed: u64, faults: Faults, count: u64) -> (Simulation, HoldingSink) {
 
 #[test]
 fn rows_held_back_by_a_sink_are_published_once_whatever_fails() {
-    for seed in 0..150 {
+    for seed in seeds(0..150) {
         let (mut simulation, sink) = job(seed, Faults::drawn(&every_fault(), 8, 80), 100);
         for parallelism in [3, 1, 2] {
             if simulation.run_steps(200).is_some() {
@@ -135,7 +135,7 @@ fn rows_held_back_by_a_sink_are_published_once_whatever_fails() {
 
 #[test]
 fn a_stopped_job_holds_nothing_back() {
-    for seed in 0..50 {
+    for seed in seeds(0..50) {
         let (mut simulation, sink) = job(seed, Faults::none(), 1_000_000);
         simulation.run_steps(400);
         simulation.request(Request::Stop);

@@ -1,26 +1,20 @@
 //! Joins of two streams of other types and another pace: whatever fails, and on however many subtasks, what nested loops give.
 
-use std::{
-    fmt::Debug,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt::Debug, time::Duration};
 
 use cofferdam::connector::CollectSink;
 use cofferdam_engine::{
-    Record, Timestamp, WatermarkStrategy,
-    checkpoint::coordinator::JobEnd,
-    state,
+    Record, Timestamp, WatermarkStrategy, state,
     time::Offset,
     topology::{KeyedStream, Topology},
     window::{Session, Tumbling},
 };
-use cofferdam_testkit::{Faults, Setup, Simulation, every_fault};
+use cofferdam_testkit::{Faults, Setup};
 
-use super::time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned};
+use super::{
+    seeds::{self, faults, finish, seeds, starts},
+    time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned},
+};
 
 /// The second stream is so much later.
 const BEHIND: i64 = 13;
@@ -68,32 +62,23 @@ fn run<R: Ord + Record + Clone>(
     build: impl Fn(&Topology, u32, CollectSink<R>) + 'static,
 ) -> Vec<R> {
     let (sink, rows) = CollectSink::new();
-    let starts = Arc::new(AtomicU32::new(seed as u32));
+    let starts = starts(seed, rescales);
     let topology = move || {
-        let start = if rescales { starts.fetch_add(1, Ordering::SeqCst) } else { seed as u32 };
+        let start = starts();
         let topology = Topology::new("joined");
         build(&topology, start, sink.clone());
         topology
     };
-    let end = Simulation::new(seed, setup, faults, topology).run();
-    assert!(matches!(end, Ok(JobEnd::Finished)), "seed {seed}: {end:?}");
-    let mut rows = rows.snapshot();
-    rows.sort();
-    rows
-}
-
-fn faults(seed: u64) -> Faults {
-    if seed.is_multiple_of(4) { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) }
+    finish(seed, setup, faults, topology, &rows)
 }
 
 /// Aligned and overtaking, on as many subtasks as before and on others, `each` times.
 fn all<R: Ord + Record + Clone + Debug>(each: u64, build: fn(&Topology, u32, CollectSink<R>), mut expected: Vec<R>) {
     expected.sort();
     for (kind, (is_aligned, rescales)) in (0..).zip([(true, false), (false, false), (true, true), (false, true)]) {
-        for seed in kind * 1_000..kind * 1_000 + each {
-            let setup = if is_aligned { aligned(seed) } else { unaligned(seed) };
-            assert_eq!(run((seed, setup, faults(seed), rescales), build), expected, "seed {seed}");
-        }
+        let (first, setup) = (kind * 1_000, if is_aligned { aligned } else { unaligned });
+        let run = |seed, setup, faults, rescales| run((seed, setup, faults, rescales), build);
+        seeds::all(first..first + each, setup, rescales, run, &expected);
     }
 }
 
@@ -139,7 +124,7 @@ fn a_temporal_join_finds_the_version_of_each_moment_whatever_fails() {
 /// Which row a record finds is not said; but it finds one of its key, and each record gives one.
 #[test]
 fn a_lookup_join_gives_a_row_for_each_record_whatever_fails() {
-    for seed in 0..100 {
+    for seed in seeds(0..100) {
         let setup = if seed % 2 == 0 { aligned(seed) } else { unaligned(seed) };
         let rows = run((seed, setup, faults(seed), seed % 3 == 0), |topology, start, sink| {
             first(topology, start)
@@ -164,7 +149,7 @@ fn a_lookup_join_gives_a_row_for_each_record_whatever_fails() {
 #[test]
 fn a_record_is_joined_or_goes_to_the_side_output_for_late_ones_whatever_fails() {
     let mut were_late = 0;
-    for seed in 0..100 {
+    for seed in seeds(0..100) {
         let setup = if seed % 2 == 0 { aligned(seed) } else { unaligned(seed) };
         let (late_sink, late_rows) = CollectSink::new();
         let rows = run((seed, setup, faults(seed), seed % 3 == 0), move |topology, start, sink| {

@@ -10,7 +10,7 @@ use cofferdam_engine::{
 };
 use cofferdam_testkit::{Faults, Request, Setup, Simulation, every_fault};
 
-use crate::cases::same;
+use crate::{cases::same, seeds::seeds};
 
 const NUMBERS: u64 = 12;
 
@@ -83,23 +83,23 @@ fn run_with(seed: u64, setup: Setup, faults: Faults, stops: bool) {
 
 #[test]
 fn a_loop_gives_what_a_plain_loop_does_and_ends() {
-    (0..100).for_each(|seed| run(seed, &Faults::none(), false));
+    seeds(0..100).for_each(|seed| run(seed, &Faults::none(), false));
 }
 
 #[test]
 fn a_loop_is_exactly_once_whatever_fails() {
-    (1_000..1_300).for_each(|seed| run(seed, &Faults::drawn(&every_fault(), 8, 150), false));
+    seeds(1_000..1_300).for_each(|seed| run(seed, &Faults::drawn(&every_fault(), 8, 150), false));
 }
 
 #[test]
 fn a_loop_that_is_stopped_goes_on_at_the_next_start() {
-    (2_000..2_200).for_each(|seed| run(seed, &Faults::none(), true));
-    (3_000..3_100).for_each(|seed| run(seed, &Faults::drawn(&every_fault(), 4, 150), true));
+    seeds(2_000..2_200).for_each(|seed| run(seed, &Faults::none(), true));
+    seeds(3_000..3_100).for_each(|seed| run(seed, &Faults::drawn(&every_fault(), 4, 150), true));
 }
 
 #[test]
 fn two_loops_one_behind_the_other_end_in_turn() {
-    for (seed, setup) in (0..150).flat_map(|seed| setups(seed).map(|setup| (seed, setup))) {
+    for (seed, setup) in seeds(0..150).flat_map(|seed| setups(seed).map(|setup| (seed, setup))) {
         let (sink, rows) = CollectSink::new();
         let topology = move || {
             let topology = Topology::new("two loops");
@@ -127,7 +127,7 @@ fn two_loops_one_behind_the_other_end_in_turn() {
 /// More circulates than the head admits, and never leaves.
 #[test]
 fn a_loop_that_is_always_busy_takes_checkpoints_and_stops() {
-    for (seed, setup) in (0..60).flat_map(|seed| setups(seed).map(|setup| (seed, setup))) {
+    for (seed, setup) in seeds(0..60).flat_map(|seed| setups(seed).map(|setup| (seed, setup))) {
         let (sink, rows) = CollectSink::new();
         let topology = move || {
             let topology = Topology::new("busy");
@@ -168,7 +168,7 @@ fn divisors(n: u64) -> Vec<u64> {
 #[test]
 fn a_loop_whose_body_makes_many_records_of_one_is_exactly_once_while_it_spills() {
     let (mut spilled, mut in_flight) = (0, 0);
-    for (seed, setup) in (0..150).flat_map(|seed| setups(seed).map(|setup| (seed, setup))) {
+    for (seed, setup) in seeds(0..150).flat_map(|seed| setups(seed).map(|setup| (seed, setup))) {
         let (sink, rows) = CollectSink::new();
         let topology = move || {
             let topology = Topology::new("divisors");
@@ -205,7 +205,7 @@ fn a_loop_whose_body_makes_many_records_of_one_is_exactly_once_while_it_spills()
 #[test]
 fn at_least_once_a_loop_loses_nothing_and_gives_a_result_twice_only_after_a_failure() {
     let mut doubled = 0;
-    for (seed, setup) in (0..200).flat_map(|seed| setups(seed).map(|setup| (seed, setup))) {
+    for (seed, setup) in seeds(0..200).flat_map(|seed| setups(seed).map(|setup| (seed, setup))) {
         let (sink, rows) = CollectSink::new();
         let topology = move || {
             let topology = Topology::new("collatz");

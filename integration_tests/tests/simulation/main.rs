@@ -22,6 +22,7 @@ mod patterns;
 mod random_topology;
 mod reproducible;
 mod savepoints;
+mod seeds;
 mod sides;
 mod small_heap;
 mod states;

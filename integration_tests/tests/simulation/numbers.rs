@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use cofferdam_engine::{CheckpointId, checkpoint::coordinator::JobEnd};
 use cofferdam_testkit::{Fault, Faults, Point, Setup, Simulation, every_fault};
 
-use crate::cases;
+use crate::{cases, seeds::seeds};
 
 #[test]
 fn a_number_is_never_used_twice_within_a_process() {
-    for seed in 0..200 {
+    for seed in seeds(0..200) {
         let faults = Faults::drawn(&cases::all_but_death(), 12, 80);
         let mut simulation = Simulation::new(seed, Setup::drawn(seed), faults, cases::nth(seed).topology);
         assert!(matches!(simulation.run(), Ok(JobEnd::Finished)), "seed {seed}");
@@ -21,7 +21,7 @@ fn a_number_is_never_used_twice_within_a_process() {
 
 #[test]
 fn a_run_never_goes_on_from_an_older_checkpoint_than_the_run_before() {
-    for seed in 0..200 {
+    for seed in seeds(0..200) {
         let faults = Faults::drawn(&every_fault(), 20, 60);
         let mut simulation = Simulation::new(seed, Setup::drawn(seed), faults, cases::nth(seed).topology);
         assert!(matches!(simulation.run(), Ok(JobEnd::Finished)), "seed {seed}");
@@ -32,7 +32,7 @@ fn a_run_never_goes_on_from_an_older_checkpoint_than_the_run_before() {
 
 #[test]
 fn checkpoint_0_is_there_before_the_first_record_however_early_the_process_dies() {
-    for seed in 0..20 {
+    for seed in seeds(0..20) {
         for dies in 1..40 {
             let case = cases::nth(seed);
             let mut simulation = Simulation::new(seed, Setup::drawn(seed), Faults::none(), case.topology);
@@ -48,7 +48,7 @@ fn checkpoint_0_is_there_before_the_first_record_however_early_the_process_dies(
 
 #[test]
 fn a_failure_while_recovering_is_recovered_from() {
-    for seed in 0..200 {
+    for seed in seeds(0..200) {
         let case = cases::nth(seed);
         let mut faults = Faults::none();
         // All of them wait for the opening that the failure leads to, and for the next ones.

@@ -13,7 +13,10 @@ use cofferdam_engine::{
 use cofferdam_testkit::{Fault, Faults, Point, Setup, Simulation};
 use serde::{Deserialize, Serialize};
 
-use crate::cases::{self, same};
+use crate::{
+    cases::{self, same},
+    seeds::seeds,
+};
 
 const RECORDS: u64 = 100;
 
@@ -205,7 +208,7 @@ impl Ran {
 #[test]
 fn what_an_aborted_checkpoint_has_prepared_is_published_and_never_aborted() {
     let mut carried = 0;
-    for seed in 0..250 {
+    for seed in seeds(0..250) {
         let ran = run(seed, Faults::drawn(&cases::ABORTS, 8, 80), Abort::Works);
         assert_eq!(ran.aborted(), BTreeSet::new(), "seed {seed}");
         assert_eq!(ran.simulation.attempts().len(), 1, "seed {seed}");
@@ -235,7 +238,7 @@ fn abort_is_given_exactly_what_a_dead_attempt_prepared_and_no_checkpoint_names()
     let errors = errors.map(|point| (point, Fault::Error));
     let kinds = [&errors[..], &cases::ABORTS, &[(Point::CommitDurable, Fault::Kill)]].concat();
     let mut aborted = 0;
-    for seed in 0..600 {
+    for seed in seeds(0..600) {
         let ran = run(seed, Faults::drawn(&kinds, 12, 60), Abort::Works);
         ran.check_each_attempt(seed);
         aborted += ran.aborted().len();
@@ -246,7 +249,7 @@ fn abort_is_given_exactly_what_a_dead_attempt_prepared_and_no_checkpoint_names()
 #[test]
 fn a_transaction_whose_checkpoint_became_durable_though_the_call_failed_is_not_aborted() {
     let mut unheard = 0;
-    for seed in 0..250 {
+    for seed in seeds(0..250) {
         let ran = run(seed, Faults::drawn(&[(Point::CommitDurable, Fault::Error)], 6, 40), Abort::Works);
         ran.check_each_attempt(seed);
         let recovered =

@@ -1,24 +1,19 @@
 //! Tumbling windows: each gives a row of all its records, once, whatever goes wrong and on however many subtasks.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use cofferdam::connector::CollectSink;
 use cofferdam_engine::{
     Timestamp, WatermarkStrategy,
-    checkpoint::coordinator::JobEnd,
     topology::Topology,
     window::{Tumbling, Windowed, aggregates::Summed},
 };
-use cofferdam_testkit::{Faults, Setup, Simulation, every_fault};
+use cofferdam_testkit::{Faults, Setup};
 
-use super::time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned};
+use super::{
+    seeds::{all, finish, starts},
+    time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned},
+};
 
 const WINDOW: i64 = 50;
 const OFFSET: i64 = 15;
@@ -48,9 +43,9 @@ fn oracle() -> Vec<Row> {
 
 fn run(seed: u64, setup: Setup, faults: Faults, rescales: bool) -> Vec<Row> {
     let (sink, rows) = CollectSink::new();
-    let starts = Arc::new(AtomicU32::new(seed as u32));
+    let starts = starts(seed, rescales);
     let topology = move || {
-        let start = if rescales { starts.fetch_add(1, Ordering::SeqCst) } else { seed as u32 };
+        let start = starts();
         let strategy = WatermarkStrategy::bounded(Duration::from_millis(LATENESS));
         let millis = |millis: i64| Duration::from_millis(millis.unsigned_abs());
         let topology = Topology::new("panes");
@@ -67,32 +62,21 @@ fn run(seed: u64, setup: Setup, faults: Faults, rescales: bool) -> Vec<Row> {
             .sink("rows", sink.clone());
         topology
     };
-    let end = Simulation::new(seed, setup, faults, topology).run();
-    assert!(matches!(end, Ok(JobEnd::Finished)), "seed {seed}: {end:?}");
-    let mut rows = rows.snapshot();
-    rows.sort_unstable();
-    rows
-}
-
-fn all(seeds: std::ops::Range<u64>, setup: impl Fn(u64) -> Setup, rescales: bool) {
-    for seed in seeds {
-        let faults = if seed.is_multiple_of(4) { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) };
-        assert_eq!(run(seed, setup(seed), faults, rescales), oracle(), "seed {seed}");
-    }
+    finish(seed, setup, faults, topology, &rows)
 }
 
 #[test]
 fn with_any_faults_each_window_has_one_row_of_all_its_records() {
-    all(0..60, aligned, false);
+    all(0..60, aligned, false, run, &oracle());
 }
 
 #[test]
 fn with_barriers_that_overtake_too() {
-    all(1_000..1_060, unaligned, false);
+    all(1_000..1_060, unaligned, false, run, &oracle());
 }
 
 #[test]
 fn and_on_another_number_of_subtasks_after_each_death() {
-    all(2_000..2_040, aligned, true);
-    all(3_000..3_040, unaligned, true);
+    all(2_000..2_040, aligned, true, run, &oracle());
+    all(3_000..3_040, unaligned, true, run, &oracle());
 }

@@ -1,24 +1,19 @@
 //! Patterns: each match is found once, by what records say of their time, whatever goes wrong and on however many subtasks.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use cofferdam::connector::CollectSink;
 use cofferdam_engine::{
     Timestamp, WatermarkStrategy,
-    checkpoint::coordinator::JobEnd,
     pattern::{Match, Pattern},
     topology::Topology,
 };
-use cofferdam_testkit::{Faults, Setup, Simulation, every_fault};
+use cofferdam_testkit::{Faults, Setup};
 
-use super::time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned};
+use super::{
+    seeds::{all, finish, starts},
+    time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned},
+};
 
 const WITHIN: i64 = 240;
 
@@ -65,9 +60,9 @@ fn oracle() -> Vec<Row> {
 
 fn run(seed: u64, setup: Setup, faults: Faults, rescales: bool) -> Vec<Row> {
     let (sink, rows) = CollectSink::new();
-    let starts = Arc::new(AtomicU32::new(seed as u32));
+    let starts = starts(seed, rescales);
     let topology = move || {
-        let start = if rescales { starts.fetch_add(1, Ordering::SeqCst) } else { seed as u32 };
+        let start = starts();
         let strategy = WatermarkStrategy::bounded(Duration::from_millis((LATENESS + 1) * SPLITS));
         let pattern = Pattern::begin("failed", |login| !succeeds(login))
             .times(3)
@@ -86,33 +81,21 @@ fn run(seed: u64, setup: Setup, faults: Faults, rescales: bool) -> Vec<Row> {
             .sink("rows", sink.clone());
         topology
     };
-    let end = Simulation::new(seed, setup, faults, topology).run();
-    assert!(matches!(end, Ok(JobEnd::Finished)), "seed {seed}: {end:?}");
-    let mut rows = rows.snapshot();
-    rows.sort_unstable();
-    rows
-}
-
-fn all(seeds: std::ops::Range<u64>, setup: impl Fn(u64) -> Setup, rescales: bool) {
-    let expected = oracle();
-    for seed in seeds {
-        let faults = if seed.is_multiple_of(4) { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) };
-        assert_eq!(run(seed, setup(seed), faults, rescales), expected, "seed {seed}");
-    }
+    finish(seed, setup, faults, topology, &rows)
 }
 
 #[test]
 fn with_any_faults_each_match_is_found_once() {
-    all(0..150, aligned, false);
+    all(0..150, aligned, false, run, &oracle());
 }
 
 #[test]
 fn with_barriers_that_overtake_too() {
-    all(1_000..1_150, unaligned, false);
+    all(1_000..1_150, unaligned, false, run, &oracle());
 }
 
 #[test]
 fn and_on_another_number_of_subtasks_after_each_death() {
-    all(2_000..2_120, aligned, true);
-    all(3_000..3_120, unaligned, true);
+    all(2_000..2_120, aligned, true, run, &oracle());
+    all(3_000..3_120, unaligned, true, run, &oracle());
 }

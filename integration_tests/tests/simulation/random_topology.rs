@@ -10,7 +10,7 @@ use cofferdam_engine::{
 };
 use cofferdam_testkit::{Faults, Request, Setup, Simulation, every_fault};
 
-use crate::cases::same;
+use crate::{cases::same, seeds::seeds};
 
 /// A stream, and what a plain loop says that it holds.
 struct Node {
@@ -134,10 +134,10 @@ fn run(seed: u64, faults: Faults) {
 
 #[test]
 fn any_topology_without_faults_publishes_what_a_plain_loop_does() {
-    (0..150).for_each(|seed| run(seed, Faults::none()));
+    seeds(0..150).for_each(|seed| run(seed, Faults::none()));
 }
 
 #[test]
 fn any_topology_with_any_faults_publishes_every_row_once() {
-    (1_000..1_400).for_each(|seed| run(seed, Faults::drawn(&every_fault(), 8, 150)));
+    seeds(1_000..1_400).for_each(|seed| run(seed, Faults::drawn(&every_fault(), 8, 150)));
 }

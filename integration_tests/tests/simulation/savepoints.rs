@@ -18,6 +18,8 @@ use cofferdam_engine::{
 use cofferdam_storage::{Lmdb, Memory};
 use cofferdam_testkit::{Fault, Faults, Request, Setup, Simulation, every_fault};
 
+use crate::seeds::seeds;
+
 const RECORDS: u64 = 200;
 const KEYS: u64 = 5;
 
@@ -115,7 +117,7 @@ fn sum(runs: impl Iterator<Item = (usize, u32)>) -> (usize, u32) {
 
 #[test]
 fn each_is_whole_and_goes_on_as_if_nothing_had_been_or_is_an_error() {
-    let (written, failed) = sum((0..200).map(|seed| run(seed, Memory::new())));
+    let (written, failed) = sum(seeds(0..200).map(|seed| run(seed, Memory::new())));
     assert!(written > 500 && failed > 20, "{written} written, {failed} failed");
 }
 

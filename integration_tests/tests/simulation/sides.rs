@@ -1,13 +1,6 @@
 //! Side outputs, parts and splits in whole jobs: each row once, on the stream where it belongs, whatever goes wrong and on however many subtasks.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use cofferdam::connector::{CollectSink, Generator};
 use cofferdam_engine::{
@@ -19,7 +12,10 @@ use cofferdam_engine::{
 use cofferdam_testkit::{Faults, Request, Setup, Simulation, every_fault};
 
 use super::time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned};
-use crate::cases::same;
+use crate::{
+    cases::same,
+    seeds::{faults, seeds, starts},
+};
 
 const WINDOW: i64 = 50;
 
@@ -92,9 +88,9 @@ fn run(seed: u64, setup: Setup, faults: Faults, rescales: bool, stops: bool) -> 
     let (above, above_rows) = CollectSink::new();
     let (below, below_rows) = CollectSink::new();
     let (others, other_rows) = CollectSink::new();
-    let starts = Arc::new(AtomicU32::new(seed as u32));
+    let starts = starts(seed, rescales);
     let topology = move || {
-        let start = if rescales { starts.fetch_add(1, Ordering::SeqCst) } else { seed as u32 };
+        let start = starts();
         let strategy = WatermarkStrategy::bounded(Duration::from_millis(LATENESS));
         let topology = Topology::new("sides");
         let [first, second, third] = topology
@@ -184,12 +180,8 @@ fn run(seed: u64, setup: Setup, faults: Faults, rescales: bool, stops: bool) -> 
     simulation.restored_in_flight()
 }
 
-fn all(seeds: std::ops::Range<u64>, setup: impl Fn(u64) -> Setup, rescales: bool, stops: bool) -> usize {
-    let run = |seed: u64| {
-        let faults = if seed.is_multiple_of(4) { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) };
-        run(seed, setup(seed), faults, rescales, stops)
-    };
-    seeds.map(run).sum()
+fn all(few: std::ops::Range<u64>, setup: impl Fn(u64) -> Setup, rescales: bool, stops: bool) -> usize {
+    seeds(few).map(|seed| run(seed, setup(seed), faults(seed), rescales, stops)).sum()
 }
 
 #[test]
@@ -217,7 +209,7 @@ fn a_job_that_is_stopped_goes_on_at_the_next_start_on_other_numbers_of_subtasks(
 #[test]
 fn a_loop_may_be_left_by_a_side_output() {
     const NUMBERS: u64 = 30;
-    for seed in 0..150 {
+    for seed in seeds(0..150) {
         let (sink, rows) = CollectSink::new();
         let topology = move || {
             let topology = Topology::new("loop");
@@ -242,7 +234,7 @@ fn a_loop_may_be_left_by_a_side_output() {
 /// Each of three records goes aside, so there is no bound on the side output but what is under way.
 #[test]
 fn a_side_output_that_stands_still_brings_its_source_to_a_stop() {
-    for seed in 0..60 {
+    for seed in seeds(0..60) {
         let (main, _main_rows) = CollectSink::new();
         let (side, _side_rows) = CollectSink::new();
         let topology = move || {

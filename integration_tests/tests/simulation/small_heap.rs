@@ -11,7 +11,10 @@ use cofferdam_engine::{
 use cofferdam_storage::Lmdb;
 use cofferdam_testkit::{Faults, Setup, Simulation, every_fault};
 
-use crate::cases::{RECORDS, same};
+use crate::{
+    cases::{RECORDS, same},
+    seeds::seeds,
+};
 
 /// With their count, or 0 when they are forgotten.
 type Rows = Collected<(u64, u64)>;
@@ -68,7 +71,7 @@ fn run(seed: u64, rows: &Rows, sink: &CollectSink<(u64, u64)>) {
 
 #[test]
 fn counts_as_if_all_of_it_were_there() {
-    for seed in 0..60 {
+    for seed in seeds(0..60) {
         let (sink, rows) = CollectSink::new();
         run(seed, &rows, &sink);
     }

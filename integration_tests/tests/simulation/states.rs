@@ -13,7 +13,10 @@ use cofferdam_engine::{
 };
 use cofferdam_testkit::{Faults, Setup, Simulation, every_fault};
 
-use crate::cases::{RECORDS, same};
+use crate::{
+    cases::{RECORDS, same},
+    seeds::seeds,
+};
 
 type Rows = Collected<(u64, u64)>;
 
@@ -179,7 +182,7 @@ fn finish(simulation: &mut Simulation, seed: u64) {
 
 #[test]
 fn state_of_every_type_is_exact_under_any_faults() {
-    for seed in 0..450 {
+    for seed in seeds(0..450) {
         let case = &CASES[seed as usize % CASES.len()];
         let (mut simulation, rows) = simulation(case, seed, Faults::drawn(&every_fault(), 8, 150));
         finish(&mut simulation, seed);
@@ -190,7 +193,7 @@ fn state_of_every_type_is_exact_under_any_faults() {
 #[test]
 fn state_of_every_type_is_exact_on_1_then_4_then_3_then_2_subtasks_whatever_the_checkpoint() {
     let mut in_flight = 0;
-    for seed in 0..450 {
+    for seed in seeds(0..450) {
         let case = &CASES[seed as usize % CASES.len()];
         let (mut simulation, rows) = simulation(case, seed, Faults::drawn(&every_fault(), 3, 200));
         simulation.set_up(|setup| setup.settings.parallelism = 1);

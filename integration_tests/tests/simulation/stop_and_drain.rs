@@ -11,7 +11,7 @@ use cofferdam_engine::{
 use cofferdam_storage::Memory;
 use cofferdam_testkit::{Fault, Faults, Point, Request, Setup, Simulation, every_fault};
 
-use crate::cases;
+use crate::{cases, seeds::seeds};
 
 /// A job without end, which takes checkpoints.
 fn endless(seed: u64, faults: Faults) -> (Simulation, Collected<(u64, u64)>) {
@@ -37,7 +37,7 @@ fn without_gaps(rows: &[(u64, u64)]) {
 #[test]
 fn a_job_that_is_stopped_and_started_again_goes_on_exactly() {
     let mut stops = 0;
-    for seed in 0..250 {
+    for seed in seeds(0..250) {
         let case = cases::nth(seed);
         let has_faults = seed % 2 == 1;
         let faults = if has_faults { Faults::drawn(&every_fault(), 6, 120) } else { Faults::none() };
@@ -61,7 +61,7 @@ fn a_job_that_is_stopped_and_started_again_goes_on_exactly() {
 
 #[test]
 fn a_stopped_job_goes_on_at_another_parallelism() {
-    for seed in 0..200 {
+    for seed in seeds(0..200) {
         let case = match seed % 2 {
             0 => cases::counted(),
             _ => cases::every_third(),
@@ -80,7 +80,7 @@ fn a_stopped_job_goes_on_at_another_parallelism() {
 
 #[test]
 fn a_stopped_job_has_published_all_that_it_read() {
-    for seed in 0..100 {
+    for seed in seeds(0..100) {
         let (mut simulation, rows) = endless(seed, Faults::none());
         simulation.run_steps(500);
         simulation.request(Request::Stop);
@@ -97,7 +97,7 @@ fn a_stopped_job_has_published_all_that_it_read() {
 
 #[test]
 fn a_drain_outlives_a_failure() {
-    for seed in 0..150 {
+    for seed in seeds(0..150) {
         let faults = Faults::drawn(&cases::all_but_death(), 6, 100).after(320, Point::Frozen, Fault::Error);
         let (simulation, rows) = endless(seed, faults);
         let end = simulation.request_at(300, Request::Drain).run();
@@ -109,7 +109,7 @@ fn a_drain_outlives_a_failure() {
 #[test]
 fn a_drain_that_a_checkpoint_knows_of_outlives_the_process() {
     let mut outlived = 0;
-    for seed in 0..150 {
+    for seed in seeds(0..150) {
         let (mut simulation, rows) = endless(seed, Faults::drawn(&cases::ABORTS, 1, 200));
         simulation.run_steps(300);
         simulation.request(Request::Drain);
@@ -130,7 +130,7 @@ fn a_drain_that_a_checkpoint_knows_of_outlives_the_process() {
 
 #[test]
 fn a_cancelled_job_leaves_no_state_and_has_published_whole_checkpoints() {
-    for seed in 0..100 {
+    for seed in seeds(0..100) {
         let (simulation, rows) =
             endless(seed, Faults::drawn(&[(Point::Frozen, Fault::Error), (Point::Acknowledge, Fault::Lose)], 4, 100));
         let mut simulation = simulation.request_at(300 + seed, Request::Cancel);
@@ -164,7 +164,7 @@ fn counted(memory: &Memory) -> u64 {
 
 #[test]
 fn a_cancelled_job_that_retains_its_checkpoints_has_published_the_newest_whole_and_goes_on_from_it() {
-    for seed in 0..100 {
+    for seed in seeds(0..100) {
         let memory = Memory::new();
         let (simulation, rows) = endless(seed, Faults::drawn(&cases::ends(), 4, 250));
         let mut simulation = simulation.backend(memory.clone());
@@ -188,7 +188,7 @@ fn a_cancelled_job_that_retains_its_checkpoints_has_published_the_newest_whole_a
 
 #[test]
 fn a_job_that_has_finished_starts_again_as_finished() {
-    for seed in 0..30 {
+    for seed in seeds(0..30) {
         let case = cases::nth(seed);
         let mut simulation = Simulation::new(seed, Setup::drawn(seed), Faults::none(), case.topology);
         for _ in 0..3 {

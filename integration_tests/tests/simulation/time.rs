@@ -1,13 +1,6 @@
 //! Event time: whatever goes wrong, it comes as far as it would have, never falls, and ends with the input.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use cofferdam::connector::CollectSink;
 use cofferdam_engine::{
@@ -15,9 +8,12 @@ use cofferdam_engine::{
     checkpoint::{config::CheckpointConfig, coordinator::JobEnd, snapshot::EdgeTime},
     topology::Topology,
 };
-use cofferdam_testkit::{Faults, Setup, Simulation, every_fault};
+use cofferdam_testkit::{Faults, Setup, Simulation};
 
-use crate::cases::counts_in_order;
+use crate::{
+    cases::counts_in_order,
+    seeds::{faults, seeds, starts},
+};
 
 const RECORDS: u64 = 60;
 pub const SPLITS: u64 = 4;
@@ -106,10 +102,9 @@ struct Went {
 
 fn run(seed: u64, is_bounded: bool, setup: Setup, faults: Faults, rescales: bool) -> Went {
     let (sink, rows) = CollectSink::new();
-    let starts = Arc::new(AtomicU32::new(seed as u32));
-    let counter = starts.clone();
+    let starts = starts(seed, rescales);
     let topology = move || {
-        let start = if rescales { counter.fetch_add(1, Ordering::SeqCst) } else { seed as u32 };
+        let start = starts();
         let strategy = WatermarkStrategy::bounded(Duration::from_millis(LATENESS));
         let strategy = if seed.is_multiple_of(2) { strategy.idle_after(Duration::from_micros(200)) } else { strategy };
         let topology = Topology::new("timed");
@@ -166,12 +161,11 @@ pub fn unaligned(seed: u64) -> Setup {
     setup.checkpoints(|checkpoints| checkpoints.unaligned(timeout))
 }
 
-fn all(seeds: std::ops::Range<u64>, setup: impl Fn(u64) -> Setup, rescales: bool) {
+fn all(few: std::ops::Range<u64>, setup: impl Fn(u64) -> Setup, rescales: bool) {
     let mut between = 0;
     let mut rescaled = 0;
-    for seed in seeds {
-        let faults = if seed.is_multiple_of(4) { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) };
-        let went = run(seed, seed.is_multiple_of(5), setup(seed), faults, rescales);
+    for seed in seeds(few) {
+        let went = run(seed, seed.is_multiple_of(5), setup(seed), faults(seed), rescales);
         between += went.between;
         rescaled += went.rescaled;
     }

@@ -1,19 +1,15 @@
 //! Timers by event time: each fires once, with what came before it, whatever goes wrong and on however many subtasks.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use cofferdam::connector::CollectSink;
 use cofferdam_engine::{Timestamp, WatermarkStrategy, checkpoint::coordinator::JobEnd, state, topology::Topology};
-use cofferdam_testkit::{Faults, Request, Setup, Simulation, every_fault};
+use cofferdam_testkit::{Faults, Request, Setup, Simulation};
 
-use super::time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned};
+use super::{
+    seeds::{all, seeds, starts},
+    time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned},
+};
 
 const WINDOW: i64 = 50;
 
@@ -47,9 +43,9 @@ fn run(seed: u64, setup: Setup, faults: Faults, rescales: bool) -> Vec<Row> {
 /// The same, stopped at these steps and started again; and how many steps there were.
 fn stopped(seed: u64, setup: Setup, faults: Faults, rescales: bool, stops: &[u64]) -> (Vec<Row>, u64) {
     let (sink, rows) = CollectSink::new();
-    let starts = Arc::new(AtomicU32::new(seed as u32));
+    let starts = starts(seed, rescales);
     let topology = move || {
-        let start = if rescales { starts.fetch_add(1, Ordering::SeqCst) } else { seed as u32 };
+        let start = starts();
         let strategy = WatermarkStrategy::bounded(Duration::from_millis(LATENESS));
         let topology = Topology::new("timers");
         topology
@@ -89,33 +85,26 @@ fn stopped(seed: u64, setup: Setup, faults: Faults, rescales: bool, stops: &[u64
     (rows, simulation.steps())
 }
 
-fn all(seeds: std::ops::Range<u64>, setup: impl Fn(u64) -> Setup, rescales: bool) {
-    for seed in seeds {
-        let faults = if seed.is_multiple_of(4) { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) };
-        assert_eq!(run(seed, setup(seed), faults, rescales), oracle(), "seed {seed}");
-    }
-}
-
 #[test]
 fn with_any_faults_each_timer_fires_once_with_all_that_came_before_it() {
-    all(0..200, aligned, false);
+    all(0..200, aligned, false, run, &oracle());
 }
 
 #[test]
 fn with_barriers_that_overtake_too() {
-    all(1_000..1_200, unaligned, false);
+    all(1_000..1_200, unaligned, false, run, &oracle());
 }
 
 #[test]
 fn and_on_another_number_of_subtasks_after_each_death() {
-    all(2_000..2_150, aligned, true);
-    all(3_000..3_150, unaligned, true);
+    all(2_000..2_150, aligned, true, run, &oracle());
+    all(3_000..3_150, unaligned, true, run, &oracle());
 }
 
 /// Towards the end most of all: then all that is left is due.
 #[test]
 fn and_stopped_at_any_step_and_started_again() {
-    for seed in 4_000..4_040 {
+    for seed in seeds(4_000..4_040) {
         let run = |stops: &[u64]| stopped(seed, unaligned(seed), Faults::none(), false, stops);
         let (_, steps) = run(&[]);
         for stops in [vec![steps / 2], vec![steps * 7 / 8], (1..40).map(|n| steps * 2 / 3 + n * 7).collect()] {

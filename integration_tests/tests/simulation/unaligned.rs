@@ -12,7 +12,10 @@ use cofferdam::connector::{CollectSink, Generator};
 use cofferdam_engine::{checkpoint::coordinator::JobEnd, topology::Topology};
 use cofferdam_testkit::{Fault, Faults, Point, Setup, Simulation, every_fault};
 
-use crate::cases::{counts_in_order, same};
+use crate::{
+    cases::{counts_in_order, same},
+    seeds::seeds,
+};
 
 const RECORDS: u64 = 150;
 
@@ -27,7 +30,7 @@ fn setup(seed: u64) -> Setup {
 
 #[test]
 fn every_kind_of_edge_keeps_what_is_in_flight() {
-    for seed in 0..300 {
+    for seed in seeds(0..300) {
         let (sink, rows) = CollectSink::new();
         let topology = move || {
             let topology = Topology::new("edges");
@@ -52,7 +55,7 @@ fn every_kind_of_edge_keeps_what_is_in_flight() {
 #[test]
 fn records_in_flight_find_their_subtasks_at_another_parallelism_and_each_keys_stay_in_order() {
     let mut in_flight = 0;
-    for seed in 0..300 {
+    for seed in seeds(0..300) {
         let (sink, rows) = CollectSink::new();
         let (starts, first) = (Arc::new(AtomicU32::new(0)), seed as u32);
         let topology = move || {

@@ -1,13 +1,6 @@
 //! Windows: each record counts once in each of its windows, whatever goes wrong and on however many subtasks.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use cofferdam::connector::CollectSink;
 use cofferdam_engine::{
@@ -16,9 +9,12 @@ use cofferdam_engine::{
     topology::Topology,
     window::{Session, Sliding, Trigger, Tumbling},
 };
-use cofferdam_testkit::{Faults, Setup, Simulation, every_fault};
+use cofferdam_testkit::{Faults, Setup, Simulation};
 
-use super::time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned};
+use super::{
+    seeds::{all, faults, seeds, starts},
+    time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned},
+};
 
 const SIZE: i64 = 60;
 const SLIDE: i64 = 25;
@@ -66,9 +62,9 @@ fn oracle() -> Vec<Row> {
 
 fn run(seed: u64, setup: Setup, faults: Faults, rescales: bool) -> Vec<Row> {
     let (sink, rows) = CollectSink::new();
-    let starts = Arc::new(AtomicU32::new(seed as u32));
+    let starts = starts(seed, rescales);
     let topology = move || {
-        let start = if rescales { starts.fetch_add(1, Ordering::SeqCst) } else { seed as u32 };
+        let start = starts();
         let parallelism = 1 + start / 3 % 3;
         let strategy = WatermarkStrategy::bounded(Duration::from_millis(LATENESS));
         let topology = Topology::new("windows");
@@ -103,35 +99,28 @@ fn run(seed: u64, setup: Setup, faults: Faults, rescales: bool) -> Vec<Row> {
     rows
 }
 
-fn all(seeds: std::ops::Range<u64>, setup: impl Fn(u64) -> Setup, rescales: bool) {
-    for seed in seeds {
-        let faults = if seed.is_multiple_of(4) { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) };
-        assert_eq!(run(seed, setup(seed), faults, rescales), oracle(), "seed {seed}");
-    }
-}
-
 #[test]
 fn with_any_faults_each_window_has_its_rows_once() {
-    all(0..80, aligned, false);
+    all(0..80, aligned, false, run, &oracle());
 }
 
 #[test]
 fn with_barriers_that_overtake_too() {
-    all(1_000..1_080, unaligned, false);
+    all(1_000..1_080, unaligned, false, run, &oracle());
 }
 
 #[test]
 fn and_on_another_number_of_subtasks_after_each_death() {
-    all(2_000..2_060, aligned, true);
-    all(3_000..3_060, unaligned, true);
+    all(2_000..2_060, aligned, true, run, &oracle());
+    all(3_000..3_060, unaligned, true, run, &oracle());
 }
 
 /// Readings, out of order by more than the watermark knows, of which many are late: those in windows, and those at the side output.
 fn run_late(seed: u64, setup: Setup, faults: Faults) -> (Vec<(u64, i64)>, Vec<(u64, i64)>) {
     let ((sink, rows), (late_sink, late_rows)) = (CollectSink::new(), CollectSink::new());
-    let starts = Arc::new(AtomicU32::new(seed as u32));
+    let starts = starts(seed, true);
     let topology = move || {
-        let start = starts.fetch_add(1, Ordering::SeqCst);
+        let start = starts();
         let topology = Topology::new("late");
         let late = topology.side_output::<(u64, i64)>("late");
         topology
@@ -160,10 +149,9 @@ fn what_is_late_goes_to_its_side_output_and_nothing_is_lost_or_doubled() {
         (0..SPLITS).flat_map(|split| (0..length(split)).map(move |number| (split, time(split, number)))).collect();
     expected.sort_unstable();
     let mut seen_late = 0;
-    for seed in 0..80_u64 {
-        let faults = if seed.is_multiple_of(4) { Faults::none() } else { Faults::drawn(&every_fault(), 8, 150) };
+    for seed in seeds(0..80) {
         let setup = if seed.is_multiple_of(2) { aligned(seed) } else { unaligned(seed) };
-        let (rows, late) = run_late(seed, setup, faults);
+        let (rows, late) = run_late(seed, setup, faults(seed));
         seen_late += late.len();
         let mut all = [rows, late].concat();
         all.sort_unstable();

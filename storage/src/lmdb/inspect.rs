@@ -222,11 +222,12 @@ impl Agreed {
         let mut before = None;
         loop {
             let note = note::read(directory)?.ok_or_else(|| fault::ruined(directory, "NOTE is missing"))?;
+            // Before the meta pages: that of the transaction has been written whole by then. One read before may have been half written.
+            let transaction = env.clone().static_read_txn();
+            let transaction = transaction.map_err(|cause| fault::lmdb(directory, "begin to read", cause))?;
             let metas = MetaPages::read(data, note.page_size as usize);
             let metas = metas.map_err(|cause| fault::io(directory, "read data.mdb", cause))?;
             let metas = metas.ok_or_else(|| fault::ruined(directory, "data.mdb has no meta pages"))?;
-            let transaction = env.clone().static_read_txn();
-            let transaction = transaction.map_err(|cause| fault::lmdb(directory, "begin to read", cause))?;
             let fits = start::check_meta_pages(directory, &note, &metas);
             let now = (note, metas.hashes());
             let is_settled = before == Some(now);

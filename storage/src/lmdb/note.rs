@@ -69,7 +69,7 @@ impl NoteFile {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(cause) => return Err(fault::io(directory, "open NOTE", cause)),
         };
-        let (sequence, note) = newest_slot(directory, &file)?;
+        let (sequence, note) = newest_slot(directory, &slots_of(directory, &file)?)?;
         Ok(Some(Self { file, sequence, note }))
     }
 
@@ -108,12 +108,25 @@ impl NoteFile {
     }
 }
 
-/// What the directory's note says, without opening it for writing; `None` if there is no such file.
+/// What the directory's note says, without opening it for writing; `None` if there is no such file. A job may write to it meanwhile: slots that do not fit are read again for as long as
+/// they change.
 pub(super) fn read(directory: &Path) -> Result<Option<Note>, StoreError> {
-    match File::open(directory.join(directory::NOTE)) {
-        Ok(file) => newest_slot(directory, &file).map(|(_, note)| Some(note)),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(cause) => Err(fault::io(directory, "open NOTE", cause)),
+    let file = match File::open(directory.join(directory::NOTE)) {
+        Ok(file) => file,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(fault::io(directory, "open NOTE", cause)),
+    };
+    let mut slots = slots_of(directory, &file)?;
+    loop {
+        match newest_slot(directory, &slots) {
+            Ok((_, note)) => return Ok(Some(note)),
+            Err(damage) => {
+                let before = std::mem::replace(&mut slots, slots_of(directory, &file)?);
+                if before == slots {
+                    return Err(damage);
+                }
+            }
+        }
     }
 }
 
@@ -129,8 +142,7 @@ pub(super) fn bears_mark(directory: &Path, name: &str) -> Result<bool, StoreErro
 }
 
 /// The newest valid slot, and its number.
-fn newest_slot(directory: &Path, file: &File) -> Result<(u64, Note), StoreError> {
-    let slots = read_slots(file).map_err(|cause| fault::io(directory, "read NOTE", cause))?;
+fn newest_slot(directory: &Path, slots: &[Vec<u8>; 2]) -> Result<(u64, Note), StoreError> {
     let mut newest = None;
     for (index, slot) in slots.iter().enumerate() {
         match decode(slot, index as u64) {
@@ -142,6 +154,10 @@ fn newest_slot(directory: &Path, file: &File) -> Result<(u64, Note), StoreError>
         }
     }
     newest.ok_or_else(|| fault::ruined(directory, "NOTE has no valid slot"))
+}
+
+fn slots_of(directory: &Path, file: &File) -> Result<[Vec<u8>; 2], StoreError> {
+    read_slots(file).map_err(|cause| fault::io(directory, "read NOTE", cause))
 }
 
 /// The bytes of both slots; short where the file is.

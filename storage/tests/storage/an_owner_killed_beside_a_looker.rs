@@ -13,6 +13,8 @@ use cofferdam_storage::Lmdb;
 
 use crate::{child, support::*};
 
+const LOOKS: usize = 3000;
+
 fn spawn(test: &str, place: &Path, until: &str) -> (Child, impl Iterator<Item = String> + use<>) {
     let mut child = child::command(&format!("an_owner_killed_beside_a_looker::{test}"), place).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
@@ -79,4 +81,20 @@ fn and_the_next_start_goes_on() {
         }
     }
     assert!(failures.is_empty(), "{} of 40 starts were refused:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// The owner writes a meta page just while it is read, now and then.
+#[test]
+fn and_no_look_at_a_living_owner_finds_damage() {
+    if child::place().is_some() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (mut owner, lines) = spawn("owner", directory.path(), "committed 2");
+    let drain = std::thread::spawn(move || lines.count());
+    let refused: Vec<_> = (0..LOOKS).filter_map(|_| Lmdb::at(directory.path()).inspect().err()).collect();
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    drain.join().unwrap();
+    assert!(refused.is_empty(), "{} of {LOOKS}: {refused:?}", refused.len());
 }

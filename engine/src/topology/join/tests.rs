@@ -35,7 +35,7 @@ type Of<A, B> = Event<Either<A, B>>;
 const END: i64 = i64::MAX;
 
 fn connected<A: Record, B: Record, S: Stamp>() -> ConnectedStreams<u32, A, B, S> {
-    ConnectedStreams { either: keyed(), late: LateSides::default() }
+    ConnectedStreams { either: keyed(), right: Vec::new(), late: LateSides::default() }
 }
 
 fn millis(lower: i64, upper: i64) -> std::ops::RangeInclusive<Offset> {
