@@ -137,8 +137,8 @@ pub(super) fn joins_oracle() -> Vec<Vec<String>> {
         }
     }
     let ruled = paid.iter().map(|(order, payment)| {
-        let rules = (0..RULES).map(rule).filter(|(from, _)| *from <= paid_at(*payment));
-        (*order, rules.last().map_or(0, |(_, rule)| rule))
+        let mut newest_first = (0..RULES).rev().map(rule);
+        (*order, newest_first.find(|(from, _)| *from <= paid_at(*payment)).map_or(0, |(_, rule)| rule))
     });
     vec![sorted(found), sorted::<Ruled>(ruled)]
 }
