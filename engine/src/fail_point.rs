@@ -108,6 +108,8 @@ points! {
     TimePassed "time.passed" Subtask "A subtask has learnt how far time has come, and its outputs have not.",
     TimeFired "time.fired" Subtask "A subtask has done some of what time had made due.",
     LimitHeard "limit.heard" Message "A source is about to take how far others are that it is aligned with.",
+    Ask "ask" Subtask "A step is about to ask the outside.",
+    Answered "answered" Subtask "An answer has come in, and was not given on yet.",
     InputEnded "input.ended" Subtask "A subtask's input has ended, and it has not passed that on yet.",
     LoopEnded "loop.ended" Subtask "The head of a loop has heard that the loop is empty for good.",
     FreezeBefore "sink.freeze.before" Sink "A sink's writer is about to hand over its records.",

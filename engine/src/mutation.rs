@@ -58,6 +58,11 @@ mutations! {
     IdleForgotten "A split that was idle is not when it is restored.",
     FiredNotRemoved "A timer that fires stays in the state.",
     SplitTimeNotMoved "A split is restored without what was known of its time.",
+    AnswerOvertakenByMark "A watermark does not wait for the answers that it was behind.",
+    AskedNotRestored "What a checkpoint was asking about is not asked again.",
+    PanesNotRestored "Windows that are kept in panes begin anew when they are restored.",
+    LateForgotten "Late records are neither given aside nor counted.",
+    MergedSessionLost "Of two sessions that become one, the later one's records are lost.",
 }
 
 #[cfg(mutation)]

@@ -54,7 +54,7 @@ const TOGETHER: usize = 64;
 /// ```
 ///
 /// The runs are those of a [`Simulation`](crate::Simulation): one thread, virtual time, and the engine's own state machines. What a run without faults publishes is what
-/// every other run must publish. Watermarks and timers are not compared: the engine has none yet.
+/// every other run must publish.
 #[derive(Clone)]
 pub struct Torture {
     trial: Trial,

@@ -8,6 +8,7 @@ use crate::{
     element::Watermark,
     error::{BoxError, Error, in_one_line, is_not_retryable},
     id::ProcessingTime,
+    mutation::{self, Mutation},
     operator::{
         Input, OpenContext, Operator, SnapshotBuilder, Stateful, Step, StepError, StepPanic,
         divert::Diverted,
@@ -241,7 +242,9 @@ where
 {
     fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
         let stored = descriptor::<T, Z>().restore(&StoredStates::of(&self.uid, context)?)?;
-        stored.into_iter().for_each(|stamped| self.requests.push(stamped));
+        if !mutation::is(Mutation::AskedNotRestored) {
+            stored.into_iter().for_each(|stamped| self.requests.push(stamped));
+        }
         Ok(())
     }
 

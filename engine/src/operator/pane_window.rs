@@ -5,6 +5,7 @@ use crate::{
     id::{CheckpointId, WallTime},
     key::Key,
     key_group::KeyGroup,
+    mutation::{self, Mutation},
     operator::{
         OpenContext, SnapshotBuilder,
         timed::{AHEAD, Done, Moment, Out, TimedLogic},
@@ -88,6 +89,7 @@ where
         let clock = at.clock(&key);
         if time <= clock && self.is_late(time, clock) {
             match &self.late_to {
+                _ if mutation::is(Mutation::LateForgotten) => {}
                 Some(side) => at.emit_to(side, record, time),
                 None => self.late += 1,
             }
@@ -153,6 +155,9 @@ where
     }
 
     fn restore(&mut self, context: &OpenContext) -> Result<(), Error> {
+        if mutation::is(Mutation::PanesNotRestored) {
+            return Ok(());
+        }
         let restored = self.table.restore(context.reader.as_ref());
         restored.map_err(|error| not_restored(self.table.address(), context, error))
     }

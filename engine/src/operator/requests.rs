@@ -14,7 +14,11 @@ use std::{
     collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
 };
 
-use crate::{element::Watermark, id::ProcessingTime};
+use crate::{
+    element::Watermark,
+    id::ProcessingTime,
+    mutation::{self, Mutation},
+};
 
 /// Records of `A`, their answers of `R`.
 pub(crate) struct Requests<A, R> {
@@ -200,7 +204,10 @@ impl<A, R> Requests<A, R> {
     }
 
     fn let_marks_go(&mut self) {
-        let first = self.all.first_key_value().map_or(self.next, |(number, _)| *number);
+        let first = match self.all.first_key_value() {
+            Some((number, _)) if !mutation::is(Mutation::AnswerOvertakenByMark) => *number,
+            _ => self.next,
+        };
         while let Some((_, mark)) = self.held.pop_front_if(|(bound, _)| *bound <= first) {
             self.said = mark;
         }

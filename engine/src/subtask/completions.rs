@@ -1,17 +1,37 @@
 //! What asynchronous effects of a subtask come to.
 
-use super::{Completion, Subtask, message::Effects};
+use super::{
+    Completion, Subtask,
+    message::{Effects, SubtaskEffect},
+};
 use crate::{
     checkpoint::snapshot::PreparedTransaction,
     error::{BoxError, is_not_retryable},
+    fail_point::{self, Point},
+    id::CheckpointId,
     operator::{StepError, StepPanic},
 };
 
 impl Subtask {
+    /// Has the outside asked what the chain wants to know.
+    pub(super) fn ask(&mut self, effects: &mut Effects) -> Result<(), BoxError> {
+        if !self.asks {
+            return Ok(());
+        }
+        let before = effects.len();
+        self.chain.head().take_requests(effects);
+        let asks = |effect: &SubtaskEffect| matches!(effect, SubtaskEffect::Ask(..));
+        if fail_point::ARE_COMPILED && effects[before..].iter().any(asks) {
+            self.reach(Point::Ask, CheckpointId(0))?;
+        }
+        Ok(())
+    }
+
     pub(super) fn completion(&mut self, completion: Completion, effects: &mut Effects) -> Result<(), BoxError> {
         let wanted = match completion {
             Completion::Answered(request) => {
                 self.chain.head().answered(request);
+                self.reach(Point::Answered, CheckpointId(0))?;
                 return Ok(());
             }
             Completion::PreCommitted { checkpoint, result, took } => {

@@ -183,13 +183,8 @@ impl Subtask {
         slice: &mut Slice<'_>,
         effects: &mut Vec<SubtaskEffect>,
     ) -> Result<(), Error> {
-        match panic_site::catch(|| self.try_step(input, slice, effects)) {
-            Ok(Ok(())) => {
-                if self.asks {
-                    self.chain.head().take_requests(effects);
-                }
-                Ok(())
-            }
+        match panic_site::catch(|| self.try_step(input, slice, effects).and_then(|()| self.ask(effects))) {
+            Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.failed(error)),
             Err(panic) => Err(self.panicked(panic)),
         }

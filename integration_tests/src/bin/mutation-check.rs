@@ -39,9 +39,9 @@ mod check {
     const HEAD: &str = "# Mutation check
 
 Written by `mutation-check`, not by hand (the command is in its [source](../integration_tests/src/bin/mutation-check.rs)). A harness that finds nothing may be one that looks nowhere. So
-the engine is broken on purpose ([mutation.rs](../engine/src/mutation.rs)), in one way after the other, and the reference topology is run until a run breaks a promise: first at every fail
-point, in memory, then under drawn schedules; then jobs with records in flight, whose barriers overtake or whose records go round; then jobs on the other backends, with savepoints, and with
-state of every type. `0:` is a run without any fault in order 0.
+the engine is broken on purpose ([mutation.rs](../engine/src/mutation.rs)), in one way after the other, and jobs of the [crash matrix](crash-matrix.md) are run until a run breaks a promise: first the
+reference topology at every fail point, in memory; then those that go by time, and jobs on the other backends, with state of every type, and with savepoints; then jobs with records in
+flight, whose barriers overtake or whose records go round; and the reference topology under drawn schedules. `0:` is a run without any fault in order 0.
 
 | what is broken | found after runs | what was seen | first schedule that shows it |
 |---|--:|---|---|";
@@ -87,7 +87,7 @@ state of every type. `0:` is a run without any fault in order 0.
         let in_flight = Variant::in_flight().map(|variant| variant.torture().every_fail_point().until_failure());
         let others = others().map(|variant| variant.torture().each_fault_once().until_failure());
         let mut runs = 0;
-        for torture in [exhaustive, drawn].into_iter().chain(in_flight).chain(others) {
+        for torture in [exhaustive].into_iter().chain(others).chain(in_flight).chain([drawn]) {
             match torture.run() {
                 Ok(report) => {
                     runs += report.runs();
@@ -110,7 +110,8 @@ state of every type. `0:` is a run without any fault in order 0.
         let state_types = Variant { example: Example::StateTypes, ..Variant::reference(Backend::LmdbSmallHeap) };
         let files = Variant { example: Example::StateTypes, ..Variant::reference(Backend::Files) };
         let followed = Variant { savepoints: SavepointUse::Followed, ..Variant::reference(Backend::Memory) };
-        [state_types, files, followed].into_iter().chain(Variant::with_savepoints()).chain(Variant::timed())
+        let timed = Variant::timed_alone().into_iter().chain(Variant::timed());
+        timed.chain([state_types, files, followed]).chain(Variant::with_savepoints())
     }
 
     fn first(report: &Report, runs: u32) -> Option<Caught> {

@@ -4,16 +4,20 @@
 //! |---|---|
 //! | `variant.rs` | which jobs, and a selection in which each two choices meet |
 //! | `topologies.rs` | what the jobs compute |
+//! | `windows.rs`, `joins.rs`, `requests.rs` | likewise, by event time |
 //! | `page.rs` | the page, `docs/crash-matrix.md` |
 //!
 //! The program `crash-matrix` runs it. What an engine that is broken on purpose is caught by is another question, and another program's: `mutation-check`. Asked of all
 //! these jobs, it would run the same [`Part`]s.
 
+mod joins;
 mod page;
+mod requests;
 mod topologies;
 mod variant;
+mod windows;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Debug};
 
 use cofferdam_engine::fail_point::Point;
 
@@ -53,6 +57,13 @@ pub enum FailPointRuns {
     Each,
 }
 
+/// Rows as they are printed, in order.
+fn sorted<R: Debug>(rows: impl IntoIterator<Item = R>) -> Vec<String> {
+    let mut rows: Vec<_> = rows.into_iter().map(|row| format!("{row:?}")).collect();
+    rows.sort_unstable();
+    rows
+}
+
 /// One job, and what it is put under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -68,11 +79,13 @@ pub struct Part {
 pub fn parts(seeds: u64) -> Vec<Part> {
     let each = |variant| Part { variant, fail_points: FailPointRuns::Each, seeds: 0 };
     let pairwise = |variant| Part { variant, fail_points: FailPointRuns::Each, seeds: PAIRWISE_SEEDS };
+    let once = |variant| Part { variant, fail_points: FailPointRuns::Once, seeds: PAIRWISE_SEEDS };
     let mut parts: Vec<_> = Backend::ALL.map(Variant::reference).map(each).into();
     parts.extend(Variant::pairwise().into_iter().map(pairwise));
     parts.extend(Variant::in_flight().map(each));
     parts.extend(Variant::with_savepoints().map(each));
-    parts.extend(Variant::timed().map(each));
+    parts.extend(Variant::timed_alone().map(each));
+    parts.extend(Variant::timed().into_iter().map(once));
     parts.push(Part { variant: Variant::reference(Backend::Memory), fail_points: FailPointRuns::None, seeds });
     parts
 }
@@ -80,7 +93,7 @@ pub fn parts(seeds: u64) -> Vec<Part> {
 /// A bounded selection that still has every fault at every fail point, and all of their schedules in memory and in LMDB.
 pub fn quick_parts(seeds: u64) -> Vec<Part> {
     let mut parts = parts(seeds);
-    for part in parts.iter_mut().skip(2).filter(|part| part.fail_points == FailPointRuns::Each) {
+    for part in parts.iter_mut().skip(2).filter(|part| part.fail_points != FailPointRuns::None) {
         part.fail_points = if part.seeds > 0 { FailPointRuns::None } else { FailPointRuns::Once };
         part.seeds = part.seeds.min(QUICK_SEEDS);
     }

@@ -50,16 +50,20 @@ run without faults publishes; its keyed state must be the same in the end. Jobs 
 
 The reference topology ([reference.rs](../integration_tests/src/reference.rs)) has two sources, a keyed exchange, a step with two inputs and state, and a two-phase
 sink. Word count and flight delays are those of the examples, over a few records. *State types* has every type of keyed state, two of them with a time to live, *operator state* list, union
-and broadcast. *Timers* counts by window, with timers by event time and by the clock, from two sources that are aligned. With a *small heap* next to nothing that is stored stays in memory.
+and broadcast. With a *small heap* next to nothing that is stored stays in memory.
+
+What goes by time is compared with plain loops, too. *Timers* counts by window, with timers by event time and by the clock, from two sources that are aligned. *Late windows* puts numbers into tumbling windows,
+with a side output for those that come too late, and into sessions that wait for them. *Hot items* is query 5 of Nexmark: sliding windows, and windows of their counts. *Joins* joins two streams by interval, looks for
+a pattern in the pairs, and what rules of a third stream, which is broadcast, are in force. *Requests* asks a service that fails, in order and in any order, splits the answers, and gives some aside.
 
 *Savepoints*: *taken*, at moments drawn from the order, by a job that goes on: each must be whole, and from one of them the job must come to the same state. *Followed*: the process dies when it has
 written one, and the job goes on from that on another backend at another parallelism. *Stopped with one*: it goes on likewise.
 
 The first jobs are one for each backend. Those below are a selection in which each two values of two
-different columns meet. In the three that follow, records are in flight in the checkpoints: barriers overtake, or numbers go round a loop. Of the last but one, three take savepoints and three go by time.
+different columns meet. In the three that follow, records are in flight in the checkpoints: barriers overtake, or numbers go round a loop. The next three take savepoints. All others but the last go by time.
 
 *Each* fail point: with every fault that makes sense there, at its first, second and last time; in the attempt after a failure as well; what delays or loses
-something also with the death of the process after it; and that death twice in a row. *Seeds*: schedules of one to five faults and an order of all channels, messages and calls, drawn from each seed from 0 on.
+something also with the death of the process after it; and that death twice in a row. *Once*: each fault at each point in one of these schedules. *Seeds*: schedules of one to five faults and an order of all channels, messages and calls, drawn from each seed from 0 on.
 
 | topology | mode | parallelism | backend | savepoints | fail points | seeds | runs | failures |
 |---|---|--:|---|---|---|--:|--:|--:|

@@ -9,6 +9,7 @@ use cofferdam_engine::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::sorted;
 use crate::io::Io;
 
 const LINES: [&str; 16] = [
@@ -376,13 +377,11 @@ pub(super) fn timers(io: &Io) -> Topology {
 }
 
 /// What [`timers`] comes to, by a loop.
-pub(super) fn timers_oracle() -> Vec<String> {
+pub(super) fn timers_oracle() -> Vec<Vec<String>> {
     let mut counts = BTreeMap::new();
     for reading in (0..QUICK).chain(0..SLOW).map(reading) {
         *counts.entry(place(reading)).or_insert(0u64) += 1;
     }
     let rows = counts.into_iter().flat_map(|(key, count)| [(key, None), (key, Some(count))]);
-    let mut rows: Vec<_> = rows.map(|row: Counted| format!("{row:?}")).collect();
-    rows.sort_unstable();
-    rows
+    vec![sorted::<Counted>(rows)]
 }

@@ -4,8 +4,13 @@ use std::fmt;
 
 use cofferdam_engine::{checkpoint::config::CheckpointMode, state::EntryKey, topology::Topology};
 
-use super::topologies::{Delays, flight_delays, halvings, held_back, state_types, timers, timers_oracle, word_count};
-use crate::{io::Io, journey::SavepointUse, outcome::Outcome, reference, torture::Torture, trial::Backend};
+use super::{
+    joins::{joins, joins_oracle},
+    requests::{requests, requests_oracle},
+    topologies::{Delays, flight_delays, halvings, held_back, state_types, timers, timers_oracle, word_count},
+    windows::{hot_items, hot_items_oracle, late_windows, late_windows_oracle},
+};
+use crate::{io::Io, journey::SavepointUse, reference, torture::Torture, trial::Backend};
 
 /// A topology of the matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +29,18 @@ pub enum Example {
     Loop,
     /// Counts by window, by timers.
     Timers,
+    /// Puts numbers into windows that some of them come too late for.
+    LateWindows,
+    /// Finds the auctions with the most bids of late, by windows of windows.
+    HotItems,
+    /// Joins orders and payments, looks what follows what, and which rule is in force.
+    Joins,
+    /// Asks the outside, in order and in any order, and parts what is answered.
+    Requests,
 }
 
 impl Example {
-    /// Those that are run in every way; the loop and the timers have jobs of their own.
+    /// Those that are run in every way; the loop and what goes by time have jobs of their own.
     pub const ALL: [Self; 5] =
         [Self::Reference, Self::WordCount, Self::FlightDelays, Self::StateTypes, Self::OperatorState];
 
@@ -40,6 +53,10 @@ impl Example {
             Self::OperatorState => held_back(io),
             Self::Loop => halvings(io),
             Self::Timers => timers(io),
+            Self::LateWindows => late_windows(io),
+            Self::HotItems => hot_items(io),
+            Self::Joins => joins(io),
+            Self::Requests => requests(io),
         }
     }
 }
@@ -54,6 +71,10 @@ impl fmt::Display for Example {
             Self::OperatorState => "operator state",
             Self::Loop => "loop",
             Self::Timers => "timers",
+            Self::LateWindows => "late windows",
+            Self::HotItems => "hot items",
+            Self::Joins => "joins",
+            Self::Requests => "requests",
         })
     }
 }
@@ -111,14 +132,23 @@ impl Variant {
         ]
     }
 
-    /// Jobs that go by time: with barriers that wait, with barriers that overtake, and on another number of subtasks from a savepoint on.
-    pub fn timed() -> [Self; 3] {
-        let aligned = Self { example: Example::Timers, ..Self::reference(Backend::Memory) };
-        [
-            aligned,
-            Self { unaligned: true, backend: Backend::Lmdb, ..aligned },
-            Self { savepoints: SavepointUse::Followed, ..aligned },
-        ]
+    /// Jobs that go by time, as they are if nothing is said: together they pass every point that is passed by time alone.
+    pub fn timed_alone() -> [Self; 2] {
+        [Example::Timers, Example::Requests].map(|example| Self { example, ..Self::reference(Backend::Memory) })
+    }
+
+    /// Each of those that go by time: where next to nothing that is stored stays in memory, with barriers that overtake, and on another number of subtasks from a savepoint on.
+    pub fn timed() -> Vec<Self> {
+        let examples = [Example::Timers, Example::LateWindows, Example::HotItems, Example::Joins, Example::Requests];
+        let jobs = examples.map(|example| {
+            let aligned = Self { example, ..Self::reference(Backend::Memory) };
+            [
+                Self { backend: Backend::LmdbSmallHeap, ..aligned },
+                Self { unaligned: true, backend: Backend::Lmdb, ..aligned },
+                Self { savepoints: SavepointUse::Followed, backend: Backend::Files, ..aligned },
+            ]
+        });
+        jobs.into_iter().flatten().collect()
     }
 
     /// Twenty-five jobs in which each two values of two different choices meet.
@@ -157,7 +187,11 @@ impl Variant {
                 .named_state::<EntryKey<u64, u64>, u64>("states", "map")
                 .named_state::<EntryKey<u64, u64>, u64>("states", "alive"),
             Example::OperatorState | Example::Loop => torture,
-            Example::Timers => torture.check("the rows of a loop", counts_all),
+            Example::Timers => checked(torture, timers_oracle()),
+            Example::LateWindows => checked(torture, late_windows_oracle()),
+            Example::HotItems => checked(torture, hot_items_oracle()),
+            Example::Joins => checked(torture, joins_oracle()),
+            Example::Requests => checked(torture, requests_oracle()),
         }
     }
 
@@ -188,17 +222,20 @@ impl Variant {
     }
 }
 
-/// Whether the rows of [`timers`] are those of a loop over a map.
-fn counts_all(outcome: &Outcome) -> Result<(), String> {
-    let mut rows: Vec<_> = outcome.outputs[0].iter().map(|row| row.text.clone()).collect();
-    rows.sort_unstable();
-    let expected = timers_oracle();
-    let missing = expected.iter().find(|row| !rows.contains(row));
-    match missing {
-        _ if rows == expected => Ok(()),
-        Some(row) => Err(format!("{row} is missing")),
-        None => Err(format!("there are {} rows instead of {}", rows.len(), expected.len())),
-    }
+/// Whether the rows of each output are those of a loop.
+fn checked(torture: Torture, expected: Vec<Vec<String>>) -> Torture {
+    torture.check("the rows of a loop", move |outcome| {
+        expected.iter().enumerate().try_for_each(|(output, expected)| {
+            let mut rows: Vec<_> = outcome.outputs[output].iter().map(|row| row.text.clone()).collect();
+            rows.sort_unstable();
+            let missing = expected.iter().find(|row| rows.binary_search(row).is_err());
+            match missing {
+                _ if rows == *expected => Ok(()),
+                Some(row) => Err(format!("output {output}: {row} is missing")),
+                None => Err(format!("output {output} has {} rows instead of {}", rows.len(), expected.len())),
+            }
+        })
+    })
 }
 
 impl fmt::Display for Variant {

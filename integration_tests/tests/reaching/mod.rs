@@ -17,12 +17,13 @@ pub fn reaching(point: Point) -> Schedule {
     }
 }
 
-/// Whether a job passes a point in which nothing is in flight in a checkpoint, no barrier overtakes, no record goes round, and nothing goes by time. The crash matrix has the others, and the tests of
+/// Whether a job passes a point in which nothing is in flight in a checkpoint, no barrier overtakes, no record goes round, nothing goes by time, and nobody asks the outside. The crash matrix has the others, and the tests of
 /// savepoints theirs.
 pub fn is_of_every_job(point: Point) -> bool {
     !matches!(point, Point::Overtaken | Point::Recorded | Point::LoopEnded)
         && !is_of_savepoints(point)
         && !is_of_time(point)
+        && !matches!(point, Point::Ask | Point::Answered)
 }
 
 /// Whether a point is passed only where something goes by event time.

@@ -22,11 +22,13 @@ fn the_reference_topology_is_exactly_once_at_every_fail_point() {
         Point::SavepointImported,
         Point::TimeFired,
         Point::LimitHeard,
+        Point::Ask,
+        Point::Answered,
     ];
     assert_eq!(
         unreached,
         BTreeSet::from(of_others),
-        "memory has no note, nothing is in flight, nobody wants a savepoint, and nothing goes by time"
+        "memory has no note, nothing is in flight, nobody wants a savepoint, nothing goes by time, and nobody asks the outside"
     );
     for (cell, seen) in report.cells() {
         assert!(seen.runs > 0, "{cell:?}");

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::WallTime,
     key::Key,
+    mutation::{self, Mutation},
     operator::process_timed::Context,
     state::{
         self,
@@ -243,7 +244,7 @@ impl<C, G> Firing<C, G> {
         self.trigger.on_merge(&mut into.trigger, other.trigger);
         if into.is_empty {
             (into.part, into.is_empty) = (other.part, other.is_empty);
-        } else if !other.is_empty {
+        } else if !other.is_empty && !mutation::is(Mutation::MergedSessionLost) {
             self.contents.join(&mut into.part, other.part);
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     key::Key,
+    mutation::{self, Mutation},
     operator::process_timed::Context,
     record::Record,
     state::keyed_states::KeyedStates,
@@ -36,6 +37,7 @@ impl<T, S> Late<T, S> {
         S: Stamp,
     {
         match &self.to {
+            _ if mutation::is(Mutation::LateForgotten) => {}
             Some(side) => cx.emit_to(side, record),
             None => self.dropped += 1,
         }
