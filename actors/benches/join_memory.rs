@@ -27,9 +27,9 @@ const KEYS: u64 = 1_000_000;
 const INTERVAL: Duration = Duration::from_secs(10);
 const DISORDER: u64 = 200;
 /// MiB that a run may take.
-const MOST: u64 = 400;
+const MOST: u64 = 200;
 /// MiB that one of twice the records may take beside it: a fifth of that.
-const BESIDE: u64 = 80;
+const BESIDE: u64 = 40;
 
 /// Joins twice: so many records, and twice as many.
 #[derive(Debug, Parser)]

@@ -186,10 +186,10 @@ fn and_on_another_number_of_subtasks_after_each_death() {
 #[test]
 fn pairs_of_two_streams_are_made_once_whatever_fails() {
     let expected = paired_by_loops();
-    all(8_000..8_030, aligned, false, paired, &expected);
-    all(9_000..9_030, unaligned, false, paired, &expected);
-    all(10_000..10_030, aligned, true, paired, &expected);
-    all(11_000..11_030, unaligned, true, paired, &expected);
+    all(8_000..8_030, aligned, false, run(paired), &expected);
+    all(9_000..9_030, unaligned, false, run(paired), &expected);
+    all(10_000..10_030, aligned, true, run(paired), &expected);
+    all(11_000..11_030, unaligned, true, run(paired), &expected);
 }
 
 #[test]
