@@ -18,6 +18,7 @@ use crate::{
     state::keyed_states::KeyedStates,
     time::{NoTime, Stamp, Timestamp},
     topology::{
+        functions::Functions,
         graph::EdgeIndex,
         join::LateSides,
         keyed_stream::KeyedStream,
@@ -186,29 +187,7 @@ where
     }
 }
 
-/// A function of two streams made of three closures.
-pub struct CoFunctions<D, R, F, G, H> {
-    states: D,
-    on_left: F,
-    on_right: G,
-    on_timer: H,
-    _out: PhantomData<fn() -> R>,
-}
-
-impl<D: Clone, R, F: Clone, G: Clone, H: Clone> Clone for CoFunctions<D, R, F, G, H> {
-    fn clone(&self) -> Self {
-        let Self { states, on_left, on_right, on_timer, .. } = self;
-        Self {
-            states: states.clone(),
-            on_left: on_left.clone(),
-            on_right: on_right.clone(),
-            on_timer: on_timer.clone(),
-            _out: PhantomData,
-        }
-    }
-}
-
-impl<K, A, B, S, D, R, F, G, H> KeyedCoProcess<K, A, B, S> for CoFunctions<D, R, F, G, H>
+impl<K, A, B, S, D, R, F, G, H> KeyedCoProcess<K, A, B, S> for Functions<D, R, (F, G, H)>
 where
     K: Key,
     S: Stamp,
@@ -228,19 +207,19 @@ where
 
     #[inline]
     fn on_left(&mut self, record: A, cx: &mut Context<'_, K, D, (), R, S>) -> Result<(), BoxError> {
-        (self.on_left)(record, cx);
+        (self.calls.0)(record, cx);
         Ok(())
     }
 
     #[inline]
     fn on_right(&mut self, record: B, cx: &mut Context<'_, K, D, (), R, S>) -> Result<(), BoxError> {
-        (self.on_right)(record, cx);
+        (self.calls.1)(record, cx);
         Ok(())
     }
 
     #[inline]
     fn on_timer(&mut self, timer: Fired, cx: &mut Context<'_, K, D, (), R, S>) -> Result<(), BoxError> {
-        (self.on_timer)(timer, cx);
+        (self.calls.2)(timer, cx);
         Ok(())
     }
 }
@@ -374,7 +353,7 @@ impl<K: Key, A: Record, B: Record, S: Stamp> ConnectedStreams<K, A, B, S> {
         on_left: F,
         on_right: G,
         on_timer: H,
-    ) -> Stream<Timed<K, ProcessTimed<K, Either<A, B>, S, CoProcess<CoFunctions<D, R, F, G, H>, A, B>>>>
+    ) -> Stream<Timed<K, ProcessTimed<K, Either<A, B>, S, CoProcess<Functions<D, R, (F, G, H)>, A, B>>>>
     where
         D: KeyedStates<K> + Clone,
         R: Send + 'static,
@@ -382,6 +361,6 @@ impl<K: Key, A: Record, B: Record, S: Stamp> ConnectedStreams<K, A, B, S> {
         G: FnMut(B, &mut Context<'_, K, D, (), R, S>) + Clone + Send + 'static,
         H: FnMut(Fired, &mut Context<'_, K, D, (), R, S>) + Clone + Send + 'static,
     {
-        self.process_fn(name, CoFunctions { states, on_left, on_right, on_timer, _out: PhantomData })
+        self.process_fn(name, Functions::new(states, (on_left, on_right, on_timer)))
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     state::{keyed_states::KeyedStates, operator_states::OperatorStates},
     time::{Stamp, Timestamp},
     topology::{
+        functions::Functions,
         graph::StepIndex,
         keyed_stream::KeyedStream,
         process_fn::{Context, Fired, KeyedProcess},
@@ -121,22 +122,7 @@ where
     }
 }
 
-/// A function of a stream and a broadcast state made of two closures.
-pub struct BroadcastFunctions<D, R, F, G> {
-    states: D,
-    on_record: F,
-    on_timer: G,
-    _out: PhantomData<fn() -> R>,
-}
-
-impl<D: Clone, R, F: Clone, G: Clone> Clone for BroadcastFunctions<D, R, F, G> {
-    fn clone(&self) -> Self {
-        let Self { states, on_record, on_timer, .. } = self;
-        Self { states: states.clone(), on_record: on_record.clone(), on_timer: on_timer.clone(), _out: PhantomData }
-    }
-}
-
-impl<K, T, L, S, D, R, F, G> KeyedBroadcastProcess<K, T, L, S> for BroadcastFunctions<D, R, F, G>
+impl<K, T, L, S, D, R, F, G> KeyedBroadcastProcess<K, T, L, S> for Functions<D, R, (F, G)>
 where
     K: Key,
     S: Stamp,
@@ -155,13 +141,13 @@ where
 
     #[inline]
     fn on_record(&mut self, record: T, broadcast: &L, cx: &mut Context<'_, K, D, (), R, S>) -> Result<(), BoxError> {
-        (self.on_record)(record, broadcast, cx);
+        (self.calls.0)(record, broadcast, cx);
         Ok(())
     }
 
     #[inline]
     fn on_timer(&mut self, timer: Fired, broadcast: &L, cx: &mut Context<'_, K, D, (), R, S>) -> Result<(), BoxError> {
-        (self.on_timer)(timer, broadcast, cx);
+        (self.calls.1)(timer, broadcast, cx);
         Ok(())
     }
 }
@@ -275,13 +261,13 @@ where
         states: V,
         on_record: F,
         on_timer: G,
-    ) -> Stream<Timed<K, ProcessTimed<K, T, S, BroadcastProcess<BroadcastFunctions<V, O, F, G>, R, Z, D, C>>>>
+    ) -> Stream<Timed<K, ProcessTimed<K, T, S, BroadcastProcess<Functions<V, O, (F, G)>, R, Z, D, C>>>>
     where
         V: KeyedStates<K> + Clone,
         O: Send + 'static,
         F: FnMut(T, &D::Live, &mut Context<'_, K, V, (), O, S>) + Clone + Send + 'static,
         G: FnMut(Fired, &D::Live, &mut Context<'_, K, V, (), O, S>) + Clone + Send + 'static,
     {
-        self.process_fn(name, BroadcastFunctions { states, on_record, on_timer, _out: PhantomData })
+        self.process_fn(name, Functions::new(states, (on_record, on_timer)))
     }
 }

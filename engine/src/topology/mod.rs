@@ -7,6 +7,7 @@ mod check;
 pub(crate) mod connect;
 pub(crate) mod connect_broadcast;
 pub mod fault;
+pub(crate) mod functions;
 pub(crate) mod graph;
 mod join;
 mod keyed_stream;

@@ -1,7 +1,5 @@
 //! Functions of a record, its key's states, and timers.
 
-use std::marker::PhantomData;
-
 use crate::{
     error::BoxError,
     key::Key,
@@ -14,7 +12,7 @@ use crate::{
     record::Record,
     state::{DeclaredState, keyed_states::KeyedStates, timers::TimerTable},
     time::{Stamp, Timestamp},
-    topology::{graph::BuildContext, keyed_stream::KeyedStream, stream::Stream},
+    topology::{functions::Functions, graph::BuildContext, keyed_stream::KeyedStream, stream::Stream},
 };
 
 pub use crate::operator::process_timed::{Context, HasEventTime};
@@ -122,22 +120,7 @@ pub trait KeyedProcess<K: Key, T, S: Stamp = Timestamp>: Clone + Send + 'static 
     }
 }
 
-/// A process function made of two closures.
-pub struct Functions<D, R, F, G> {
-    states: D,
-    on_record: F,
-    on_timer: G,
-    _out: PhantomData<fn() -> R>,
-}
-
-impl<D: Clone, R, F: Clone, G: Clone> Clone for Functions<D, R, F, G> {
-    fn clone(&self) -> Self {
-        let Self { states, on_record, on_timer, .. } = self;
-        Self { states: states.clone(), on_record: on_record.clone(), on_timer: on_timer.clone(), _out: PhantomData }
-    }
-}
-
-impl<K, T, S, D, R, F, G> KeyedProcess<K, T, S> for Functions<D, R, F, G>
+impl<K, T, S, D, R, F, G> KeyedProcess<K, T, S> for Functions<D, R, (F, G)>
 where
     K: Key,
     T: 'static,
@@ -157,13 +140,13 @@ where
 
     #[inline]
     fn on_record(&mut self, record: T, cx: &mut Context<'_, K, D, (), R, S>) -> Result<(), BoxError> {
-        (self.on_record)(record, cx);
+        (self.calls.0)(record, cx);
         Ok(())
     }
 
     #[inline]
     fn on_timer(&mut self, timer: Fired, cx: &mut Context<'_, K, D, (), R, S>) -> Result<(), BoxError> {
-        (self.on_timer)(timer, cx);
+        (self.calls.1)(timer, cx);
         Ok(())
     }
 }
@@ -298,14 +281,14 @@ impl<K: Key, T: Record, S: Stamp> KeyedStream<K, T, S> {
         states: D,
         on_record: F,
         on_timer: G,
-    ) -> Stream<Timed<K, ProcessTimed<K, T, S, Functions<D, R, F, G>>>>
+    ) -> Stream<Timed<K, ProcessTimed<K, T, S, Functions<D, R, (F, G)>>>>
     where
         D: KeyedStates<K> + Clone,
         R: Send + 'static,
         F: FnMut(T, &mut Context<'_, K, D, (), R, S>) + Clone + Send + 'static,
         G: FnMut(Fired, &mut Context<'_, K, D, (), R, S>) + Clone + Send + 'static,
     {
-        self.process_fn(name, Functions { states, on_record, on_timer, _out: PhantomData })
+        self.process_fn(name, Functions::new(states, (on_record, on_timer)))
     }
 }
 
