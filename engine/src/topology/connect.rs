@@ -26,7 +26,7 @@ use crate::{
 pub struct ConnectedStreams<K, A, B, S = NoTime> {
     pub(crate) either: KeyedStream<K, Either<A, B>, S>,
     /// For joins.
-    pub(crate) late: LateSides<A, B>,
+    pub(crate) late: LateSides<A, B, S>,
 }
 
 /// A function of the records of two streams with one key, that key's states, and timers: for [`process_fn`](ConnectedStreams::process_fn). As
