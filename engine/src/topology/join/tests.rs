@@ -369,7 +369,7 @@ fn kept_for_late(
                     let open: Vec<_> = all.iter().filter(|(_, end)| end - 1 + lateness > clock).collect();
                     late += u64::from(open.is_empty() && !all.is_empty());
                     for (start, end) in open {
-                        windows.entry((record.0, *start, *end)).or_default().push((clock, record.clone()));
+                        windows.entry((record.0, *start, *end)).or_default().push((clock, *record));
                     }
                 }
             }
