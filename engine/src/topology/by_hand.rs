@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +14,10 @@ use std::{
 use proptest::prelude::*;
 
 use crate::{
-    checkpoint::snapshot::{CheckpointMetadata, OperatorKind, OperatorRecord, OperatorSnapshot, StateDelta},
+    checkpoint::{
+        snapshot::{CheckpointMetadata, OperatorKind, OperatorRecord, OperatorSnapshot, StateAddress, StateDelta},
+        store::StateReader,
+    },
     element::Watermark,
     id::{CheckpointId, ProcessingTime, SubtaskIndex, WallTime},
     key::Key,
@@ -21,7 +25,10 @@ use crate::{
     operator::{OpenContext, Operator, SnapshotBuilder},
     record::Record,
     slice::{Clock, Slice, Stop},
-    state::tests::job::{GROUPS, Store, context},
+    state::{
+        Block,
+        tests::job::{GROUPS, Store, context},
+    },
     time::{Stamp, Stamped, Timestamp},
     topology::{
         graph::{BuildContext, EdgeWidth, SharedGraph},
@@ -265,6 +272,35 @@ impl<O: Operator> Job<O> {
     pub(crate) fn taken(&mut self) -> Vec<(O::Out, O::Time)> {
         std::mem::take(&mut self.rows)
     }
+}
+
+/// How many entries of a state the last checkpoint holds.
+fn stored(stored: &Stored, state: &str) -> usize {
+    let mut store = Store::default();
+    stored.deltas.iter().for_each(|(checkpoint, deltas)| store.commit(*checkpoint, deltas));
+    let (mut live, address) = (BTreeSet::new(), StateAddress { operator: "step".into(), state: state.into() });
+    let mut visit = |bytes: &[u8]| {
+        for entry in Block::parse(bytes).unwrap().map(Result::unwrap) {
+            match entry.value {
+                Some(_) => drop(live.insert(entry.key.to_vec())),
+                None => drop(live.remove(entry.key)),
+            }
+        }
+    };
+    let all = KeyGroupRange { start: 0, end: GROUPS };
+    store
+        .read(&address, all, &mut |_, _, _, bytes| {
+            visit(bytes);
+            Ok(())
+        })
+        .unwrap();
+    live.len()
+}
+
+/// How many entries of each state the subtasks have.
+pub(crate) fn kept<O: Operator>(job: &mut Job<O>, states: &[&str]) -> Vec<usize> {
+    assert!(job.snapshot());
+    states.iter().map(|state| stored(&job.stored, state)).collect()
 }
 
 /// What comes in between.

@@ -34,7 +34,7 @@ pub struct ConnectedStreams<K, A, B, S = NoTime> {
     /// The edges of the second.
     pub(crate) right: Vec<EdgeIndex>,
     /// For joins.
-    pub(crate) late: LateSides<A, B>,
+    pub(crate) late: LateSides<A, B, S>,
 }
 
 /// A function of the records of two streams with one key, that key's states, and timers: for [`process_fn`](ConnectedStreams::process_fn). As

@@ -1,7 +1,7 @@
 //! Patterns of the records of a key, as a process function.
 //!
 //! ```text
-//! a record    --> waits by its time, with a timer for that time | is late: dropped
+//! a record    --> waits by its time, with a timer for that time | is late: dropped, or to the side output
 //! that timer  --> the records of that time, as they came --> Pattern::advance --> rows
 //!             --> the next timer: when the first match that has begun is out of time
 //! ```
@@ -27,22 +27,23 @@ use crate::{
         fault::TopologyFault,
         keyed_stream::KeyedStream,
         process_fn::{Context, Fired, HasEventTime, KeyedProcess},
+        side_output::SideOutput,
         stream::Stream,
+        window::late::Late,
     },
 };
 
 /// A [`Pattern`], and what is made of its matches.
-pub struct Patterns<T, C, F, R> {
+pub struct Patterns<T, S, C, F, R> {
     pattern: Pattern<T, C>,
     row: F,
-    /// Records that were dropped.
-    late: u64,
+    late: Late<T, S>,
     _out: PhantomData<fn() -> R>,
 }
 
-impl<T, C: Clone, F: Clone, R> Clone for Patterns<T, C, F, R> {
+impl<T, S, C: Clone, F: Clone, R> Clone for Patterns<T, S, C, F, R> {
     fn clone(&self) -> Self {
-        Self { pattern: self.pattern.clone(), row: self.row.clone(), late: self.late, _out: PhantomData }
+        Self { pattern: self.pattern.clone(), row: self.row.clone(), late: self.late.clone(), _out: PhantomData }
     }
 }
 
@@ -53,7 +54,7 @@ fn states<T: Record>() -> States<T> {
     (state::map("waiting"), state::value("begun"))
 }
 
-impl<K, T, S, C, F, R> KeyedProcess<K, T, S> for Patterns<T, C, F, R>
+impl<K, T, S, C, F, R> KeyedProcess<K, T, S> for Patterns<T, S, C, F, R>
 where
     K: Key,
     T: Record + Clone,
@@ -74,7 +75,7 @@ where
         let time = cx.timestamp();
         // What came later than this was looked at already.
         if time <= cx.event_time() {
-            self.late += 1;
+            self.late.add(record, cx);
             return Ok(());
         }
         cx.states().0.update(time, Vec::new, |waiting| waiting.push(record));
@@ -114,7 +115,7 @@ where
     }
 
     fn take_late(&mut self) -> u64 {
-        std::mem::take(&mut self.late)
+        self.late.take()
     }
 }
 
@@ -122,7 +123,7 @@ impl<K: Key, T: Record + Clone, S: HasEventTime> KeyedStream<K, T, S> {
     /// Finds the records of each key that are what a [`Pattern`] says, and gives what `row` makes of each match, at the time of its last record.
     ///
     /// Records are looked at in order of time once the watermark has come to them, those of one time in the order in which they came. So the rows do not depend on how the records were
-    /// mixed up on their way. A record behind the watermark comes too late to be looked at, and is dropped, and counted.
+    /// mixed up on their way. A record behind the watermark comes too late to be looked at: it is dropped and counted, or goes [to a side output](Self::late_to).
     ///
     /// Without [`overlapping`](Pattern::overlapping), the match that is complete first counts; of several that one record completes, the one that began first, and of those the one whose other
     /// records are the earliest. Then all that has begun is forgotten, and the next match begins behind that record.
@@ -170,19 +171,64 @@ impl<K: Key, T: Record + Clone, S: HasEventTime> KeyedStream<K, T, S> {
         name: impl Into<String>,
         pattern: Pattern<T, C>,
         row: F,
-    ) -> Stream<Timed<K, ProcessTimed<K, T, S, Patterns<T, C, F, R>>>>
+    ) -> Stream<Timed<K, ProcessTimed<K, T, S, Patterns<T, S, C, F, R>>>>
     where
         C: Conditions<T>,
         F: FnMut(Match<'_, K, T>) -> R + Clone + Send + 'static,
         R: Send + 'static,
     {
-        let name = name.into();
+        PatternStream { stream: self, late_to: None }.pattern(name, pattern, row)
+    }
+
+    /// Gives those records to a side output that come too late for the pattern that follows. Otherwise they are dropped, and the job's status says how many (`late_records`).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cofferdam_engine::{Timestamp, TwoPhaseSink, pattern::Pattern, topology::{KeyedStream, Topology}};
+    /// # fn example(topology: &Topology, readings: KeyedStream<u64, u32, Timestamp>, rises: impl TwoPhaseSink<u64>, too_late: impl TwoPhaseSink<u32>) {
+    /// let late = topology.side_output::<u32>("late readings");
+    /// let pattern = Pattern::begin("high", |degrees: &u32| *degrees > 80).times(3).within(Duration::from_secs(60));
+    /// readings.late_to(&late).pattern("hot", pattern, |found| *found.key()).sink("alarms", rises);
+    /// late.stream().sink("too late", too_late);
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// The step that follows, if the side output is one of another topology.
+    pub fn late_to(self, side: &SideOutput<T, S>) -> PatternStream<K, T, S> {
+        PatternStream { stream: self, late_to: Some(side.clone()) }
+    }
+}
+
+/// A stream cut by key, and where those of its records go that come too late for a pattern. Made by [`late_to`](KeyedStream::late_to).
+#[must_use = "a stream does nothing until it ends in a sink"]
+pub struct PatternStream<K, T, S> {
+    stream: KeyedStream<K, T, S>,
+    late_to: Option<SideOutput<T, S>>,
+}
+
+impl<K: Key, T: Record + Clone, S: HasEventTime> PatternStream<K, T, S> {
+    /// Finds the records of each key that are what a [`Pattern`] says: see [`KeyedStream::pattern`].
+    pub fn pattern<C, F, R>(
+        self,
+        name: impl Into<String>,
+        pattern: Pattern<T, C>,
+        row: F,
+    ) -> Stream<Timed<K, ProcessTimed<K, T, S, Patterns<T, S, C, F, R>>>>
+    where
+        C: Conditions<T>,
+        F: FnMut(Match<'_, K, T>) -> R + Clone + Send + 'static,
+        R: Send + 'static,
+    {
+        let (Self { stream, late_to }, name) = (self, name.into());
         let faults = pattern.shape().faults().into_iter();
         let faults = faults.map(|message| TopologyFault::Pattern { step: name.clone(), message });
-        self.stream.graph.lock().faults.extend(faults);
-        let patterns = Patterns { pattern, row, late: 0, _out: PhantomData };
+        stream.stream.graph.lock().faults.extend(faults);
+        let late = Late::to(late_to.as_ref().map(SideOutput::tag));
+        let patterns = Patterns { pattern, row, late, _out: PhantomData };
         let states = KeyedStates::<K>::declared(&states::<T>());
-        self.process_as("pattern", name, states, move |_| patterns.clone())
+        let found = stream.process_as("pattern", name, states, move |_| patterns.clone());
+        late_to.iter().fold(found, |found, side| found.with_side(side))
     }
 }
 

@@ -45,6 +45,11 @@ impl Count {
         records.saturating_add(self.every.max(1)).saturating_sub(self.size.max(1))
     }
 
+    /// Whether there is a window that has this record: with a size below `every`, what lies between two of them is in none.
+    pub(crate) fn has(&self, record: u64) -> bool {
+        record >= self.first_kept(record - record % self.every.max(1))
+    }
+
     /// The numbers of the records that are one pane with this one. Those that no window has are panes, too.
     pub fn pane(&self, record: u64) -> Range<u64> {
         let (size, every) = (self.size.max(1), self.every.max(1));
@@ -106,6 +111,7 @@ mod tests {
                 prop_assert!(pane.contains(&record));
                 prop_assert!(pane.clone().all(|other| of(other) == of(record) && count.pane(other) == pane));
                 prop_assert!(pane.end - pane.start <= every);
+                prop_assert_eq!(count.has(record), !of(record).is_empty());
             }
         }
     }

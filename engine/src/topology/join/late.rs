@@ -4,7 +4,7 @@ use crate::{
     key::Key,
     operator::Operator,
     record::Record,
-    time::Timestamp,
+    time::{Stamp, Timestamp},
     topology::{
         connect::{ConnectedStreams, KeyedCoProcess},
         side_output::SideOutput,
@@ -14,26 +14,26 @@ use crate::{
 };
 
 /// Where the late records of two connected streams are to go.
-pub struct LateSides<A, B> {
-    left: Option<SideOutput<A>>,
-    right: Option<SideOutput<B>>,
+pub struct LateSides<A, B, S = Timestamp> {
+    pub(in crate::topology) left: Option<SideOutput<A, S>>,
+    pub(in crate::topology) right: Option<SideOutput<B, S>>,
 }
 
-impl<A, B> Default for LateSides<A, B> {
+impl<A, B, S> Default for LateSides<A, B, S> {
     fn default() -> Self {
         Self { left: None, right: None }
     }
 }
 
-impl<A: Record, B: Record> LateSides<A, B> {
+impl<A: Record, B: Record, S: Stamp> LateSides<A, B, S> {
     /// For a join's function.
-    pub(super) fn both(&self) -> (Late<A>, Late<B>) {
+    pub(in crate::topology) fn both(&self) -> (Late<A, S>, Late<B, S>) {
         let tag = (self.left.as_ref().map(SideOutput::tag), self.right.as_ref().map(SideOutput::tag));
         (Late::to(tag.0), Late::to(tag.1))
     }
 
     /// Lets the last step of `joined` give to them.
-    pub(super) fn bound<O: Operator<Time = Timestamp>>(self, joined: Stream<O>) -> Stream<O> {
+    pub(in crate::topology) fn bound<O: Operator<Time = S>>(self, joined: Stream<O>) -> Stream<O> {
         let joined = self.left.iter().fold(joined, |joined, side| joined.with_side(side));
         self.right.iter().fold(joined, |joined, side| joined.with_side(side))
     }

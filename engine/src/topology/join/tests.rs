@@ -10,18 +10,13 @@ use std::{
 use proptest::prelude::*;
 
 use crate::{
-    checkpoint::{snapshot::StateAddress, store::StateReader},
-    key_group::KeyGroupRange,
     operator::{Operator, Step, either::Either, process::Collector},
     record::Record,
-    state::{
-        self, Block, Ttl,
-        tests::job::{GROUPS, Store},
-    },
-    time::{Offset, Stamp, Timestamp},
+    state::{self, Ttl},
+    time::{ByClock, Offset, Stamp, Timestamp},
     topology::{
         ConnectedStreams, Stream,
-        by_hand::{Event, Interruption, Job, Stored, interruptions, keyed},
+        by_hand::{Event, Interruption, Job, interruptions, kept, keyed},
         join::LateSides,
         window::{ConnectedWindows, Groups, Side},
     },
@@ -82,34 +77,6 @@ fn sides<A: Clone, B: Clone>(records: &[(u32, i64, Either<A, B>)]) -> (Vec<(u32,
         }
     }
     (left, right)
-}
-
-/// How many entries of a state the last checkpoint holds.
-fn stored(stored: &Stored, state: &str) -> usize {
-    let mut store = Store::default();
-    stored.deltas.iter().for_each(|(checkpoint, deltas)| store.commit(*checkpoint, deltas));
-    let (mut live, address) = (BTreeSet::new(), StateAddress { operator: "step".into(), state: state.into() });
-    let mut visit = |bytes: &[u8]| {
-        for entry in Block::parse(bytes).unwrap().map(Result::unwrap) {
-            match entry.value {
-                Some(_) => drop(live.insert(entry.key.to_vec())),
-                None => drop(live.remove(entry.key)),
-            }
-        }
-    };
-    let all = KeyGroupRange { start: 0, end: GROUPS };
-    store
-        .read(&address, all, &mut |_, _, _, bytes| {
-            visit(bytes);
-            Ok(())
-        })
-        .unwrap();
-    live.len()
-}
-
-fn kept<O: Operator>(job: &mut Job<O>, states: &[&str]) -> Vec<usize> {
-    assert!(job.snapshot());
-    states.iter().map(|state| stored(&job.stored, state)).collect()
 }
 
 type Pair = (u32, u32, u32);
@@ -370,6 +337,155 @@ proptest! {
         prop_assert_eq!(rows(&events, in_windows().semi("step", |key, a| (*key, Some(*a), None))), sorted(&[&met]));
         prop_assert_eq!(rows(&events, in_windows().anti("step", |key, a| (*key, Some(*a), None))), sorted(&[&only_left]));
     }
+}
+
+/// What each window of a key gave, one after the other: the records of either side.
+type Given = BTreeMap<(u32, i64, i64), Vec<(Vec<u32>, Vec<u32>)>>;
+
+fn given(rows: impl IntoIterator<Item = (Group, Timestamp)>) -> Given {
+    let mut given = Given::new();
+    for ((window, left, right), time) in rows {
+        assert_eq!(time.0, window.2 - 1);
+        given.entry(window).or_default().push((left, right));
+    }
+    given
+}
+
+/// The windows `of` times, with all that had come for them at their end and with each record behind it, or once if `is_final`; and how many records were late for all of theirs.
+fn kept_for_late(
+    events: &[Of<u32, u32>],
+    of: impl Fn(i64) -> Vec<(i64, i64)>,
+    lateness: i64,
+    is_final: bool,
+) -> (Given, u64) {
+    type Came = (i64, (u32, i64, Either<u32, u32>));
+    let (mut windows, mut late, mut clock) = (BTreeMap::<(u32, i64, i64), Vec<Came>>::new(), 0, i64::MIN);
+    for event in events {
+        match event {
+            Event::Mark(time) => clock = clock.max(*time),
+            Event::Batch(batch) => {
+                for record in batch {
+                    let all = of(record.1);
+                    let open: Vec<_> = all.iter().filter(|(_, end)| end - 1 + lateness > clock).collect();
+                    late += u64::from(open.is_empty() && !all.is_empty());
+                    for (start, end) in open {
+                        windows.entry((record.0, *start, *end)).or_default().push((clock, *record));
+                    }
+                }
+            }
+        }
+    }
+    let rows = windows.into_iter().map(|(window, came)| {
+        let timely = came.iter().filter(|(clock, _)| *clock < window.2 - 1).count().max(1);
+        let lengths = if is_final { came.len()..=came.len() } else { timely..=came.len() };
+        let records: Vec<_> = came.into_iter().map(|(_, record)| record).collect();
+        let row = |length: usize| {
+            let (left, right) = sides(&records[..length]);
+            let values = |side: Vec<(u32, i64, u32)>| side.into_iter().map(|record| record.2).collect();
+            (values(left), values(right))
+        };
+        (window, lengths.map(row).collect())
+    });
+    (rows.collect(), late)
+}
+
+proptest! {
+    #[test]
+    fn windows_of_two_streams_wait_for_late_records_as_long_as_they_are_allowed_to(
+        events in events(any::<u32>()),
+        interruptions in interruptions(),
+        (parallelism, slice) in (1..4_u32, 1..20_u64),
+        (size, slide, lateness) in (1..40_i64, 1..40_i64, 0..60_i64),
+    ) {
+        let ms = |of: i64| Duration::from_millis(of as u64);
+        let states = ["windows", "records", "arrivals", "timers"];
+        macro_rules! check {
+            ($windows:expr, $size:expr, $slide:expr) => {
+                let of = |time: i64| {
+                    let all = (-100..200).map(|nth| (nth * $slide, nth * $slide + $size));
+                    all.filter(|(start, end)| (*start..*end).contains(&time)).collect::<Vec<_>>()
+                };
+                let windows = || connected().window($windows).allowed_lateness(ms(lateness));
+                let mut job = Job::new(windows().co_group("step", co_group), parallelism);
+                job.slice = slice;
+                let late = job.do_interrupted(&events, interruptions.clone());
+                prop_assert_eq!((given(job.taken()), late), kept_for_late(&events, of, lateness, false));
+                prop_assert_eq!(kept(&mut job, &states), [0, 0, 0, 0]);
+
+                let mut job = Job::new(windows().final_only().co_group("step", co_group), parallelism);
+                job.slice = slice;
+                let late = job.do_interrupted(&events, interruptions.clone());
+                let expected = kept_for_late(&events, of, lateness, true);
+                prop_assert_eq!((given(job.taken()), late), expected.clone());
+                prop_assert_eq!(kept(&mut job, &states), [0, 0, 0, 0]);
+
+                let full = windows().final_only().full("step", |key, a, b| (*key, a.copied(), b.copied()));
+                let mut job = Job::new(full, parallelism);
+                job.slice = slice;
+                job.do_interrupted(&events, interruptions.clone());
+                let mut rows = Vec::new();
+                for ((key, ..), groups) in expected.0 {
+                    let or_none = |side: &Vec<u32>| match side.as_slice() {
+                        [] => vec![None],
+                        side => side.iter().copied().map(Some).collect(),
+                    };
+                    let (left, right) = (or_none(&groups[0].0), or_none(&groups[0].1));
+                    rows.extend(left.iter().flat_map(|a| right.iter().map(move |b| (key, *a, *b))));
+                }
+                let mut joined: Vec<_> = job.taken().into_iter().map(|(row, _)| row).collect();
+                joined.sort_unstable();
+                rows.sort_unstable();
+                prop_assert_eq!(joined, rows);
+            };
+        }
+        check!(Tumbling::of(ms(size)), size, size);
+        check!(Sliding::of(ms(size)).every(ms(slide)), size, slide);
+    }
+}
+
+#[test]
+fn sessions_of_two_streams_grow_together_by_a_late_record() {
+    let windows = || connected::<u32, u32, Timestamp>().window(Session::gap(Duration::from_millis(5)));
+    let lateness = Duration::from_millis(20);
+    let events = [
+        batch(vec![(1, 10, Left(1)), (1, 18, Right(2))]),
+        // Both were complete.
+        Event::Mark(24),
+        batch(vec![(1, 14, Right(3))]),
+        // It is kept up to 43.
+        Event::Mark(42),
+        batch(vec![(1, 23, Left(4))]),
+        Event::Mark(50),
+        batch(vec![(1, 24, Left(5))]),
+        Event::Mark(END),
+    ];
+    let mut job = Job::new(windows().allowed_lateness(lateness).co_group("step", co_group), 1);
+    job.do_all(&events);
+    let rows: Vec<_> = job.taken().into_iter().map(|(group, _)| group).collect();
+    let updates = [
+        ((1, 10, 15), vec![1], vec![]),
+        ((1, 18, 23), vec![], vec![2]),
+        ((1, 10, 23), vec![1], vec![2, 3]),
+        ((1, 10, 28), vec![1, 4], vec![2, 3]),
+    ];
+    assert_eq!(rows, updates);
+    assert_eq!(job.subtasks[0].take_late(), 1);
+    let mut job = Job::new(windows().allowed_lateness(lateness).final_only().co_group("step", co_group), 1);
+    job.do_all(&events);
+    let rows: Vec<_> = job.taken().into_iter().map(|(group, _)| group).collect();
+    assert_eq!(rows, updates[3..]);
+}
+
+#[test]
+fn lateness_that_makes_no_sense_is_a_fault_of_windows_of_two_streams_too() {
+    let streams = connected::<u32, u32, ByClock>();
+    let graph = streams.either.stream.graph.clone();
+    let day = Tumbling::of(Duration::from_millis(10));
+    let _ = streams.window(day).allowed_lateness(Duration::from_nanos(1_500_000)).co_group("step", co_group);
+    let faults: Vec<_> = graph.lock().faults.iter().map(ToString::to_string).collect();
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[0].contains("'step'") && faults[0].contains("allowed lateness"), "{faults:?}");
+    assert!(faults[1].contains("'step'") && faults[1].contains("by the clock nothing is late"), "{faults:?}");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! They are windows of one stream of either's records, each with its side: when they are complete, what is late, and what is kept is all theirs.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -17,15 +19,17 @@ use crate::{
     time::{InTime, Stamp},
     topology::{
         connect::ConnectedStreams,
+        fault::TopologyFault,
         process_fn::{Fired, KeyedProcess},
+        side_output::SideOutput,
         stream::Stream,
         window::{
             contents::Listed,
             firing::Firing,
             fixed::Fixed,
-            late::Late,
+            late::LateOf,
             sessions::Sessions,
-            timing::{AtEnd, TimingOf},
+            timing::{AtEnd, Final, Once, Timing, TimingOf, Untriggered},
         },
     },
     window::{FixedGap, Global, Session, Sliding, Tumbling, Window, Windows},
@@ -99,38 +103,46 @@ where
 /// Windows whose records, of the type `T`, a function can have. Nobody else implements it.
 #[diagnostic::on_unimplemented(
     message = "the records of two streams cannot be had by such windows",
-    note = "sliding windows keep a record once for each window, and ask for records that are `Clone`; the stream needs time"
+    note = "sliding windows keep a record once for each window, and ask for records that are `Clone`"
 )]
-pub trait Groups<K: Key, T, S: Stamp>: Windows {
+pub trait Groups<K: Key, T, S: InTime>: Windows {
     #[doc(hidden)]
-    type Function<R, F>: KeyedProcess<K, T, S, Out = R>
+    type Function<R, F, M, L>: KeyedProcess<K, T, S, Out = R>
     where
         R: Send + 'static,
-        F: FnMut(&K, Window, &[&T], &mut Collector<'_, R>) + Clone + Send + 'static;
+        F: FnMut(&K, Window, &[&T], &mut Collector<'_, R>) + Clone + Send + 'static,
+        M: TimingOf<T>,
+        L: LateOf<T, S>;
 
     #[doc(hidden)]
-    fn with<R, F>(self, function: F) -> Self::Function<R, F>
+    fn with<R, F, M, L>(self, function: F, timing: M, late: L) -> Self::Function<R, F, M, L>
     where
         R: Send + 'static,
-        F: FnMut(&K, Window, &[&T], &mut Collector<'_, R>) + Clone + Send + 'static;
+        F: FnMut(&K, Window, &[&T], &mut Collector<'_, R>) + Clone + Send + 'static,
+        M: TimingOf<T>,
+        L: LateOf<T, S>;
 }
 
 macro_rules! groups {
     ($($windows:ty: $step:ident<$by:ty> $is_session:literal $($clone:ident)?;)*) => {$(
         impl<K: Key, T: Record $(+ $clone)?, S: InTime> Groups<K, T, S> for $windows {
-            type Function<R, F>
-                = $step<T, S, $by, Listed<T, R, F>, <AtEnd as TimingOf<T>>::Trigger>
-            where
-                R: Send + 'static,
-                F: FnMut(&K, Window, &[&T], &mut Collector<'_, R>) + Clone + Send + 'static;
-
-            fn with<R, F>(self, function: F) -> Self::Function<R, F>
+            type Function<R, F, M, L>
+                = $step<$by, Listed<T, R, F>, M::Trigger, L>
             where
                 R: Send + 'static,
                 F: FnMut(&K, Window, &[&T], &mut Collector<'_, R>) + Clone + Send + 'static,
+                M: TimingOf<T>,
+                L: LateOf<T, S>;
+
+            fn with<R, F, M, L>(self, function: F, timing: M, late: L) -> Self::Function<R, F, M, L>
+            where
+                R: Send + 'static,
+                F: FnMut(&K, Window, &[&T], &mut Collector<'_, R>) + Clone + Send + 'static,
+                M: TimingOf<T>,
+                L: LateOf<T, S>,
             {
-                let trigger = TimingOf::<T>::into_trigger(AtEnd);
-                $step::new(self, Firing::new(Listed::new(function), trigger, (0, false), $is_session), Late::to(None))
+                let lateness = (timing.millis(), M::IS_FINAL);
+                $step::new(self, Firing::new(Listed::new(function), timing.into_trigger(), lateness, $is_session), late)
             }
         }
     )*};
@@ -145,16 +157,19 @@ groups! {
 /// Two streams cut by one key and by windows. It becomes a stream by a join, or by [`co_group`](Self::co_group), with a name that is the address of the windows' state.
 ///
 /// A window is complete when the watermark, that of the stream that is behind, has come to its last moment (a session: to its end); then its rows leave, with that moment as their time, and its records are
-/// dropped. What comes later for it is late, and dropped (and counted). All rows of a key and a window are made at once.
+/// dropped. All rows of a key and a window are made at once.
+///
+/// What comes later for it is late: dropped and counted, or given to [a side output](Self::late_left_to). With [`allowed_lateness`](Self::allowed_lateness) windows are kept for late records.
 ///
 /// For a right join connect the streams the other way round.
 #[must_use = "windows do nothing until it is said what their rows are of"]
-pub struct ConnectedWindows<K, A, B, S, W> {
+pub struct ConnectedWindows<K, A, B, S, W, M = AtEnd> {
     connected: ConnectedStreams<K, A, B, S>,
     windows: W,
+    timing: M,
 }
 
-impl<K: Key, A: Record, B: Record, S: Stamp> ConnectedStreams<K, A, B, S> {
+impl<K: Key, A: Record, B: Record, S: InTime> ConnectedStreams<K, A, B, S> {
     /// Cuts the records of each key, of both streams, into windows: [`Tumbling`], [`Sliding`], [`Session`] (in which records of either stream follow each other) or [`Global`]. See
     /// [`ConnectedWindows`].
     ///
@@ -171,17 +186,122 @@ impl<K: Key, A: Record, B: Record, S: Stamp> ConnectedStreams<K, A, B, S> {
     /// # }
     /// ```
     pub fn window<W: Groups<K, Side<A, B>, S>>(self, windows: W) -> ConnectedWindows<K, A, B, S, W> {
-        ConnectedWindows { connected: self, windows }
+        ConnectedWindows { connected: self, windows, timing: AtEnd }
     }
 }
 
-impl<K, A, B, S, W> ConnectedWindows<K, A, B, S, W>
+impl<K, A, B, S, W, M> ConnectedWindows<K, A, B, S, W, M>
 where
     K: Key,
     A: Record,
     B: Record,
-    S: Stamp,
+    S: InTime,
     W: Groups<K, Side<A, B>, S>,
+    M: Timing,
+{
+    /// Lets late records count, for so long after their window is complete. Windows are kept as long.
+    ///
+    /// [`co_group`](Self::co_group) is then called anew with each late record of either stream, with all that is in the window. Joins have no such updates: what a late record changes may be a row that was
+    /// given (a record that had no partner has one), and who reads pairs cannot tell the same pair from another one. They wait: say [`final_only`](Self::final_only) too.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cofferdam_engine::{Timestamp, topology::KeyedStream, window::Tumbling};
+    /// # fn example(ordered: KeyedStream<u64, u64, Timestamp>, paid: KeyedStream<u64, u64, Timestamp>) {
+    /// // How many orders and payments a day had; anew for a day with each that comes up to a day late.
+    /// let day = Duration::from_secs(86_400);
+    /// let balances = ordered.connect(paid).window(Tumbling::of(day)).allowed_lateness(day).co_group("balances", |customer, day, ordered, paid, out| {
+    ///     out.emit(((*customer, day.start), (ordered.len(), paid.len())));
+    /// });
+    /// # let _ = balances;
+    /// # }
+    /// ```
+    ///
+    /// Without `final_only` the compiler refuses a join ("would give its rows again with each late record"):
+    ///
+    /// ```compile_fail,E0277
+    /// # use std::time::Duration;
+    /// # use cofferdam_engine::{Timestamp, topology::KeyedStream, window::Tumbling};
+    /// # fn example(ordered: KeyedStream<u64, u64, Timestamp>, paid: KeyedStream<u64, u64, Timestamp>) {
+    /// let day = Duration::from_secs(86_400);
+    /// let _ = ordered.connect(paid).window(Tumbling::of(day)).allowed_lateness(day).anti("unpaid", |customer, order| (*customer, *order));
+    /// # }
+    /// ```
+    pub fn allowed_lateness(self, by: Duration) -> ConnectedWindows<K, A, B, S, W, M::Late> {
+        let Self { connected, windows, timing } = self;
+        ConnectedWindows { connected, windows, timing: timing.late_by(by) }
+    }
+
+    /// Gives late records of the first stream to a side output: those that count for none of their windows any more. Otherwise they are dropped, and the job's status says how many (`late_records`).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cofferdam_engine::{Timestamp, TwoPhaseSink, topology::{KeyedStream, Topology}, window::Tumbling};
+    /// # fn example(topology: &Topology, orders: KeyedStream<u64, u64, Timestamp>, paid: KeyedStream<u64, String, Timestamp>, late_orders: impl TwoPhaseSink<u64>, late_payments: impl TwoPhaseSink<String>) {
+    /// let (late_ordered, late_paid) = (topology.side_output::<u64>("late orders"), topology.side_output::<String>("late payments"));
+    /// let pairs = orders
+    ///     .connect(paid)
+    ///     .window(Tumbling::of(Duration::from_secs(86_400)))
+    ///     .late_left_to(&late_ordered)
+    ///     .late_right_to(&late_paid)
+    ///     .inner("pairs", |_, order, payment| (*order, payment.clone()));
+    /// late_ordered.stream().sink("late orders-out", late_orders);
+    /// late_paid.stream().sink("late payments-out", late_payments);
+    /// # let _ = pairs;
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// The step that follows, if the side output is one of another topology.
+    pub fn late_left_to(mut self, side: &SideOutput<A, S>) -> Self {
+        self.connected.late.left = Some(side.clone());
+        self
+    }
+
+    /// As [`late_left_to`](Self::late_left_to), for the second stream.
+    pub fn late_right_to(mut self, side: &SideOutput<B, S>) -> Self {
+        self.connected.late.right = Some(side.clone());
+        self
+    }
+}
+
+impl<K, A, B, S, W, M> ConnectedWindows<K, A, B, S, W, M>
+where
+    K: Key,
+    A: Record,
+    B: Record,
+    S: InTime,
+    W: Groups<K, Side<A, B>, S>,
+    M: Untriggered,
+{
+    /// Gives all of a window once: when no late record counts any more, so much later as [`allowed_lateness`](Self::allowed_lateness) says. The watermark behind the step comes as much later, so that no row
+    /// is late there.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cofferdam_engine::{Timestamp, topology::KeyedStream, window::Tumbling};
+    /// # fn example(orders: KeyedStream<u64, u64, Timestamp>, payments: KeyedStream<u64, u64, Timestamp>) {
+    /// // What was not paid on its day, an hour after it: until then word of a payment may come.
+    /// let (day, hour) = (Duration::from_secs(86_400), Duration::from_secs(3_600));
+    /// let in_days = orders.connect(payments).window(Tumbling::of(day)).allowed_lateness(hour).final_only();
+    /// let unpaid = in_days.anti("unpaid", |customer, order| (*customer, *order));
+    /// # let _ = unpaid;
+    /// # }
+    /// ```
+    pub fn final_only(self) -> ConnectedWindows<K, A, B, S, W, Final> {
+        let Self { connected, windows, timing } = self;
+        ConnectedWindows { connected, windows, timing: Final::after(&timing) }
+    }
+}
+
+impl<K, A, B, S, W, M> ConnectedWindows<K, A, B, S, W, M>
+where
+    K: Key,
+    A: Record,
+    B: Record,
+    S: InTime,
+    W: Groups<K, Side<A, B>, S>,
+    M: TimingOf<Side<A, B>>,
 {
     /// Calls `function` with the key, the window, and its records of the first stream and of the second, in the order in which they came, when a window that has any is complete. What it emits are the rows.
     ///
@@ -203,8 +323,11 @@ where
         R: Send + 'static,
         F: FnMut(&K, Window, &[&A], &[&B], &mut Collector<'_, R>) + Clone + Send + 'static,
     {
-        let (Self { connected, windows }, name) = (self, name.into());
-        connected.either.stream.graph.lock().faults.extend(windows.faults_of(&name));
+        let (Self { connected, windows, timing }, name) = (self, name.into());
+        let ConnectedStreams { either, late } = connected;
+        let of_timing = timing.faults(S::BY_CLOCK).into_iter();
+        let of_timing = of_timing.map(|message| TopologyFault::Windows { step: name.clone(), message });
+        either.stream.graph.lock().faults.extend(windows.faults_of(&name).into_iter().chain(of_timing));
         let of_both = move |key: &K, window: Window, records: &[&Side<A, B>], out: &mut Collector<'_, R>| {
             let (mut left, mut right) = (Vec::new(), Vec::new());
             for record in records {
@@ -215,7 +338,8 @@ where
             }
             function(key, window, &left, &right, out);
         };
-        connected.either.process_windows(name, OfSides(windows.with(of_both)))
+        let function = windows.with(of_both, timing, late.both());
+        late.bound(either.process_windows(name, OfSides(function)))
     }
 
     /// Gives `function` each pair of a record of the first stream and one of the second, in a window that has both.
@@ -233,6 +357,7 @@ where
     where
         R: Send + 'static,
         F: FnMut(&K, &A, &B) -> R + Clone + Send + 'static,
+        M: Once,
     {
         self.co_group(name, move |key, _, left, right, out| {
             for one in left {
@@ -256,6 +381,7 @@ where
     where
         R: Send + 'static,
         F: FnMut(&K, &A, Option<&B>) -> R + Clone + Send + 'static,
+        M: Once,
     {
         self.co_group(name, move |key, _, left, right, out| {
             for one in left {
@@ -279,6 +405,7 @@ where
     where
         R: Send + 'static,
         F: FnMut(&K, Option<&A>, Option<&B>) -> R + Clone + Send + 'static,
+        M: Once,
     {
         self.co_group(name, move |key, _, left, right, out| {
             each(left, |one| each(right, |other| out.emit(function(key, one, other))));
@@ -290,6 +417,7 @@ where
     where
         R: Send + 'static,
         F: FnMut(&K, &A) -> R + Clone + Send + 'static,
+        M: Once,
     {
         self.co_group(name, move |key, _, left, right, out| {
             if !right.is_empty() {
@@ -313,6 +441,7 @@ where
     where
         R: Send + 'static,
         F: FnMut(&K, &A) -> R + Clone + Send + 'static,
+        M: Once,
     {
         self.co_group(name, move |key, _, left, right, out| {
             if right.is_empty() {

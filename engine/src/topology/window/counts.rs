@@ -40,11 +40,15 @@ fn next<K: Key, V: Record, O, S: Stamp>(cx: &mut Cx<'_, K, V, O, S>) -> u64 {
     cx.states().1.update(|| 0, count)
 }
 
-/// Forgets what no window has that is to come, when `came` records have.
-fn forget<K: Key, V: Record, O, S: Stamp>(windows: Count, came: u64, cx: &mut Cx<'_, K, V, O, S>) {
-    let kept = &mut cx.states().0;
+/// Forgets what no window has that is to come, when `came` records have and a window was complete. Whether that is all of it: then the key begins anew, with the number 0.
+fn forget<K: Key, V: Record, O, S: Stamp>(windows: Count, came: u64, cx: &mut Cx<'_, K, V, O, S>) -> bool {
+    let (kept, count) = cx.states();
     let gone: Vec<_> = kept.range(..windows.first_kept(came)).map(|(number, _)| *number).collect();
     gone.iter().for_each(|number| drop(kept.remove(number)));
+    if kept.is_empty() {
+        count.clear();
+    }
+    kept.is_empty()
 }
 
 fn rule(windows: Count) -> TimeRule {
@@ -96,8 +100,10 @@ where
     fn on_record(&mut self, record: A::In, cx: &mut Cx<'_, K, A::Accumulator, Self::Out, S>) -> Result<(), BoxError> {
         let number_of = next(cx);
         let Self { windows, aggregate, stacks } = self;
-        let pane = windows.pane(number_of).start;
-        cx.states().0.update(pane, || aggregate.create(), |accumulator| aggregate.add(accumulator, record));
+        if windows.has(number_of) {
+            let pane = windows.pane(number_of).start;
+            cx.states().0.update(pane, || aggregate.create(), |accumulator| aggregate.add(accumulator, record));
+        }
         let Some(Range { start, end }) = windows.complete(number_of + 1) else { return Ok(()) };
         let (key, kept) = (cx.key(), &cx.states().0);
         let panes = |moments: Range<Timestamp>| {
@@ -109,8 +115,7 @@ where
         if let Some(all) = all {
             cx.emit(Windowed { key: key.clone(), window: Window::ALL, value: aggregate.get(&all) });
         }
-        forget(*windows, end, cx);
-        if cx.states().0.is_empty() {
+        if forget(*windows, end, cx) {
             self.stacks.remove(key);
         }
         Ok(())
@@ -158,7 +163,9 @@ where
 
     fn on_record(&mut self, record: T, cx: &mut Cx<'_, K, T, R, S>) -> Result<(), BoxError> {
         let number = next(cx);
-        cx.states().0.insert(number, record);
+        if self.windows.has(number) {
+            cx.states().0.insert(number, record);
+        }
         let Some(window) = self.windows.complete(number + 1) else { return Ok(()) };
         let (key, mut rows) = (cx.key(), VecDeque::new());
         let records: Vec<&T> = cx.states().0.range(window.clone()).map(|(_, record)| record).collect();

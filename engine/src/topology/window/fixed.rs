@@ -11,7 +11,7 @@ use crate::{
         window::{
             contents::Contents,
             firing::{Cx, Firing, States, Tag},
-            late::Late,
+            late::LateOf,
         },
     },
     window::{Global, Sliding, Tumbling, Window, WindowTrigger, Windows},
@@ -62,25 +62,25 @@ impl<T: Clone> Assign<T> for Sliding {
 
 /// The step of such windows.
 #[derive(Debug)]
-pub struct Fixed<T, S, W, C, G> {
+pub struct Fixed<W, C, G, L> {
     windows: W,
     firing: Firing<C, G>,
-    late: Late<T, S>,
+    late: L,
 }
 
-impl<T, S, W: Clone, C: Clone, G: Clone> Clone for Fixed<T, S, W, C, G> {
+impl<W: Clone, C: Clone, G: Clone, L: Clone> Clone for Fixed<W, C, G, L> {
     fn clone(&self) -> Self {
         Self::new(self.windows.clone(), self.firing.clone(), self.late.clone())
     }
 }
 
-impl<T, S, W, C, G> Fixed<T, S, W, C, G> {
-    pub(super) fn new(windows: W, firing: Firing<C, G>, late: Late<T, S>) -> Self {
+impl<W, C, G, L> Fixed<W, C, G, L> {
+    pub(super) fn new(windows: W, firing: Firing<C, G>, late: L) -> Self {
         Self { windows, firing, late }
     }
 }
 
-impl<K, T, S, W, C, G> KeyedProcess<K, T, S> for Fixed<T, S, W, C, G>
+impl<K, T, S, W, C, G, L> KeyedProcess<K, T, S> for Fixed<W, C, G, L>
 where
     K: Key,
     T: Record,
@@ -88,6 +88,7 @@ where
     W: Assign<T>,
     C: Contents<K, T>,
     G: WindowTrigger<T>,
+    L: LateOf<T, S>,
 {
     type States = States<K, T, C, G>;
     type Timer = Tag;

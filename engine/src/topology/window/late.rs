@@ -7,7 +7,7 @@ use crate::{
     record::Record,
     state::keyed_states::KeyedStates,
     time::{Stamp, Timestamp},
-    topology::SideTag,
+    topology::{SideTag, window::Side},
 };
 
 /// Records that came when all their windows had been given up: they go to a side output, or are dropped and counted.
@@ -46,5 +46,42 @@ impl<T, S> Late<T, S> {
     /// How many were dropped since the last call.
     pub(in crate::topology) fn take(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
+    }
+}
+
+/// What becomes of late records `T`.
+pub trait LateOf<T, S>: Clone + Send + 'static {
+    #[doc(hidden)]
+    fn add<K: Key, D: KeyedStates<K>, N: Key + Ord, O>(&mut self, record: T, cx: &mut Context<'_, K, D, N, O, S>);
+
+    #[doc(hidden)]
+    fn take(&mut self) -> u64;
+}
+
+impl<T: Record, S: Stamp> LateOf<T, S> for Late<T, S> {
+    fn add<K: Key, D: KeyedStates<K>, N: Key + Ord, O>(&mut self, record: T, cx: &mut Context<'_, K, D, N, O, S>) {
+        Self::add(self, record, cx);
+    }
+
+    fn take(&mut self) -> u64 {
+        Self::take(self)
+    }
+}
+
+/// Those of each of two streams end somewhere of their own.
+impl<A: Record, B: Record, S: Stamp> LateOf<Side<A, B>, S> for (Late<A, S>, Late<B, S>) {
+    fn add<K: Key, D: KeyedStates<K>, N: Key + Ord, O>(
+        &mut self,
+        record: Side<A, B>,
+        cx: &mut Context<'_, K, D, N, O, S>,
+    ) {
+        match record {
+            Side::Left(record) => self.0.add(record, cx),
+            Side::Right(record) => self.1.add(record, cx),
+        }
+    }
+
+    fn take(&mut self) -> u64 {
+        self.0.take() + self.1.take()
     }
 }

@@ -23,7 +23,7 @@ use std::{ops::AddAssign, time::Duration};
 
 pub use connected::{ConnectedWindows, Groups, Side};
 pub use steps::{Aggregates, Lists};
-pub use timing::{AtEnd, Final, Timing, TimingOf, Triggered, Untriggered, Updating};
+pub use timing::{AtEnd, Final, Once, Timing, TimingOf, Triggered, Untriggered, Updating};
 
 use crate::{
     key::Key,

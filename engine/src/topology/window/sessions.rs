@@ -11,7 +11,7 @@ use crate::{
         window::{
             contents::Joins,
             firing::{Cx, Firing, States, Tag},
-            late::Late,
+            late::LateOf,
         },
     },
     window::{Joined, Session, SessionGap, Window, WindowTrigger, Windows},
@@ -19,25 +19,25 @@ use crate::{
 
 /// The step of sessions.
 #[derive(Debug)]
-pub struct Sessions<T, S, P, C, G> {
+pub struct Sessions<P, C, G, L> {
     windows: Session<P>,
     firing: Firing<C, G>,
-    late: Late<T, S>,
+    late: L,
 }
 
-impl<T, S, P: Clone, C: Clone, G: Clone> Clone for Sessions<T, S, P, C, G> {
+impl<P: Clone, C: Clone, G: Clone, L: Clone> Clone for Sessions<P, C, G, L> {
     fn clone(&self) -> Self {
         Self::new(self.windows.clone(), self.firing.clone(), self.late.clone())
     }
 }
 
-impl<T, S, P, C, G> Sessions<T, S, P, C, G> {
-    pub(super) fn new(windows: Session<P>, firing: Firing<C, G>, late: Late<T, S>) -> Self {
+impl<P, C, G, L> Sessions<P, C, G, L> {
+    pub(super) fn new(windows: Session<P>, firing: Firing<C, G>, late: L) -> Self {
         Self { windows, firing, late }
     }
 }
 
-impl<K, T, S, P, C, G> KeyedProcess<K, T, S> for Sessions<T, S, P, C, G>
+impl<K, T, S, P, C, G, L> KeyedProcess<K, T, S> for Sessions<P, C, G, L>
 where
     K: Key,
     T: Record,
@@ -46,6 +46,7 @@ where
     Session<P>: Windows,
     C: Joins<K, T>,
     G: WindowTrigger<T>,
+    L: LateOf<T, S>,
 {
     type States = States<K, T, C, G>;
     type Timer = Tag;

@@ -128,7 +128,7 @@ macro_rules! fixed_aggregates {
             type Time = $time;
             type Key = K;
             type Step =
-                StepOf<K, T, $time, Fixed<T, $time, $windows, Folded<A>, <$timing as TimingOf<T>>::Trigger>>;
+                StepOf<K, T, $time, Fixed<$windows, Folded<A>, <$timing as TimingOf<T>>::Trigger, Late<T, $time>>>;
 
             fn aggregated(self, name: String, aggregate: A) -> Stream<Self::Step> {
                 self.triggered_step(name, Folded(aggregate), false, Fixed::new)
@@ -184,7 +184,7 @@ macro_rules! fixed_lists {
             M: TimingOf<T>,
         {
             type Time = S;
-            type Step = StepOf<K, T, S, Fixed<T, S, $windows, Listed<T, R, F>, M::Trigger>>;
+            type Step = StepOf<K, T, S, Fixed<$windows, Listed<T, R, F>, M::Trigger, Late<T, S>>>;
 
             fn listed(self, name: String, function: F) -> Stream<Self::Step> {
                 self.triggered_step(name, Listed::new(function), false, Fixed::new)
@@ -229,7 +229,7 @@ where
 {
     type Time = S;
     type Key = K;
-    type Step = StepOf<K, T, S, Fixed<T, S, Sliding, Folded<A>, G>>;
+    type Step = StepOf<K, T, S, Fixed<Sliding, Folded<A>, G, Late<T, S>>>;
 
     fn aggregated(self, name: String, aggregate: A) -> Stream<Self::Step> {
         self.triggered_step(name, Folded(aggregate), false, Fixed::new)
@@ -246,7 +246,7 @@ where
     M: TimingOf<T>,
 {
     type Time = S;
-    type Step = StepOf<K, T, S, Fixed<T, S, Sliding, Listed<T, R, F>, M::Trigger>>;
+    type Step = StepOf<K, T, S, Fixed<Sliding, Listed<T, R, F>, M::Trigger, Late<T, S>>>;
 
     fn listed(self, name: String, function: F) -> Stream<Self::Step> {
         self.triggered_step(name, Listed::new(function), false, Fixed::new)
@@ -265,7 +265,7 @@ where
 {
     type Time = S;
     type Key = K;
-    type Step = StepOf<K, T, S, Sessions<T, S, P, Folded<A>, M::Trigger>>;
+    type Step = StepOf<K, T, S, Sessions<P, Folded<A>, M::Trigger, Late<T, S>>>;
 
     fn aggregated(self, name: String, aggregate: A) -> Stream<Self::Step> {
         self.triggered_step(name, Folded(aggregate), true, Sessions::new)
@@ -284,7 +284,7 @@ where
     M: TimingOf<T>,
 {
     type Time = S;
-    type Step = StepOf<K, T, S, Sessions<T, S, P, Listed<T, R, F>, M::Trigger>>;
+    type Step = StepOf<K, T, S, Sessions<P, Listed<T, R, F>, M::Trigger, Late<T, S>>>;
 
     fn listed(self, name: String, function: F) -> Stream<Self::Step> {
         self.triggered_step(name, Listed::new(function), true, Sessions::new)

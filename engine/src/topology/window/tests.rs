@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,7 +18,7 @@ use crate::{
     operator::Step,
     state::Merge,
     time::{ByClock, Timestamp},
-    topology::by_hand::{self, Interruption, Job, interruptions, keyed},
+    topology::by_hand::{self, Interruption, Job, interruptions, kept, keyed},
     window::Windowed,
 };
 

@@ -56,6 +56,18 @@ pub trait TimingOf<T>: Timing {
 )]
 pub trait Untriggered: Timing {}
 
+/// What is given of a window is given once.
+#[diagnostic::on_unimplemented(
+    message = "a join of windows with `allowed_lateness` would give its rows again with each late record",
+    note = "say `final_only()` too: its rows are then given once, when no late record counts any more",
+    note = "`co_group` is given the whole window anew with each late record, and can say which row takes the place of which"
+)]
+pub trait Once: Timing {}
+
+impl Once for AtEnd {}
+
+impl Once for Final {}
+
 /// A row when the window is complete; late records do not count.
 #[derive(Clone, Copy, Debug)]
 pub struct AtEnd;

@@ -239,6 +239,51 @@ proptest! {
         }), &events, how);
         prop_assert_eq!(&of_each(given), &expected);
     }
+
+    #[test]
+    fn of_a_key_whose_windows_to_come_have_none_of_its_records_nothing_is_kept(
+        events in events(), (size, every) in (1..8_u64, 1..8_u64), parallelism in 1..3_u32,
+    ) {
+        let windows = || keyed_by_time().window(Count::sliding(size, every));
+        let mut panes = Job::new(windows().aggregate("step", Numbers::default()), parallelism);
+        let mut lists = Job::new(windows().process("step", |_, _, records, out| out.emit(records.len())), parallelism);
+        let mut came: BTreeMap<u32, u64> = BTreeMap::new();
+        for event in &events {
+            panes.do_all(std::slice::from_ref(event));
+            lists.do_all(std::slice::from_ref(event));
+            if let Event::Batch(records) = event {
+                records.iter().for_each(|(key, ..)| *came.entry(*key).or_default() += 1);
+            }
+            let (mut of_panes, mut of_lists, mut counts) = (0, 0, 0);
+            for records in came.values() {
+                // Of each record, which windows have it, by their ends: those that have the same ones are one pane.
+                let of = |record: u64| {
+                    let ends = (1..300).map(|nth| nth * every);
+                    ends.filter(|end| (end.saturating_sub(size)..*end).contains(&record)).collect::<Vec<_>>()
+                };
+                let is_to_come = |ends: &Vec<u64>| ends.iter().any(|end| end > records);
+                let kept: Vec<_> = (0..*records).map(of).filter(is_to_come).collect();
+                of_lists += kept.len();
+                of_panes += kept.iter().collect::<BTreeSet<_>>().len();
+                // In the middle of a window, or between two, it counts how far the next one is.
+                counts += usize::from(!kept.is_empty() || records % every != 0);
+            }
+            prop_assert_eq!(kept(&mut panes, &["panes", "count"]), [of_panes, counts]);
+            prop_assert_eq!(kept(&mut lists, &["records", "count"]), [of_lists, counts]);
+        }
+    }
+}
+
+#[test]
+fn tumbling_windows_of_so_many_records_keep_nothing_of_keys_that_have_filled_theirs() {
+    let mut job = Job::new(keyed_by_time().window(Count::of(3)).count("step"), 2);
+    let each = |keys: std::ops::Range<u32>| Event::Batch(keys.map(|key| (key, 0, key)).collect());
+    job.do_all(&[each(0..500), each(0..500)]);
+    assert_eq!(kept(&mut job, &["panes", "count"]), [500, 500]);
+    job.do_all(&[each(0..499)]);
+    assert_eq!((job.taken().len(), kept(&mut job, &["panes", "count"])), (499, vec![1, 1]));
+    job.do_all(&[each(0..1), each(0..1), each(0..1)]);
+    assert_eq!((job.taken().len(), kept(&mut job, &["panes", "count"])), (1, vec![1, 1]), "and begin anew");
 }
 
 #[test]
