@@ -83,6 +83,17 @@ pub struct WeatherRow {
     time_hour: Timestamp,
 }
 
+impl DepartureRow {
+    /// When it was to leave.
+    pub fn scheduled(&self) -> Timestamp {
+        scheduled(self.time_hour, self.minute)
+    }
+}
+
+fn scheduled(hour: Timestamp, minute: u8) -> Timestamp {
+    hour.after(Duration::from_secs(60 * u64::from(minute)))
+}
+
 fn number_or_na<'de, N: FromStr, D: Deserializer<'de>>(field: D) -> Result<Option<N>, D::Error> {
     match <&str>::deserialize(field)? {
         "NA" => Ok(None),
@@ -120,7 +131,7 @@ impl From<DepartureRow> for Departure {
 
 impl Departure {
     fn scheduled(&self) -> Timestamp {
-        self.hour.after(Duration::from_secs(60 * u64::from(self.minute)))
+        scheduled(self.hour, self.minute)
     }
 }
 

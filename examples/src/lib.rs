@@ -6,18 +6,21 @@
 //! | [`flight_weather`] | departures and the weather, and the topology that tells what the one did to the other |
 //! | [`words`] | words, and the topology that counts them |
 //! | [`collatz`] | numbers, and the topology that sends each round a loop |
+//! | [`logins`] | log-ins, and the topology that finds who may have guessed a password |
 //! | [`orders`] | orders, and the topology that adds them up in a database |
 //! | [`nexmark`] | the events and the queries of Nexmark |
 //! | [`options`] | the command line |
 //! | [`inputs`] | remembers what a job reads |
 //! | [`run`] | starts a job, shows progress while it runs and a table at its end |
 //! | [`sqlite_sink`] | a two-phase sink on SQLite |
-//! | [`paced`], [`several`] | sources made of other sources: slowed down, and one after the other |
+//! | [`paced`], [`several`], [`disordered`] | sources made of other sources: slowed down, one after the other, out of order |
 
 pub mod collatz;
+pub mod disordered;
 pub mod flight_weather;
 pub mod flights;
 pub mod inputs;
+pub mod logins;
 #[path = "../nexmark/mod.rs"]
 pub mod nexmark;
 pub mod options;
@@ -32,6 +35,16 @@ pub mod words;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// Runs the programs of the page on windows.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/time/windows.md")]
+struct Windows;
+
+/// Runs the programs of the page on joins.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/time/joins.md")]
+struct Joins;
 
 /// Runs the program of the page on patterns.
 #[cfg(doctest)]

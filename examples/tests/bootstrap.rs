@@ -1,26 +1,9 @@
 //! The example `bootstrap`, run as a program, counts on top of what the file says.
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+mod program;
 
-/// The program, which lies beside the test programs. `cargo test --workspace` has built it by now, and cargo only sees that it is fresh.
-fn program() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).unwrap();
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--workspace", "--locked", "--quiet", "--example", "bootstrap", "--target-dir"]);
-    cargo.arg(profile.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
-    if !profile.ends_with("debug") {
-        cargo.arg("--profile").arg(profile.file_name().unwrap());
-    }
-    assert!(cargo.status().unwrap().success(), "the example could not be built");
-    profile.join("examples").join("bootstrap")
-}
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 fn counts(out: &Path) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
@@ -41,7 +24,7 @@ fn counts_go_on_from_the_file() {
     fs::write(at("counts.csv"), "word,count\nbe,40\nold,7\n").unwrap();
     fs::write(at("text"), "to be or not to be\n").unwrap();
     // Twice: the second start goes on, and has nothing left to do.
-    let program = program();
+    let program = program::program("bootstrap");
     for _ in 0..2 {
         let status = Command::new(&program)
             .args([at("counts.csv"), at("text"), "--out".into(), at("out"), "--state".into(), at("state")])

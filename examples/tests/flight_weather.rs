@@ -1,16 +1,22 @@
-//! The example `flight_weather`, run as a program and killed, against a loop over both files.
+//! The example `flight_weather`, run as a program and killed, against a loop over both files, and against what a database makes of them.
 #![allow(clippy::unwrap_used)]
+
+mod program;
 
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
     io::Read,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use cofferdam_examples::nexmark::{
+    digest::{Digest, final_rows},
+    queries::Updates,
+};
 use flate2::read::GzDecoder;
 
 /// Day, airport, wind and visibility.
@@ -18,20 +24,6 @@ type Kind = [String; 4];
 
 /// Flights, cancelled ones, the sum of delays and the longest.
 type Delays = (u64, u64, i64, Option<i64>);
-
-/// The program, which lies beside the test programs. `cargo test --workspace` has built it by now, and cargo only sees that it is fresh.
-fn program() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).unwrap();
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--workspace", "--locked", "--quiet", "--example", "flight_weather", "--target-dir"]);
-    cargo.arg(profile.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
-    if !profile.ends_with("debug") {
-        cargo.arg("--profile").arg(profile.file_name().unwrap());
-    }
-    assert!(cargo.status().unwrap().success(), "the example could not be built");
-    profile.join("examples").join("flight_weather")
-}
 
 /// A file's rows, by column.
 fn rows(file: &str) -> Vec<HashMap<String, String>> {
@@ -74,12 +66,24 @@ fn oracle() -> BTreeMap<Kind, Delays> {
     all
 }
 
-fn published(out: &Path) -> Vec<(Kind, Delays)> {
+/// What the database has said, which neither knows the loop nor the engine: see `integration_tests/flight_weather`.
+fn database() -> Digest {
+    serde_json::from_str(include_str!("../../integration_tests/flight_weather/digest.json")).unwrap()
+}
+
+/// Of the rows that no later one replaces.
+fn digest(out: &Path) -> Digest {
+    let (lines, updates) = (lines(out), Updates { key: &["day", "airport", "wind", "visibility"], count: "flights" });
+    Digest::of_lines(final_rows(lines.iter().map(String::as_str), Some(&updates)).unwrap())
+}
+
+fn lines(out: &Path) -> Vec<String> {
     let files = fs::read_dir(out).into_iter().flatten().map(|entry| entry.unwrap().path());
-    let lines = files.filter(|path| path.is_file()).flat_map(|path| {
-        let text = fs::read_to_string(path).unwrap();
-        text.lines().map(str::to_string).collect::<Vec<_>>()
-    });
+    let texts = files.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap());
+    texts.flat_map(|text| text.lines().map(str::to_string).collect::<Vec<_>>()).collect()
+}
+
+fn published(out: &Path) -> Vec<(Kind, Delays)> {
     let row = |line: String| {
         let row: serde_json::Value = serde_json::from_str(&line).unwrap();
         let kind = ["day", "airport", "wind", "visibility"].map(|column| row[column].as_str().unwrap().to_string());
@@ -87,7 +91,7 @@ fn published(out: &Path) -> Vec<(Kind, Delays)> {
         let (sum, max) = (row["dep_delay_sum"].as_i64().unwrap(), row["dep_delay_max"].as_i64());
         (kind, (number("flights"), number("cancelled"), sum, max))
     };
-    lines.map(row).collect()
+    lines(out).into_iter().map(row).collect()
 }
 
 /// The last row of each: every further one has a flight more.
@@ -111,12 +115,18 @@ fn start(program: &Path, directory: &Path, arguments: &[&str]) -> Child {
 
 #[test]
 fn a_killed_and_an_undisturbed_run_come_to_what_a_loop_over_both_files_does() {
-    let (program, expected) = (program(), oracle());
+    let (program, expected) = (program::program("flight_weather"), oracle());
     assert!(expected.len() > 500, "{}", expected.len());
-    for (parallelism, is_killed) in [("1", false), ("2", true), ("3", true)] {
+    // Ten hours out of order: word of many departures comes when their day is over, and that of none a day later.
+    let disordered = Some("600");
+    for (parallelism, is_killed, disorder) in
+        [("1", false, None), ("2", true, None), ("3", true, None), ("1", false, disordered), ("2", true, disordered)]
+    {
         let place = tempfile::tempdir().unwrap();
         let out = place.path().join("out");
+        let disorder: Vec<_> = disorder.into_iter().flat_map(|minutes| ["--disorder", minutes]).collect();
         let slowly = ["--parallelism", parallelism, "--checkpoint-ms", "50", "--rate", "30000"];
+        let slowly = [&disorder[..], &slowly].concat();
         if is_killed {
             // Twice, each time when more has been published.
             for rows in [20, 200] {
@@ -133,9 +143,25 @@ fn a_killed_and_an_undisturbed_run_come_to_what_a_loop_over_both_files_does() {
             assert_ne!(last(&published(&out)), expected, "it was killed midway");
         }
         // Undisturbed it is slow, so that the weather is known before the days are over, and departures are late.
-        let arguments = if is_killed { &slowly[..2] } else { &slowly[..] };
+        let fast = [&disorder[..], &["--parallelism", parallelism]].concat();
+        let arguments = if is_killed { &fast } else { &slowly };
         let mut child = start(&program, place.path(), arguments);
         assert!(child.wait().unwrap().success());
-        assert_eq!(last(&published(&out)), expected, "at parallelism {parallelism}");
+        let rows = published(&out);
+        assert_eq!(last(&rows), expected, "at parallelism {parallelism}, {disorder:?}");
+        assert_eq!(digest(&out), database(), "at parallelism {parallelism}, {disorder:?}");
+        let again = rows.len() - expected.len();
+        assert!(again > 100 || disorder.is_empty(), "{again} late departures gave their day's row anew");
     }
+}
+
+/// Needs a Python that has DuckDB, in `COFFERDAM_ORACLE`; `1` is `python3`.
+#[test]
+fn the_database_says_so_still() {
+    let Some(python) = std::env::var_os("COFFERDAM_ORACLE") else { return };
+    let python = if python == "1" { "python3".into() } else { python };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../integration_tests/flight_weather/oracle.py");
+    let output = Command::new(python).arg(script).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(serde_json::from_slice::<Digest>(&output.stdout).unwrap(), database());
 }

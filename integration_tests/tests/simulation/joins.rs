@@ -180,6 +180,59 @@ fn a_record_is_joined_or_goes_to_the_side_output_for_late_ones_whatever_fails() 
     assert!(were_late > 100, "{were_late} of them were late");
 }
 
+/// The same of windows, of both streams.
+#[test]
+fn a_record_is_in_its_window_or_goes_to_the_side_output_of_its_stream_whatever_fails() {
+    let mut were_late = (0, 0);
+    for seed in 0..100 {
+        let setup = if seed % 2 == 0 { aligned(seed) } else { unaligned(seed) };
+        let ((late_sink, late_times), (late_text_sink, late_texts)) = (CollectSink::new(), CollectSink::new());
+        let rows = run((seed, setup, faults(seed), seed % 3 == 0), move |topology, start, sink| {
+            let late = topology.side_output::<i64>("late times");
+            let late_texts = topology.side_output::<String>("late texts");
+            // Every fourth one is older than the watermark says.
+            let at = |time: i64| Timestamp::from_millis(if time % 4 == 0 { time - 4 * WINDOW } else { time });
+            let strategy = || WatermarkStrategy::bounded(Duration::ZERO);
+            let first = topology
+                .source("readings", Readings { is_bounded: false })
+                .parallelism(1 + start % 3)
+                .event_time("time", strategy(), move |(_, time): &(u64, i64)| at(*time))
+                .keyed(|reading| reading);
+            let second = topology
+                .source("others", Readings { is_bounded: false })
+                .event_time("other-time", strategy(), move |(_, time): &(u64, i64)| at(*time))
+                .keyed(|(split, time)| (split, time.to_string()));
+            let windows = first
+                .connect(second)
+                .parallelism(1 + start / 3 % 3)
+                .window(Tumbling::of(Duration::from_millis(WINDOW as u64)))
+                .late_left_to(&late);
+            let windows = windows.allowed_lateness(Duration::from_millis(WINDOW as u64)).final_only();
+            windows
+                .late_right_to(&late_texts)
+                .co_group("grouped", |_, _, times, texts, out| {
+                    times.iter().for_each(|time| out.emit((true, **time)));
+                    texts.iter().filter_map(|text| text.parse().ok()).for_each(|time| out.emit((false, time)));
+                })
+                .sink("rows", sink);
+            late.stream().sink("late rows", late_sink.clone());
+            late_texts.stream().sink("late texts-out", late_text_sink.clone());
+        });
+        let (times, texts) = (late_times.snapshot(), late_texts.snapshot());
+        were_late = (were_late.0 + times.len(), were_late.1 + texts.len());
+        let mut expected: Vec<_> = numbered().map(|(_, time)| time).collect();
+        expected.sort_unstable();
+        let texts: Vec<i64> = texts.iter().filter_map(|text| text.parse().ok()).collect();
+        for (is_left, late) in [(true, times), (false, texts)] {
+            let grouped = rows.iter().filter(|(left, _)| *left == is_left).map(|(_, time)| *time);
+            let mut met: Vec<_> = grouped.chain(late).collect();
+            met.sort_unstable();
+            assert_eq!(met, expected, "seed {seed}");
+        }
+    }
+    assert!(were_late.0 > 100 && were_late.1 > 100, "{were_late:?} of them were late");
+}
+
 /// A stream, the start of a window, and its times and texts.
 type Group = (u64, i64, Vec<i64>, Vec<String>);
 
