@@ -324,7 +324,7 @@ where
         F: FnMut(&K, Window, &[&A], &[&B], &mut Collector<'_, R>) + Clone + Send + 'static,
     {
         let (Self { connected, windows, timing }, name) = (self, name.into());
-        let ConnectedStreams { either, late } = connected;
+        let ConnectedStreams { either, late, .. } = connected;
         let of_timing = timing.faults(S::BY_CLOCK).into_iter();
         let of_timing = of_timing.map(|message| TopologyFault::Windows { step: name.clone(), message });
         either.stream.graph.lock().faults.extend(windows.faults_of(&name).into_iter().chain(of_timing));
