@@ -14,7 +14,7 @@ use crate::{
         divert::Diverted,
         requests::{Alarm, Requests},
     },
-    panic_site::running,
+    panic_site::{self, running},
     record::Record,
     request::{Inbox, Refusal, RequestId},
     slice::{Flow, Slice, Stop},
@@ -227,7 +227,14 @@ where
         let until = config.timeout.map(|timeout| now.after(timeout));
         let Some((stamped, tries)) = requests.ask(number, until) else { return };
         let id = RequestId::new(*step, number, tries);
-        let future = running(*step, || function(stamped.record.clone()));
+        let made = panic_site::catch(|| running(*step, || function(stamped.record.clone())));
+        let future = async move {
+            match made {
+                Ok(future) => future.await,
+                // As if the future had: a failed try.
+                Err((_, message)) => std::panic::resume_unwind(Box::new(message)),
+            }
+        };
         effects.push(SubtaskEffect::Ask(id, inbox.asking(id, future)));
     }
 }

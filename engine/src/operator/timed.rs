@@ -174,6 +174,8 @@ pub struct Timed<K: Key, L: TimedLogic<K>> {
     /// When the wall clock makes something due, and whether it has.
     wake_at: Option<ProcessingTime>,
     is_woken: bool,
+    /// The round at hand began at the end of the input. If the end has come during a round, what is set in that fires in the next one.
+    is_last: bool,
 }
 
 impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
@@ -195,6 +197,7 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
             settled: Timestamp::MIN,
             wake_at: None,
             is_woken: false,
+            is_last: false,
         }
     }
 
@@ -214,6 +217,7 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
         let to = self.head.time.max(self.clocks.even());
         let due_to = if self.logic.goes_by_clock() { to.max(passed(slice.wall_time())) } else { to };
         if self.is_due(due_to) {
+            self.is_last = self.is_end();
             self.clocks.begin(self.logic.stride(due_to));
         } else {
             self.clocks.jump(to);
@@ -250,9 +254,10 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
         slice: &Slice<'_>,
         code: impl FnOnce(&mut L, &Moment<'_>, &mut Out<L::Out, L::OutTime>) -> Result<R, BoxError>,
     ) -> Result<R, Stop> {
-        let is_end = self.is_end();
+        let turn = self.clocks.turn();
+        let is_end = turn.map_or(self.is_end(), |(_, to)| self.is_last || to == Timestamp::MAX);
         let Self { step, logic, clocks, out, .. } = self;
-        let reached = clocks.turn().map_or(Timestamp::MIN, |(_, to)| to);
+        let reached = turn.map_or(Timestamp::MIN, |(_, to)| to);
         let moment = Moment { clocks, reached, slice, step: *step, is_end };
         running(*step, || code(logic, &moment, out)).map_err(|cause| StepError::stop(*step, cause))
     }
@@ -323,6 +328,7 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
                 self.call(slice, |logic, at, out| logic.record(at, *hint, key, record, out))?;
                 let flow = if self.out.is_empty() { Ok(()) } else { self.hand_out(slice, sink) };
                 if self.is_due(clock) {
+                    self.is_last = false;
                     self.clocks.begin(self.clocks.even());
                     slice.give_back(taken - used);
                     return flow;

@@ -25,7 +25,7 @@ use crate::{
     element::{CheckpointBarrier, StreamElement, Watermark},
     error::Error,
     id::{Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime, SubtaskIndex},
-    operator::{Input, OpenContext, Step, divert::Diverted},
+    operator::{Input, OpenContext, divert::Diverted},
     output::exchange::{Exchange, InTurn},
     request::{Request, RequestId},
     slice::Slice,
@@ -60,6 +60,9 @@ struct Inner {
     most_alive: usize,
 }
 
+/// Asked for this record, the closure panics before it has made a future.
+const AT_ONCE: u64 = 13;
+
 /// As long as a future is.
 struct Alive(Service);
 
@@ -75,6 +78,7 @@ impl Service {
     }
 
     fn ask(&self, record: u64) -> impl Future<Output = Result<(u64, u64), BoxError>> + Send + use<> {
+        assert!(record != AT_ONCE, "of {record} at once");
         let alive = Alive(self.clone());
         let mut inner = self.lock();
         inner.asked.push(record);
@@ -664,17 +668,16 @@ fn what_fails_to_the_last_is_diverted_in_its_place() {
 }
 
 #[test]
-fn a_record_that_the_closure_panics_on_names_the_step() {
-    let asking = fed().map_async("ask", AsyncConfig::ordered(1), |record: u64| {
-        assert!(record > 100, "too small");
-        future::ready(Ok::<_, BoxError>(record))
-    });
-    let mut step = built(&asking);
-    step.feed(Box::new(vec![Stamped { record: 7_u64, time: Timestamp(0) }]));
-    let (clock, mut stride) = (Hand::default(), 1);
-    let mut slice = Slice::new(&clock, Duration::from_secs(1), 10, &mut stride);
-    let panicked = crate::panic_site::catch(|| step.drive(&mut slice, &mut |_, _, _| Ok(())).is_ok());
-    assert_eq!(panicked, Err((Some(StepIndex(1)), "too small".to_string())));
+fn a_panic_before_there_is_a_future_is_a_failed_try_as_one_in_it_is() {
+    let config = AsyncConfig::ordered(10).retries(1, Backoff::constant(Duration::ZERO));
+    let mut rig = Rig::of(&config, &Service::default(), true, &context(&[], 0, 1));
+    rig.feed(&[AT_ONCE]);
+    rig.later(5);
+    assert_eq!(rig.sent(), [Row(2_000 + AT_ONCE, AT_ONCE as i64)]);
+    let mut rig = Rig::new(&AsyncConfig::ordered(1));
+    rig.feed(&[AT_ONCE]);
+    let failure = rig.failure.unwrap().to_string();
+    assert_eq!(failure, "job 'job', operator 'ask', subtask 0 panicked: of 13 at once");
 }
 
 #[derive(Clone, Debug)]

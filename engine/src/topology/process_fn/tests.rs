@@ -404,6 +404,29 @@ fn a_timer_by_the_wall_clock_that_is_overdue_at_a_restore_fires_first_and_once()
 }
 
 #[test]
+fn what_a_timer_sets_fires_though_the_end_has_come_before_that_timer_fired() {
+    let step = keyed::<Command, Timestamp>().process_with_timers(
+        "step",
+        state::value::<u64>("fired"),
+        |_: Command, cx| {
+            cx.set_timer(Timestamp(10));
+        },
+        |timer, cx| {
+            let is_set = timer.time == Timestamp(10) && cx.set_timer(Timestamp(20));
+            cx.emit((timer.time.0, is_set, cx.is_end()));
+        },
+    );
+    let mut job = Job::new(step, 1);
+    job.do_all(&[Event::Batch(vec![(1, 5, Set(0, 0))])]);
+    // It is due, and has not fired.
+    job.mark(0, 10);
+    job.mark(0, i64::MAX);
+    job.settle();
+    let rows: Vec<_> = job.taken().into_iter().map(|(row, _)| row).collect();
+    assert_eq!(rows, [(10, true, false), (20, false, true)]);
+}
+
+#[test]
 fn a_stream_without_time_has_timers_by_the_wall_clock() {
     let step = keyed::<Command, NoTime>().process_with_timers(
         "step",

@@ -19,7 +19,7 @@ use crate::{
         process_fn::Fired,
         window::contents::{Contents, Joins},
     },
-    window::{Act, TriggerContext, Wake, Window, WindowTrigger},
+    window::{Act, TriggerContext, Wake, Window, WindowTrigger, Windows},
 };
 
 /// Which entry is a window's: its start and its end, or for sessions its start twice, as their end changes.
@@ -61,6 +61,16 @@ pub struct Firing<C, G> {
     wakes: Vec<Wake>,
 }
 
+/// Timers that give windows up, and rows, are set when a record comes: with another lateness they would be at the wrong time.
+pub(super) fn of(windows: &impl Windows, lateness: i64, is_final: bool) -> String {
+    let what = windows.describe();
+    match (lateness, is_final) {
+        (0, _) => what,
+        (lateness, false) => format!("{what}, allowed lateness {lateness} ms"),
+        (lateness, true) => format!("{what}, final after {lateness} ms"),
+    }
+}
+
 impl<C, G> Firing<C, G> {
     pub(super) fn new(contents: C, trigger: G, (lateness, is_final): (i64, bool), is_session: bool) -> Self {
         Self { contents, trigger, lateness, is_session, is_final, wakes: Vec::new() }
@@ -81,6 +91,11 @@ impl<C, G> Firing<C, G> {
     /// By how much a row is older than what makes it due.
     pub(super) fn behind(&self) -> i64 {
         i64::from(self.is_session).saturating_add(if self.is_final { self.lateness } else { 0 })
+    }
+
+    /// What a step of these windows is: see [`TimeRule::of`](crate::operator::process_timed::TimeRule).
+    pub(super) fn of(&self, windows: &impl Windows) -> String {
+        of(windows, self.lateness, self.is_final)
     }
 
     /// Where the records of a window are.

@@ -14,9 +14,12 @@ use crate::{
     time::{InTime, Timestamp},
     topology::{
         process_fn::{Fired, KeyedProcess},
-        window::{firing::Tag, late::Late},
+        window::{
+            firing::{Tag, of},
+            late::Late,
+        },
     },
-    window::{Sliding, Stacks, Window, Windowed, Windows},
+    window::{Sliding, Stacks, Window, Windowed},
 };
 
 /// The step of such windows.
@@ -185,7 +188,8 @@ where
 
     fn rule(&self) -> TimeRule {
         let behind = if self.is_final { self.lateness } else { 0 };
-        TimeRule { of: self.windows.describe(), is_by_clock: S::BY_CLOCK, behind, is_in_order: true }
+        let of = of(&self.windows, self.lateness, self.is_final);
+        TimeRule { of, is_by_clock: S::BY_CLOCK, behind, is_in_order: true }
     }
 
     fn take_late(&mut self) -> u64 {

@@ -1,6 +1,7 @@
 //! Each kind of windows: with disorder, lateness, crashes and other parallelism in between.
 
 use super::*;
+use crate::operator::Stateful as _;
 
 /// When rows come.
 #[derive(Clone, Copy, Debug)]
@@ -387,8 +388,30 @@ fn other_windows_over_the_same_state_are_refused() {
     job.do_all(&[Event::Batch(vec![(1, 0, 0)]), Event::Mark(5)]);
     assert!(job.snapshot());
     let mut step = by_hand::built(&tumbling(20), 0, 1);
-    let error = crate::operator::Stateful::open(&mut step, &job.stored.context(0, 1)).unwrap_err().to_string();
+    let error = step.open(&job.stored.context(0, 1)).unwrap_err().to_string();
     assert!(error.contains("'tumbling 10+0'") && error.contains("'tumbling 20+0'"), "{error}");
+}
+
+#[test]
+fn another_lateness_over_the_same_state_is_refused() {
+    macro_rules! refused {
+        ($windows:expr, $($said:literal),*) => {
+            let late = |by| keyed_by_time().window($windows).allowed_lateness(ms(by)).final_only().count("step");
+            let mut job = Job::<_>::new(late(10), 1);
+            job.do_all(&[Event::Batch(vec![(1, 0, 0)]), Event::Mark(5)]);
+            assert!(job.snapshot());
+            let of_longer = by_hand::built(&late(20), 0, 1).open(&job.stored.context(0, 1));
+            let updating = keyed_by_time().window($windows).allowed_lateness(ms(10)).count("step");
+            let of_updating = by_hand::built(&updating, 0, 1).open(&job.stored.context(0, 1));
+            for (opened, said) in [of_longer, of_updating].into_iter().zip([$($said),*]) {
+                let error = opened.unwrap_err().to_string();
+                assert!(error.contains("final after 10 ms'") && error.contains(said), "{error}");
+            }
+        };
+    }
+    refused!(Tumbling::of(ms(10)), "final after 20 ms'", "allowed lateness 10 ms'");
+    refused!(Sliding::of(ms(10)).every(ms(5)), "final after 20 ms'", "allowed lateness 10 ms'");
+    refused!(Session::gap(ms(10)), "final after 20 ms'", "allowed lateness 10 ms'");
 }
 
 #[test]
