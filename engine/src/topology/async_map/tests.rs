@@ -61,7 +61,7 @@ struct Inner {
 }
 
 /// Asked for this record, the closure panics before it has made a future.
-const AT_ONCE: u64 = 13;
+const AT_ONCE: u64 = 999;
 
 /// As long as a future is.
 struct Alive(Service);
@@ -672,12 +672,13 @@ fn a_panic_before_there_is_a_future_is_a_failed_try_as_one_in_it_is() {
     let config = AsyncConfig::ordered(10).retries(1, Backoff::constant(Duration::ZERO));
     let mut rig = Rig::of(&config, &Service::default(), true, &context(&[], 0, 1));
     rig.feed(&[AT_ONCE]);
-    rig.later(5);
+    rig.poll();
     assert_eq!(rig.sent(), [Row(2_000 + AT_ONCE, AT_ONCE as i64)]);
     let mut rig = Rig::new(&AsyncConfig::ordered(1));
     rig.feed(&[AT_ONCE]);
+    rig.poll();
     let failure = rig.failure.unwrap().to_string();
-    assert_eq!(failure, "job 'job', operator 'ask', subtask 0 panicked: of 13 at once");
+    assert_eq!(failure, "job 'job', operator 'ask', subtask 0 panicked: of 999 at once");
 }
 
 #[derive(Clone, Debug)]
