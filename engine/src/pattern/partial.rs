@@ -7,7 +7,7 @@
 //! Partial matches are in the order of the records that they have taken: those that began earlier first, then those whose second record is earlier, and so on. Of those that took the same
 //! records, one with more of them in an earlier stage comes first.
 
-use std::collections::BTreeSet;
+use std::{cmp::Ordering, collections::BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,23 @@ pub struct Partial<T> {
     waits: Vec<u16>,
     /// No record has come since.
     is_fresh: bool,
+    /// How many records have come behind its first, and which of them it has taken, itself the 0th.
+    age: u32,
+    at: Vec<u32>,
+}
+
+impl<T> Partial<T> {
+    /// See the invariants. One that waits takes a later record than one that has taken the same and one more.
+    fn order(&self, other: &Self) -> Ordering {
+        let counts = |partial: &Self| partial.taken.iter().map(Vec::len).collect::<Vec<_>>();
+        let by_record = self.at.iter().zip(&other.at).map(|(own, others)| own.cmp(others)).find(|order| order.is_ne());
+        other
+            .age
+            .cmp(&self.age)
+            .then(by_record.unwrap_or(Ordering::Equal))
+            .then(other.at.len().cmp(&self.at.len()))
+            .then_with(|| counts(other).cmp(&counts(self)))
+    }
 }
 
 /// A match: when it began, and its records by stage.
@@ -47,24 +64,33 @@ impl<T: Clone, C: Conditions<T>> Pattern<T, C> {
     pub(crate) fn advance(&self, partials: &mut Vec<Partial<T>>, time: Timestamp, record: &T) -> Vec<Found<T>> {
         let (shape, mut found) = (&self.shape, Vec::new());
         partials.retain(|partial| shape.deadline(partial.began).is_none_or(|deadline| time <= deadline));
+        partials.iter_mut().for_each(|partial| partial.age = partial.age.saturating_add(1));
         let before = std::mem::take(partials);
         let begins = self.conditions.holds(shape.stages[0].condition, record);
-        let begun = begins.then(|| Partial { began: time, taken: Vec::new(), waits: vec![0], is_fresh: true });
+        let begun = begins.then(|| Partial {
+            began: time,
+            taken: Vec::new(),
+            waits: vec![0],
+            is_fresh: true,
+            age: 0,
+            at: Vec::new(),
+        });
         for partial in before.into_iter().chain(begun) {
             self.advance_one(partial, record, partials, &mut found);
-            if !shape.is_overlapping && !found.is_empty() {
+        }
+        partials.sort_by(Partial::order);
+        found.sort_by(Partial::order);
+        if !shape.is_overlapping {
+            if !found.is_empty() {
                 partials.clear();
                 found.truncate(1);
-                return found;
             }
-        }
-        if !shape.is_overlapping {
             keep_foremost(shape, partials);
         }
-        found
+        found.into_iter().map(|found| (found.began, found.taken)).collect()
     }
 
-    fn advance_one(&self, mut of: Partial<T>, record: &T, partials: &mut Vec<Partial<T>>, found: &mut Vec<Found<T>>) {
+    fn advance_one(&self, mut of: Partial<T>, record: &T, partials: &mut Vec<Partial<T>>, found: &mut Vec<Partial<T>>) {
         let mut fits = Vec::new();
         let waits = std::mem::take(&mut of.waits);
         for stage in waits {
@@ -79,12 +105,14 @@ impl<T: Clone, C: Conditions<T>> Pattern<T, C> {
             let (mut taken, stage) = (of.taken.clone(), usize::from(stage));
             taken.resize_with(taken.len().max(stage + 1), Vec::new);
             taken[stage].push(record.clone());
+            let at = of.at.iter().copied().chain([of.age]).collect();
             let (waits, is_complete) = self.shape.behind(stage, taken[stage].len());
+            let next = Partial { began: of.began, taken, waits, is_fresh: true, age: of.age, at };
             if is_complete {
-                found.push((of.began, taken.clone()));
+                found.push(next.clone());
             }
-            if !waits.is_empty() {
-                partials.push(Partial { began: of.began, taken, waits, is_fresh: true });
+            if !next.waits.is_empty() {
+                partials.push(next);
             }
         }
         if !of.waits.is_empty() {
@@ -146,7 +174,7 @@ fn keep_foremost<T>(shape: &Shape, partials: &mut Vec<Partial<T>>) {
     }
     let mut seen = BTreeSet::new();
     partials.retain_mut(|partial| {
-        let Partial { began, taken, waits, is_fresh } = partial;
+        let Partial { began, taken, waits, is_fresh, .. } = partial;
         let deadline = shape.deadline(*began);
         waits.retain(|stage| {
             let again = taken.get(usize::from(*stage)).map(|taken| {

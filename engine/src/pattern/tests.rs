@@ -234,6 +234,26 @@ proptest! {
     }
 }
 
+/// One that took a record goes before one that waited, though that came first while they had taken the same.
+#[test]
+fn matches_of_one_record_come_in_the_order_of_their_records() {
+    let stage = |letter: u8, most| Said {
+        fits: 1 << letter,
+        is_relaxed: false,
+        is_relaxed_between: true,
+        least: 1,
+        most,
+        is_optional: false,
+        not: None,
+    };
+    let first = Said { fits: 0b110, ..stage(0, 3) };
+    let plan = Plan { stages: vec![first, stage(2, 1), stage(0, usize::MAX)], within: None, is_overlapping: true };
+    let records: Vec<Letter> = [1, 2, 0, 1, 2, 0].into_iter().enumerate().map(|(n, letter)| (100, letter, n)).collect();
+    let last = found(&plan.pattern(), &records).0.split_off(1);
+    assert_eq!(last[..2], [vec![vec![0], vec![1], vec![2, 5]], vec![vec![0, 1, 3], vec![4], vec![5]]]);
+    assert_eq!(found(&plan.pattern(), &records).0, plan.oracle(&records));
+}
+
 /// Records a millisecond apart.
 fn spelled(word: &str) -> Vec<(i64, char)> {
     (0..).zip(word.chars()).collect()
