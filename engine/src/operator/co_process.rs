@@ -49,10 +49,7 @@ impl Lift {
     }
 }
 
-pub(crate) struct CoProcessStep<K, A, B: Record, D: KeyedStates<K>, T, F, G, Z>
-where
-    K: Key,
-{
+pub(crate) struct CoProcessStep<K: Key, A, B: Record, D: KeyedStates<K>, T, F, G, Z> {
     step: StepIndex,
     left: Input<(K, A), Z>,
     right: Input<(K, OfRight<B>), Z>,
@@ -70,16 +67,8 @@ impl<K: Key, A: Record, B: Record, D: KeyedStates<K>, T, F, G, Z: Stamp> CoProce
     }
 }
 
-impl<K, A, B, D, T, F, G, Z> Stateful for CoProcessStep<K, A, B, D, T, F, G, Z>
-where
-    K: Key,
-    A: Record,
-    B: Record,
-    D: KeyedStates<K>,
-    T: Send,
-    F: Send,
-    G: Send,
-    Z: Stamp,
+impl<K: Key, A: Record, B: Record, D: KeyedStates<K>, T: Send, F: Send, G: Send, Z: Stamp> Stateful
+    for CoProcessStep<K, A, B, D, T, F, G, Z>
 {
     fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
         self.tables.restore(context)
@@ -94,16 +83,8 @@ where
     }
 }
 
-impl<K, A, B, D, T, F, G, Z> Step for CoProcessStep<K, A, B, D, T, F, G, Z>
-where
-    K: Key,
-    A: Record,
-    B: Record,
-    D: KeyedStates<K>,
-    T: Send,
-    F: Send,
-    G: Send,
-    Z: Stamp,
+impl<K: Key, A: Record, B: Record, D: KeyedStates<K>, T: Send, F: Send, G: Send, Z: Stamp> Step
+    for CoProcessStep<K, A, B, D, T, F, G, Z>
 {
     fn upstream(&mut self) -> Option<&mut dyn Step> {
         None
