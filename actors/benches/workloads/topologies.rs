@@ -99,12 +99,12 @@ fn joined(source: impl Source<Record = AuctionOrBid>, released: Box<dyn FnOnce()
     let topology = Topology::new("workload");
     let sink = ChecksumSink::new(|(seller, price, bidder): &(u64, u64, u64)| join_checksum(*seller, *price, *bidder));
     let total = Box::new(sink.total());
-    let (bids, auctions) = topology.source("records", source).part("auctions", |event| match event {
+    let (bids, auctions) = topology.source("records", source).part_keyed("auctions", |event| match event {
         AuctionOrBid::Bid { auction, bidder, price } => Part::Main((auction, (bidder, price))),
         AuctionOrBid::Auction { id, seller, category } => Part::Side((id, (seller, category))),
     });
     bids.keyed(|bid| bid)
-        .connect(auctions.keyed(|auction| auction))
+        .connect(auctions)
         .process_with(
             "join",
             (state::value::<(u64, u8)>("auction"), state::list::<(u64, u64)>("pending")),

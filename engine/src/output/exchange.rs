@@ -99,12 +99,17 @@ impl<T: Record, S: Stamp, R: Rule<T>> TailControl for Exchange<T, S, R> {
 /// To the subtask that owns the key's group.
 pub(crate) struct ByKey {
     owners: Vec<u32>,
-    max_parallelism: u16,
+    pub(crate) max_parallelism: u16,
 }
 
 impl ByKey {
     pub(crate) fn new(parallelism: u32, max_parallelism: u16) -> Self {
         Self { owners: owners(parallelism, max_parallelism), max_parallelism }
+    }
+
+    #[inline]
+    pub(crate) fn lane(&self, group: KeyGroup) -> usize {
+        self.owners[usize::from(group.0)] as usize
     }
 }
 
@@ -112,7 +117,7 @@ impl<K: Key, T: Record> Rule<(K, T)> for ByKey {
     #[inline]
     fn route<S: Stamp>(&mut self, lanes: &mut [Lane<(K, T), S>], record: Stamped<(K, T), S>) -> Flow {
         let group = KeyGroup::of_hash(record.record.0.hash64(), self.max_parallelism);
-        lanes[self.owners[usize::from(group.0)] as usize].push(record)
+        lanes[self.lane(group)].push(record)
     }
 }
 

@@ -10,14 +10,15 @@ use crate::{
     element::{CheckpointBarrier, Copied, StreamElement, Watermark},
     error::{BoxError, Error},
     id::{ChannelIndex, CheckpointId, ProcessingTime},
-    operator::{OpenContext, SnapshotBuilder, Stateful},
+    operator::{OpenContext, SnapshotBuilder, Stateful, input::GroupOf},
     output::{
         Commit, Tail, TailControl,
-        exchange::{Exchange, InTurn},
+        exchange::{ByKey, Exchange, InTurn, Rule},
+        lane::Lane,
     },
     record::Record,
     slice::Flow,
-    time::{Stamp, Timestamp},
+    time::{Stamp, Stamped, Timestamp},
 };
 
 /// Names a side output to the steps that give records to it: of the type `X`, with stamps `S`. A clone names the same one. See
@@ -50,10 +51,30 @@ impl<X, S> fmt::Debug for SideTag<X, S> {
     }
 }
 
+/// How the records of a side output are dealt out.
+pub(crate) enum SideRule<X> {
+    InTurn(InTurn),
+    /// By the key that they begin with, to which this function knows the group.
+    ByKey(ByKey, GroupOf<X>),
+}
+
+impl<X: Record> Rule<X> for SideRule<X> {
+    #[inline]
+    fn route<S: Stamp>(&mut self, lanes: &mut [Lane<X, S>], record: Stamped<X, S>) -> Flow {
+        match self {
+            Self::InTurn(rule) => rule.route(lanes, record),
+            Self::ByKey(rule, group) => {
+                let lane = rule.lane(group(&record.record, rule.max_parallelism));
+                lanes[lane].push(record)
+            }
+        }
+    }
+}
+
 /// The lanes of side outputs, their types hidden.
 trait SideLanes: TailControl + Any {}
 
-impl<X: Record, S: Stamp> SideLanes for Exchange<X, S, InTurn> {}
+impl<X: Record, S: Stamp> SideLanes for Exchange<X, S, SideRule<X>> {}
 
 /// A side output of a chain.
 pub(crate) struct Side {
@@ -62,7 +83,7 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    pub(crate) fn new<X: Record, S: Stamp>(tag: &SideTag<X, S>, lanes: Exchange<X, S, InTurn>) -> Self {
+    pub(crate) fn new<X: Record, S: Stamp>(tag: &SideTag<X, S>, lanes: Exchange<X, S, SideRule<X>>) -> Self {
         Self { name: tag.name.clone(), lanes: Box::new(lanes) }
     }
 }
@@ -80,7 +101,7 @@ impl Sides {
     pub(crate) fn accept<X: Record, S: Stamp>(&mut self, tag: &SideTag<X, S>, record: X, time: S) -> Option<Flow> {
         let side = self.0.iter_mut().find(|side| Arc::ptr_eq(&side.name, &tag.name))?;
         let lanes: &mut dyn Any = &mut *side.lanes;
-        let lanes = lanes.downcast_mut::<Exchange<X, S, InTurn>>()?;
+        let lanes = lanes.downcast_mut::<Exchange<X, S, SideRule<X>>>()?;
         Some(lanes.accept(record, time))
     }
 }

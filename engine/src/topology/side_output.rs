@@ -1,20 +1,24 @@
 //! Side outputs: records that a step gives elsewhere than to the next step.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use crate::{
-    operator::{Input, Operator},
+    key::Key,
+    operator::{Input, Operator, input::GroupOf},
     output::{
-        exchange::{Exchange, InTurn},
-        sides::Side,
+        exchange::{ByKey, Exchange, InTurn},
+        sides::{Side, SideRule},
     },
     record::Record,
     time::{Stamp, Timestamp},
     topology::{
         Topology,
-        graph::{EdgeIndex, SharedGraph, SideIndex, StepIndex},
+        graph::{EdgeIndex, EdgeKind, SharedGraph, SideIndex, StepIndex},
         keyed_stream::KeyedStream,
-        stream::{Stream, received},
+        stream::{Stream, group_of_key, received, received_keyed},
     },
 };
 
@@ -67,13 +71,16 @@ pub struct SideOutput<X, S = Timestamp> {
     step: StepIndex,
     edge: EdgeIndex,
     tag: SideTag<X, S>,
+    /// Once it is read by key.
+    group: Arc<OnceLock<GroupOf<X>>>,
 }
 
 /// The same side output.
 impl<X, S> Clone for SideOutput<X, S> {
     fn clone(&self) -> Self {
-        let Self { graph, index, step, edge, tag } = self;
-        Self { graph: graph.clone(), index: *index, step: *step, edge: *edge, tag: tag.clone() }
+        let Self { graph, index, step, edge, tag, group } = self;
+        let (index, step, edge) = (*index, *step, *edge);
+        Self { graph: graph.clone(), index, step, edge, tag: tag.clone(), group: group.clone() }
     }
 }
 
@@ -88,15 +95,22 @@ impl<X: Record, S: Stamp> SideOutput<X, S> {
         let tag = SideTag::new(&name);
         let mut locked = graph.lock();
         let step = locked.add_step("side_output", None, Some(name));
-        let named = tag.clone();
+        let group = Arc::new(OnceLock::new());
+        let (named, by) = (tag.clone(), group.clone());
         let (index, edge) = locked.add_side(step, S::IS_TIMED, |edge| {
             Box::new(move |context| {
-                let rule = InTurn::starting_at(context.subtask.index());
+                let rule = match by.get() {
+                    Some(group) => {
+                        let width = context.edges[edge.0].parallelism;
+                        SideRule::ByKey(ByKey::new(width, context.max_parallelism), *group)
+                    }
+                    None => SideRule::InTurn(InTurn::starting_at(context.subtask.index())),
+                };
                 Side::new(&named, Exchange::new(context.lanes(edge), context.batch_size, rule))
             })
         });
         drop(locked);
-        Self { graph: graph.clone(), index, step, edge, tag }
+        Self { graph: graph.clone(), index, step, edge, tag, group }
     }
 
     /// What names it to the step, for [`Context::emit_to`](crate::topology::Context::emit_to): goes into closures and functions.
@@ -119,6 +133,19 @@ impl<X: Record, S: Stamp> SideOutput<X, S> {
     pub(crate) fn bind(&self, graph: &SharedGraph, step: StepIndex) {
         assert!(self.graph.is_same(graph), "a side output of another topology");
         graph.lock().sides[self.index.0].bound_to.push(step);
+    }
+}
+
+impl<K: Key, V: Record, S: Stamp> SideOutput<(K, V), S> {
+    /// Its records by the keys that they begin with: each goes from the step straight to the subtask that owns its key, which is one exchange less than
+    /// [`stream`](Self::stream) and [`keyed`](Stream::keyed) have. In place of `stream`, and as that, once.
+    pub fn keyed_stream(&self) -> KeyedStream<K, V, S> {
+        let mut graph = self.graph.lock();
+        graph.sides[self.index.0].reads += 1;
+        graph.edges[self.edge.0].kind = EdgeKind::Key;
+        drop(graph);
+        self.group.get_or_init(|| group_of_key);
+        received_keyed(self.graph.clone(), self.step, vec![self.edge])
     }
 }
 

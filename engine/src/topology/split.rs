@@ -1,6 +1,7 @@
 //! Streams cut in several, each record going to one of them.
 
 use crate::{
+    key::Key,
     operator::{
         Input, Operator,
         part::{Part, Parted},
@@ -9,6 +10,7 @@ use crate::{
     record::Record,
     topology::{
         graph::EdgeKind,
+        keyed_stream::KeyedStream,
         side_output::SideOutput,
         stream::{Stream, received},
     },
@@ -52,16 +54,63 @@ impl<O: Operator> Stream<O> {
         X: Record,
         F: FnMut(O::Out) -> Part<M, X> + Clone + Send + 'static,
     {
+        let (parted, side) = self.parted(name.into(), function);
+        (parted, side.stream())
+    }
+
+    /// As [`part`](Self::part), for a second stream whose records are keys and values: each value goes straight to the subtask that owns its key.
+    ///
+    /// ```
+    /// # use cofferdam_engine::{Source, TwoPhaseSink, state, topology::{Part, Topology}};
+    /// # fn sold(events: impl Source<Record = Result<(u64, u32), (u64, String)>>, sink: impl TwoPhaseSink<(String, u32)>) {
+    /// // Bids as (auction, cents), and auctions as (auction, title).
+    /// let topology = Topology::new("titled");
+    /// let (bids, titles) = topology.source("events", events).part_keyed("titles", |event| match event {
+    ///     Ok(bid) => Part::Main(bid),
+    ///     Err(title) => Part::Side(title),
+    /// });
+    /// bids.keyed(|bid| bid)
+    ///     .connect(titles)
+    ///     .process_with(
+    ///         "titled",
+    ///         state::value::<String>("title"),
+    ///         |_, cents, title, out| title.get().into_iter().for_each(|title| out.emit((title.clone(), cents))),
+    ///         |_, new, title, _| title.set(new),
+    ///     )
+    ///     .sink("titled-out", sink);
+    /// # }
+    /// ```
+    pub fn part_keyed<M, K, V, F>(
+        self,
+        name: impl Into<String>,
+        function: F,
+    ) -> (Stream<Parted<O, F, (K, V)>>, KeyedStream<K, V, O::Time>)
+    where
+        M: 'static,
+        K: Key,
+        V: Record,
+        F: FnMut(O::Out) -> Part<M, (K, V)> + Clone + Send + 'static,
+    {
+        let (parted, side) = self.parted(name.into(), function);
+        (parted, side.keyed_stream())
+    }
+
+    fn parted<M, X, F>(self, name: String, function: F) -> (Stream<Parted<O, F, X>>, SideOutput<X, O::Time>)
+    where
+        M: 'static,
+        X: Record,
+        F: FnMut(O::Out) -> Part<M, X> + Clone + Send + 'static,
+    {
         let step = self.graph.lock().add_step("part", None, None);
-        let side: SideOutput<X, O::Time> = self.side_output(name);
+        let side = self.side_output(name);
         let tag = side.tag();
-        let main = self.then(step, move |upstream, _| Parted {
+        let parted = self.then(step, move |upstream, _| Parted {
             step,
             upstream,
             function: function.clone(),
             side: tag.clone(),
         });
-        (main.with_side(&side), side.stream())
+        (parted.with_side(&side), side)
     }
 
     /// Cuts the stream in `N`: `function` says for each record to which of them it goes, from 0 on. No record is cloned; for streams that all get every record, there is

@@ -467,9 +467,22 @@ impl<K: Key, T: Record, O: Operator<Out = (K, T)>> Stream<O> {
         });
         // Nothing follows the key yet.
         graph.lock().step(step).consumed = false;
-        let group: GroupOf<(K, T)> = |(key, _), max_parallelism| KeyGroup::of_hash(key.hash64(), max_parallelism);
-        KeyedStream { stream: received_by(graph, step, edges, Some(group)) }
+        received_keyed(graph, step, edges)
     }
+}
+
+/// Finds the group of a record that begins with its key.
+pub(crate) fn group_of_key<K: Key, T>((key, _): &(K, T), max_parallelism: u16) -> KeyGroup {
+    KeyGroup::of_hash(key.hash64(), max_parallelism)
+}
+
+/// A new chain that reads `edges`, all of which go by key.
+pub(crate) fn received_keyed<K: Key, T: Record, S: Stamp>(
+    graph: SharedGraph,
+    step: StepIndex,
+    edges: Vec<EdgeIndex>,
+) -> KeyedStream<K, T, S> {
+    KeyedStream { stream: received_by(graph, step, edges, Some(group_of_key)) }
 }
 
 /// The tail of an edge that leads straight on, or in turn over all subtasks.

@@ -81,7 +81,7 @@ fn oracle() -> Rows {
     rows.sorted()
 }
 
-/// A job that gives `Rows`: split in three; the first has a keyed step with a side output, whose stream goes by time itself; the second is parted.
+/// A job that gives `Rows`: split in three; the first has a keyed step with a side output, whose stream goes by time itself, with a chain in between or straight; the second is parted.
 fn run(seed: u64, setup: Setup, faults: Faults, rescales: bool, stops: bool) -> usize {
     let (even, even_rows) = CollectSink::new();
     let (odd, odd_rows) = CollectSink::new();
@@ -126,11 +126,12 @@ fn run(seed: u64, setup: Setup, faults: Faults, rescales: bool, stops: bool) -> 
             )
             .with_side(&aside)
             .sink("even", even.clone());
+        let aside = match seed % 2 {
+            0 => aside.stream().parallelism(2).keyed(|odd| odd),
+            _ => aside.keyed_stream(),
+        };
         // A mark that came in front of a record of its window would make two rows of it.
         aside
-            .stream()
-            .parallelism(2)
-            .keyed(|(window, count)| (window, count))
             .parallelism(1 + start / 2 % 3)
             .process_with_timers(
                 "sums",

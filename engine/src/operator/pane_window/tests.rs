@@ -14,7 +14,7 @@ use crate::{
     output::{
         TailControl,
         exchange::{Exchange, InTurn},
-        sides::{ChainTail, Side, Sides},
+        sides::{ChainTail, Side, SideRule, Sides},
     },
     state::tests::job::GROUPS,
     topology::by_hand::{self, Job, built, interruptions, keyed},
@@ -212,7 +212,7 @@ fn late_records_go_to_a_side_output_where_there_is_one() {
     let mut job = Job::new(stream, 1);
     job.do_all(&[Event::Mark(15)]);
     job.feed(&[(1, 9, 2_u64), (1, 11, 4)]);
-    let lanes = || Exchange::new(1, 8, InTurn::starting_at(0));
+    let lanes = || Exchange::new(1, 8, SideRule::InTurn(InTurn::starting_at(0)));
     let mut sides = Sides::new(vec![Side::new(&tag, lanes())]);
     job.with_slice(0, |step, slice| {
         slice.lend(&mut sides);

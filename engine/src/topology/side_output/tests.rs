@@ -11,6 +11,8 @@ use crate::{
     error::{BoxError, Error},
     fail_point::FailPoints,
     id::{Attempt, ChannelIndex, CheckpointId, JobId, ProcessingTime, SubtaskIndex},
+    key::Key,
+    key_group::{KeyGroup, KeyGroupRange},
     operator::{Input, Operator, Stateful, Step},
     record::Record,
     slice::{Flow, Slice},
@@ -361,6 +363,50 @@ fn side_channels_come_behind_the_main_ones_each_by_its_own_width() {
     assert_eq!(second.subtask.output_channels(), 4);
 }
 
+#[test]
+fn a_side_output_that_is_read_by_key_goes_straight_to_the_subtasks_that_own_the_keys() {
+    const PARALLELISM: u32 = 3;
+    let topology = Topology::new("by key");
+    let (none, squares) = timed(&topology).rebalance().part_keyed("squares", |n| match n {
+        100.. => Part::Main(n),
+        _ => Part::Side((n, n * n)),
+    });
+    none.sink_at_least_once("rows", nothing());
+    squares.fold("sum", 0, |sum, n| *sum += n).sink_at_least_once("sums", nothing());
+    let plan = plan(topology, PARALLELISM).unwrap();
+    let genesis = plan.genesis(JobId(1), Attempt(0)).unwrap().metadata;
+    let deployed = plan.deploy(Attempt(1), Arc::new(genesis), Arc::new(NoState), None, "here");
+    let of_second = SubtaskId { chain: 1, index: SubtaskIndex(1) };
+    let mut deployed = deployed.into_iter().find(|one| one.subtask.id() == of_second).unwrap();
+    let to = |index| (SubtaskId { chain: 2, index: SubtaskIndex(index) }, ChannelIndex(1));
+    assert_eq!(deployed.outputs, [to(0), to(1), to(2)]);
+    deployed.subtask.open(&deployed.context).unwrap();
+
+    let mut rig = Rig { deployed, clock: Hand::default() };
+    let mut came = Vec::new();
+    let numbers: Vec<_> = (0..100_u64).map(|n| Stamped { record: n, time: Timestamp(n as i64) }).collect();
+    rig.give(StreamElement::Batch(Box::new(numbers)));
+    while rig.deployed.subtask.need() == Need::Room || rig.deployed.subtask.flush() {
+        for channel in 0..PARALLELISM {
+            while let Some(StreamElement::Batch(batch)) = rig.deployed.subtask.take_ready(ChannelIndex(channel)) {
+                let batch: Box<dyn Any> = batch;
+                let batch = batch.downcast::<Vec<Stamped<(u64, u64), Timestamp>>>().unwrap();
+                came.extend(batch.into_iter().map(|one| (one.record, channel)));
+            }
+        }
+        rig.try_step(SubtaskInput::Resume).unwrap();
+    }
+    came.sort_unstable();
+    let max_parallelism = rig.deployed.context.max_parallelism;
+    let owner = |key: u64| {
+        let group = KeyGroup::of_hash(key.hash64(), max_parallelism);
+        let owns =
+            |index: &u32| KeyGroupRange::of_subtask(SubtaskIndex(*index), PARALLELISM, max_parallelism).contains(group);
+        (0..PARALLELISM).find(owns).unwrap()
+    };
+    assert_eq!(came, (0..100).map(|n| ((n, n * n), owner(n))).collect::<Vec<_>>());
+}
+
 fn faults(make: impl FnOnce(&Topology)) -> Vec<TopologyFault> {
     let topology = Topology::new("wrong");
     make(&topology);
@@ -406,6 +452,14 @@ fn a_side_output_needs_one_step_and_one_reader() {
         end(late.stream(), "more late rows");
     });
     assert_eq!(twice_read, [TopologyFault::SideReadTwice { side: side() }]);
+
+    let by_key_too = faults(|topology| {
+        let late = topology.side_output::<(u64, u64)>("late");
+        timed(topology).with_side(&late).sink_at_least_once("rows", nothing());
+        end(late.stream(), "late rows");
+        late.keyed_stream().fold("sum", 0, |sum, n| *sum += n).sink_at_least_once("sums", nothing());
+    });
+    assert_eq!(by_key_too, [TopologyFault::SideReadTwice { side: side() }]);
 
     let twice_bound = faults(|topology| {
         let late = topology.side_output::<u64>("late");
