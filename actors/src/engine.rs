@@ -88,7 +88,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Records per batch, at most; 1,024 unless set. A batch leaves earlier when there is nothing else to do. A channel holds up to 8 batches, counted and not
+    /// Records per batch, at most; 1,024 unless set. A batch leaves earlier when there is nothing else to do. A channel holds up to 16 batches, counted and not
     /// weighed: with large records (some 10 KiB and more) set fewer per batch.
     pub fn batch_size(mut self, records: usize) -> Self {
         self.batch_size = records;

@@ -28,8 +28,8 @@ use crate::runtime::{
     subtask_actor::{StopPart, SubtaskActor, SubtaskParts},
 };
 
-/// Elements that an input channel holds, at most.
-const MAILBOX: usize = 8;
+/// Elements that an input channel holds, at most. With half as many a subtask that has several outputs is held up by the fullest of them often enough that it falls behind its neighbours.
+const MAILBOX: usize = 16;
 
 /// Batches of an input channel that comes round in a loop that stay in memory: so many that a loop which makes one record of one seldom spills.
 const LOOP_MARK: usize = 64;
