@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cofferdam_engine::{Clock, ProcessingTime};
+use futures_timer::Delay;
 
 /// Monotonic time since the job's host started.
 pub(crate) struct MonotonicClock {
@@ -17,9 +18,10 @@ impl MonotonicClock {
         Self { origin: Instant::now(), epoch }
     }
 
-    /// The moment on tokio's clock that `time` is.
-    pub(crate) fn instant(&self, time: ProcessingTime) -> Instant {
-        self.origin + Duration::from_nanos(time.0)
+    /// Is ready when it is `time`, give or take what it takes to wake a thread. Tokio's own timers are of whole milliseconds, rounded up: half a millisecond more for each
+    /// record of a source that keeps to a timetable.
+    pub(crate) fn sleep_until(&self, time: ProcessingTime) -> Delay {
+        Delay::new(time.since(self.now()))
     }
 }
 

@@ -207,7 +207,7 @@ impl CoordinatorActor {
             ctx.cancel_future(timer);
         }
         let Some(deadline) = self.coordinator.deadline().filter(|_| !self.is_stopping) else { return };
-        let sleep = tokio::time::sleep_until(self.clock.instant(deadline).into());
+        let sleep = self.clock.sleep_until(deadline);
         self.timer = Some(ctx.spawn(sleep.into_actor(self).map(|(), actor, ctx| {
             actor.timer = None;
             actor.step(CoordinatorInput::Tick, ctx);

@@ -245,7 +245,7 @@ impl SubtaskActor {
             ctx.cancel_future(handle);
         }
         if let Some(time) = until {
-            let sleep = tokio::time::sleep_until(self.parts.clock.instant(time).into());
+            let sleep = self.parts.clock.sleep_until(time);
             let handle = ctx.spawn(sleep.into_actor(self).map(|(), actor, _| {
                 actor.timer = None;
                 actor.wake();

@@ -121,7 +121,7 @@ impl SupervisorActor {
                 SupervisorEffect::StartAttempt => self.open(ctx),
                 SupervisorEffect::StopAttempt => self.stop_attempt(ctx),
                 SupervisorEffect::WaitUntil(time) => {
-                    let sleep = tokio::time::sleep_until(self.clock.instant(time).into());
+                    let sleep = self.clock.sleep_until(time);
                     ctx.spawn(sleep.into_actor(self).map(|(), actor, ctx| {
                         let effects = actor.supervisor.tick(actor.clock.now());
                         actor.carry_out(effects, ctx);
