@@ -18,6 +18,9 @@ impl Timestamp {
     /// Nothing will come any more.
     pub const MAX: Self = Self(i64::MAX);
 
+    /// The last moment that a record can have.
+    pub(crate) const LAST: Self = Self(i64::MAX - 1);
+
     /// The moment so many milliseconds after the Unix epoch.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)

@@ -165,7 +165,7 @@ mod tests {
             for (number, time) in (0..).zip(&times) {
                 panes.entry(windows.pane(Timestamp(*time)).start).or_default().push(number);
             }
-            let mut window = windows.next(Timestamp(-1)).unwrap();
+            let mut window = windows.windows(Timestamp(0)).next().unwrap();
             for nth in 0..40 {
                 for (_, time) in late.iter().filter(|(when, _)| *when == nth) {
                     let start = windows.pane(Timestamp(*time)).start;
@@ -191,7 +191,7 @@ mod tests {
     fn merges(size: i64, every: i64, slides: u64) -> u64 {
         let windows = Sliding::of(ms(size)).every(ms(every));
         let (listed, mut stacks, mut panes) = (Listed::default(), Stacks::default(), Panes::new());
-        let (mut window, mut pane) = (windows.next(Timestamp(0)).unwrap(), windows.pane(Timestamp(0)));
+        let (mut window, mut pane) = (windows.windows(Timestamp(0)).next().unwrap(), windows.pane(Timestamp(0)));
         for _ in 0..slides {
             while pane.end <= window.end {
                 panes.insert(pane.start, Vec::new());

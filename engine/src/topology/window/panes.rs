@@ -55,7 +55,7 @@ impl<K, S, A: Merge> Panes<K, S, A> {
     }
 
     fn expires_at(&self, window: Window) -> Timestamp {
-        Timestamp(window.max_timestamp().0.saturating_add(self.lateness)).min(Timestamp(i64::MAX - 1))
+        Timestamp(window.max_timestamp().0.saturating_add(self.lateness)).min(Timestamp::LAST)
     }
 
     /// Panes are kept beyond the rows of their windows.

@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod by_clock;
+mod ends_of_time;
 mod kinds;
 mod panes;
 mod triggers;
