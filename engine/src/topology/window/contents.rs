@@ -15,6 +15,13 @@ use crate::{
     window::{Window, Windowed},
 };
 
+/// What the records of a window, and of no other one, begin their numbers from, and where: beside a moment there is room for those of a window that begins there, and, from
+/// [`OF_CUT`] on, of one that ends there and is cut at the start of time.
+pub type Place = (Timestamp, u64);
+
+/// See [`Place`].
+pub const OF_CUT: u64 = 1 << 63;
+
 /// What a step's windows keep of records `T`, and what comes of it.
 pub trait Contents<K: Key, T>: Clone + Send + 'static {
     /// In the window's entry.
@@ -34,7 +41,7 @@ pub trait Contents<K: Key, T>: Clone + Send + 'static {
         &self,
         part: &mut Self::Part,
         record: T,
-        place: Timestamp,
+        place: Place,
         states: &mut <Self::States as KeyedStates<K>>::View<'_>,
     );
 
@@ -43,13 +50,13 @@ pub trait Contents<K: Key, T>: Clone + Send + 'static {
         &mut self,
         of: (&K, Window),
         part: &Self::Part,
-        places: Range<Timestamp>,
+        places: Range<Place>,
         states: &mut <Self::States as KeyedStates<K>>::View<'_>,
         rows: &mut VecDeque<Self::Row>,
     );
 
     /// Forgets what is kept beside the entry of the records at `places`.
-    fn forget(&self, places: Range<Timestamp>, states: &mut <Self::States as KeyedStates<K>>::View<'_>);
+    fn forget(&self, places: Range<Place>, states: &mut <Self::States as KeyedStates<K>>::View<'_>);
 }
 
 /// Contents of two windows that can become those of one.
@@ -74,7 +81,7 @@ impl<K: Key, T: 'static, A: Aggregate<In = T, Out: Send + 'static>> Contents<K, 
     }
 
     #[inline]
-    fn add(&self, part: &mut A::Accumulator, record: T, _: Timestamp, (): &mut ()) {
+    fn add(&self, part: &mut A::Accumulator, record: T, _: Place, (): &mut ()) {
         self.0.add(part, record);
     }
 
@@ -82,14 +89,14 @@ impl<K: Key, T: 'static, A: Aggregate<In = T, Out: Send + 'static>> Contents<K, 
         &mut self,
         (key, window): (&K, Window),
         part: &A::Accumulator,
-        _: Range<Timestamp>,
+        _: Range<Place>,
         (): &mut (),
         rows: &mut VecDeque<Self::Row>,
     ) {
         rows.push_back(Windowed { key: key.clone(), window, value: self.0.get(part) });
     }
 
-    fn forget(&self, _: Range<Timestamp>, (): &mut ()) {}
+    fn forget(&self, _: Range<Place>, (): &mut ()) {}
 }
 
 impl<K: Key, T: 'static, A: Merge<In = T, Out: Send + 'static>> Joins<K, T> for Folded<A> {
@@ -136,7 +143,13 @@ where
 
     fn empty(&self) {}
 
-    fn add(&self, (): &mut (), record: T, place: Timestamp, states: &mut <Self::States as KeyedStates<K>>::View<'_>) {
+    fn add(
+        &self,
+        (): &mut (),
+        record: T,
+        (moment, first): Place,
+        states: &mut <Self::States as KeyedStates<K>>::View<'_>,
+    ) {
         let (records, arrivals) = states;
         let number = arrivals.update(
             || 0,
@@ -145,25 +158,25 @@ where
                 *arrivals
             },
         );
-        records.insert((place, number), record);
+        records.insert((moment, first + number), record);
     }
 
     fn give(
         &mut self,
         (key, window): (&K, Window),
         (): &(),
-        places: Range<Timestamp>,
+        places: Range<Place>,
         (records, _): &mut <Self::States as KeyedStates<K>>::View<'_>,
         rows: &mut VecDeque<R>,
     ) {
-        let mut numbered: Vec<_> = records.range((places.start, 0)..(places.end, 0)).collect();
+        let mut numbered: Vec<_> = records.range(places).collect();
         numbered.sort_unstable_by_key(|((_, number), _)| *number);
         let records: Vec<&T> = numbered.into_iter().map(|(_, record)| record).collect();
         (self.function)(key, window, &records, &mut Collector::of(rows));
     }
 
-    fn forget(&self, places: Range<Timestamp>, (records, arrivals): &mut <Self::States as KeyedStates<K>>::View<'_>) {
-        let gone: Vec<_> = records.range((places.start, 0)..(places.end, 0)).map(|(at, _)| *at).collect();
+    fn forget(&self, places: Range<Place>, (records, arrivals): &mut <Self::States as KeyedStates<K>>::View<'_>) {
+        let gone: Vec<_> = records.range(places).map(|(at, _)| *at).collect();
         for at in gone {
             records.remove(&at);
         }

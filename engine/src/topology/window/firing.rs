@@ -17,7 +17,7 @@ use crate::{
     time::{InTime, Timestamp},
     topology::{
         process_fn::Fired,
-        window::contents::{Contents, Joins},
+        window::contents::{Contents, Joins, OF_CUT, Place},
     },
     window::{Act, TriggerContext, Wake, Window, WindowTrigger, Windows},
 };
@@ -46,9 +46,6 @@ pub type States<K, T, C, G> = (StateDescriptor<Entries<Span>, EntryOf<K, T, C, G
 pub type Cx<'a, K, T, C, G, S> = Context<'a, K, States<K, T, C, G>, Tag, <C as Contents<K, T>>::Row, S>;
 
 type Beside<'a, K, T, C> = <<C as Contents<K, T>>::States as KeyedStates<K>>::View<'a>;
-
-/// The last moment that a record can have, or a timer.
-const LAST: Timestamp = Timestamp(i64::MAX - 1);
 
 /// When windows give rows, and of what.
 #[derive(Clone, Debug)]
@@ -79,13 +76,13 @@ impl<C, G> Firing<C, G> {
     /// When nothing timely can come to a window any more.
     fn complete_at(&self, window: Window) -> Timestamp {
         // What comes at a session's end is of it.
-        if self.is_session { window.end.min(LAST) } else { window.max_timestamp().min(LAST) }
+        if self.is_session { window.end.min(Timestamp::LAST) } else { window.max_timestamp().min(Timestamp::LAST) }
     }
 
     /// When a window is given up.
     #[inline]
     pub(super) fn expires_at(&self, window: Window) -> Timestamp {
-        Timestamp(self.complete_at(window).0.saturating_add(self.lateness)).min(LAST)
+        Timestamp(self.complete_at(window).0.saturating_add(self.lateness)).min(Timestamp::LAST)
     }
 
     /// By how much a row is older than what makes it due.
@@ -98,10 +95,24 @@ impl<C, G> Firing<C, G> {
         of(windows, self.lateness, self.is_final)
     }
 
+    /// Where a record of a window is put.
+    fn place(&self, window: Window, time: Timestamp) -> Place {
+        // Several windows begin at the start of time if they are cut there, each with an end of its own.
+        let is_cut = window.start == Timestamp::MIN && window.end != Timestamp::MAX;
+        match (self.is_session, is_cut) {
+            (true, _) => (time, 0),
+            (false, true) => (window.end, OF_CUT),
+            (false, false) => (window.start, 0),
+        }
+    }
+
     /// Where the records of a window are.
-    fn places(&self, window: Window) -> Range<Timestamp> {
-        let end = if self.is_session { window.end } else { Timestamp(window.start.0.saturating_add(1)) };
-        window.start..end
+    fn places(&self, window: Window) -> Range<Place> {
+        if self.is_session {
+            return (window.start, 0)..(window.end, 0);
+        }
+        let (moment, first) = self.place(window, window.start);
+        (moment, first)..(moment, first | (OF_CUT - 1))
     }
 
     pub(super) fn states<K: Key, T>(&self) -> States<K, T, C, G>
@@ -134,7 +145,6 @@ impl<C, G> Firing<C, G> {
     {
         let (key, clock, wall_time) = (cx.key(), cx.clock_before(), cx.wall_time());
         let (complete, expires) = (self.complete_at(window), self.expires_at(window));
-        let place = if self.is_session { time } else { window.start };
         let (mut wakes, mut rows) = (std::mem::take(&mut self.wakes), VecDeque::new());
         let (entries, beside) = cx.states();
         let is_new = !entries.contains(&span);
@@ -144,12 +154,12 @@ impl<C, G> Firing<C, G> {
         if let Some(entry) = entries.get_mut(&span) {
             let mut context = TriggerContext::new(window, clock, wall_time, &mut wakes).lasting(complete, expires);
             let act = self.trigger.on_record(&record, time, &mut entry.trigger, &mut context);
-            self.contents.add(&mut entry.part, record, place, beside);
+            self.contents.add(&mut entry.part, record, self.place(window, time), beside);
             entry.is_empty = false;
             self.act::<K, T>(act, (key, window), entry, beside, &mut rows);
         }
         rows.into_iter().for_each(|row| cx.emit_at(row, window.max_timestamp()));
-        if is_new && expires < LAST && !wakes.contains(&Wake::EventTime(expires)) {
+        if is_new && expires < Timestamp::LAST && !wakes.contains(&Wake::EventTime(expires)) {
             cx.due_at(expires, (true, span.0, span.1));
         }
         self.ask(cx, span, wakes);

@@ -66,6 +66,10 @@ macro_rules! have_all_rows {
         have_all_rows!(@late().final_only().aggregate("step", Numbers::default()), $events, $how, $expected);
         let triggered = late().trigger(Trigger::event_time());
         have_all_rows!(@triggered.aggregate("step", Numbers::default()), $events, $how, $expected);
+        let listed = late().process("step", |key, window, records, out| {
+            out.emit(Windowed { key: *key, window, value: records.iter().copied().copied().collect::<Vec<_>>() });
+        });
+        have_all_rows!(@listed, $events, $how, $expected);
     };
     (@$step:expr, $events:expr, $how:expr, $expected:expr) => {
         let (given, late) = run($step, $events, $how.clone());
