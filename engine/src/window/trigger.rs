@@ -139,6 +139,12 @@ pub trait WindowTrigger<T>: Clone + Send + 'static {
     fn faults(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// What it is called: windows that are kept with a trigger of one name are not gone on with by one of another, which their states and what was asked for mean nothing to. Nothing: as if
+    /// there were none.
+    fn name(&self) -> String {
+        "own".to_string()
+    }
 }
 
 /// A trigger, ready-made or one's own.
@@ -221,6 +227,10 @@ impl<T> WindowTrigger<T> for EventTime {
     }
 
     fn on_merge(&self, _into: &mut (), _other: ()) {}
+
+    fn name(&self) -> String {
+        String::new()
+    }
 }
 
 /// One row when the window is given up.
@@ -240,6 +250,11 @@ impl<T> WindowTrigger<T> for FinalOnly {
     }
 
     fn on_merge(&self, _into: &mut (), _other: ()) {}
+
+    /// What is otherwise than with [`EventTime`] is told by the lateness.
+    fn name(&self) -> String {
+        String::new()
+    }
 }
 
 /// See [`Trigger::count`]. Its state is the number of records that had no row.
@@ -274,6 +289,11 @@ impl<T> WindowTrigger<T> for Counting {
     fn faults(&self) -> Vec<String> {
         let fault = || "its trigger fires after every 0 records: it must be at least 1".to_string();
         (self.n == 0).then(fault).into_iter().collect()
+    }
+
+    /// Windows that have no other record would not be asked at their end for what is left.
+    fn name(&self) -> String {
+        if self.is_at_end { "count or at end" } else { "count" }.to_string()
     }
 }
 
@@ -316,6 +336,10 @@ impl<T> WindowTrigger<T> for Continuous {
 
     fn faults(&self) -> Vec<String> {
         self.every.fault("time between two rows of its trigger").into_iter().collect()
+    }
+
+    fn name(&self) -> String {
+        "continuous".to_string()
     }
 }
 
@@ -362,6 +386,10 @@ impl<T> WindowTrigger<T> for ByClock {
     fn faults(&self) -> Vec<String> {
         self.after.fault("time after which its trigger fires").into_iter().collect()
     }
+
+    fn name(&self) -> String {
+        "by clock".to_string()
+    }
 }
 
 /// See [`Trigger::purging`].
@@ -389,6 +417,11 @@ impl<T, W: WindowTrigger<T>> WindowTrigger<T> for Purging<W> {
 
     fn faults(&self) -> Vec<String> {
         self.0.faults()
+    }
+
+    fn name(&self) -> String {
+        let name = self.0.name();
+        if name.is_empty() { "purging".to_string() } else { format!("{name}, purging") }
     }
 }
 

@@ -91,8 +91,15 @@ impl<C, G> Firing<C, G> {
     }
 
     /// What a step of these windows is: see [`TimeRule::of`](crate::operator::process_timed::TimeRule).
-    pub(super) fn of(&self, windows: &impl Windows) -> String {
-        of(windows, self.lateness, self.is_final)
+    pub(super) fn of<T>(&self, windows: &impl Windows) -> String
+    where
+        G: WindowTrigger<T>,
+    {
+        let of = of(windows, self.lateness, self.is_final);
+        match self.trigger.name() {
+            name if name.is_empty() => of,
+            name => format!("{of}, trigger {name}"),
+        }
     }
 
     /// Where a record of a window is put.

@@ -123,7 +123,7 @@ where
 
     fn rule(&self) -> TimeRule {
         TimeRule {
-            of: self.firing.of(&self.windows),
+            of: self.firing.of::<T>(&self.windows),
             is_by_clock: S::BY_CLOCK,
             behind: self.firing.behind(),
             is_in_order: true,

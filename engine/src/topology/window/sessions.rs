@@ -95,7 +95,7 @@ where
 
     fn rule(&self) -> TimeRule {
         let behind = self.firing.behind();
-        TimeRule { of: self.firing.of(&self.windows), is_by_clock: S::BY_CLOCK, behind, is_in_order: false }
+        TimeRule { of: self.firing.of::<T>(&self.windows), is_by_clock: S::BY_CLOCK, behind, is_in_order: false }
     }
 
     fn take_late(&mut self) -> u64 {

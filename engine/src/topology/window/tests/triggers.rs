@@ -1,6 +1,7 @@
 //! When there are rows: each trigger, with crashes in between.
 
 use super::*;
+use crate::operator::Stateful as _;
 use crate::window::{Act, TriggerContext, WindowTrigger};
 
 const SIZE: i64 = 100;
@@ -184,4 +185,38 @@ fn ones_own_trigger_is_asked_and_obeyed() {
     assert_eq!(given(&mut job), [(vec![0, 1, 2, 3], 99)], "the third odd one takes all of it out");
     job.do_all(&[Event::Mark(END)]);
     assert_eq!(given(&mut job), []);
+}
+
+#[test]
+fn another_trigger_over_the_same_state_is_refused() {
+    macro_rules! changed {
+        ($was:expr => $now:expr) => {{
+            let windows = || keyed_by_time().window(Tumbling::of(ms(10)));
+            let mut job = Job::<_>::new(windows().trigger($was).count("step"), 1);
+            job.do_all(&[Event::Batch(vec![(1, 0, 0)]), Event::Mark(5)]);
+            assert!(job.snapshot());
+            let opened = by_hand::built(&windows().trigger($now).count("step"), 0, 1).open(&job.stored.context(0, 1));
+            opened.map_err(|error| error.to_string())
+        }};
+    }
+    let (count, continuous, by_clock) =
+        (Trigger::count, |by| Trigger::continuous(ms(by)), |by| Trigger::by_clock(ms(by)));
+    assert_eq!(changed!(count(2) => count(3)), Ok(()), "what it counts means the same");
+    assert_eq!(changed!(continuous(3) => continuous(4)), Ok(()));
+    assert_eq!(changed!(by_clock(3) => by_clock(4)), Ok(()));
+    let refused = [
+        (changed!(count(2) => Trigger::event_time()), "trigger count'"),
+        (changed!(Trigger::event_time() => count(2)), "trigger count'"),
+        (changed!(count(2) => count(2).or_at_end()), "trigger count or at end'"),
+        (changed!(count(2) => count(2).purging()), "trigger count, purging'"),
+        (changed!(count(2) => continuous(3)), "trigger continuous'"),
+        (changed!(continuous(3) => by_clock(3)), "trigger by clock'"),
+        (changed!(by_clock(3) => continuous(3)), "trigger continuous'"),
+        (changed!(continuous(3) => Trigger::own(Odd)), "trigger own'"),
+        (changed!(Trigger::own(Odd) => count(3)), "trigger own'"),
+    ];
+    for (opened, said) in refused {
+        let error = opened.err().unwrap_or_else(|| format!("accepted, and not for {said}"));
+        assert!(error.contains(said) && error.contains("give it another name"), "{error}");
+    }
 }
