@@ -175,7 +175,7 @@ impl<T, C> Pattern<T, C> {
         self
     }
 
-    /// The last record of a match is no more than so long after the first. Part of a millisecond does not count. What has begun is forgotten when it can no longer be in time.
+    /// The last record of a match is no more than so long after the first: at least a millisecond, and whole ones. What has begun is forgotten when it can no longer be in time.
     pub fn within(mut self, within: Duration) -> Self {
         self.shape.within = Some(within);
         self

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::time::Timestamp;
+use crate::{time::Timestamp, window::length::Length};
 
 /// How often a stage comes: a number, `a..=b` or `a..`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,9 +144,7 @@ impl Shape {
         if !self.forbidden.is_empty() {
             faults.push("it ends with what must not come, and that is never over: say what comes behind it".into());
         }
-        if self.within.is_some_and(|within| within < Duration::from_millis(1)) {
-            faults.push("`within` is less than a millisecond, the unit of event time".into());
-        }
+        faults.extend(self.within.and_then(|within| Length::of(within).fault("time of `within`")));
         if self.within.is_none() {
             faults.extend(self.endless().map(|why| format!("{why}: say `within`, or what has begun grows for ever")));
         }

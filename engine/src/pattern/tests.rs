@@ -355,7 +355,9 @@ fn what_makes_no_sense_is_said() {
     assert!(faults(reversed).contains("3 to 2 times"));
     assert!(faults(begin().optional().next("b", is('b'))).contains("the first stage is optional"));
     assert!(faults(begin().not_next(is('b'))).contains("what must not come"));
-    assert!(faults(begin().within(Duration::from_micros(999))).contains("less than a millisecond"));
+    let within = |micros| faults(begin().within(Duration::from_micros(micros)));
+    assert_eq!(within(999), "the time of `within` is 999us: it must be at least 1ms");
+    assert_eq!(within(1_500), "the time of `within` is 1ms 500us: it must be whole milliseconds");
     assert!(faults(begin().one_or_more()).contains("any number of times: say `within`"));
     assert_eq!(faults(begin().one_or_more().within(second)), "");
     assert!(faults(begin().followed_by("b", is('b')).overlapping()).contains("overlapping"));

@@ -1,10 +1,9 @@
 //! How much later something is than something else.
 
-use std::{ops::Neg, time::Duration};
+use std::{fmt, ops::Neg, time::Duration};
 
-use crate::time::Timestamp;
-
-/// How much later something is than something else, or how much earlier: a duration with a sign, in milliseconds. What is less than a millisecond does not count.
+/// How much later something is than something else, or how much earlier: a duration with a sign. Where it is compared with event time it is to be whole milliseconds; one that is longer than
+/// time is no limit.
 ///
 /// ```
 /// use std::time::Duration;
@@ -15,15 +14,20 @@ use crate::time::Timestamp;
 /// assert_eq!(Offset::from(Duration::from_secs(10)), *within.end()); // later, if nothing else is said
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Offset(i64);
+pub struct Offset {
+    /// Fewer than an `i128` holds.
+    nanos: i128,
+}
+
+const MILLISECOND: i128 = 1_000_000;
 
 impl Offset {
     /// At the same moment.
-    pub const NONE: Self = Self(0);
+    pub const NONE: Self = Self { nanos: 0 };
 
     /// So much later.
     pub fn after(by: Duration) -> Self {
-        Self(i64::try_from(by.as_millis()).unwrap_or(i64::MAX))
+        Self { nanos: i128::from(by.as_secs()) * 1_000 * MILLISECOND + i128::from(by.subsec_nanos()) }
     }
 
     /// So much earlier.
@@ -31,15 +35,33 @@ impl Offset {
         -Self::after(by)
     }
 
-    /// Milliseconds; negative: earlier.
+    /// Whole milliseconds; negative: earlier.
     pub const fn as_millis(self) -> i64 {
-        self.0
+        let millis = self.nanos / MILLISECOND;
+        if millis > i64::MAX as i128 {
+            i64::MAX
+        } else if millis < -(i64::MAX as i128) {
+            -i64::MAX
+        } else {
+            millis as i64
+        }
     }
 
-    /// The moment that is so much later than `time`, and one that a record can have.
-    #[inline]
-    pub(crate) fn from(self, time: Timestamp) -> Timestamp {
-        Timestamp(time.0.saturating_add(self.0).clamp(i64::MIN + 1, i64::MAX - 1))
+    /// Why it cannot be compared with event time; `name` begins the sentence.
+    pub(crate) fn fault(self, name: &str) -> Option<String> {
+        let is_of_time = self.as_millis().abs() < i64::MAX;
+        let is_cut = is_of_time && self.nanos % MILLISECOND != 0;
+        is_cut.then(|| format!("the {name} is {self}: it must be whole milliseconds"))
+    }
+}
+
+/// Earlier with a sign, later without.
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.nanos.unsigned_abs();
+        let by = Duration::new((nanos / 1_000_000_000) as u64, (nanos % 1_000_000_000) as u32);
+        let sign = if self.nanos < 0 { "-" } else { "" };
+        write!(f, "{sign}{}", humantime::format_duration(by))
     }
 }
 
@@ -54,7 +76,7 @@ impl Neg for Offset {
     type Output = Self;
 
     fn neg(self) -> Self {
-        Self(self.0.saturating_neg())
+        Self { nanos: -self.nanos }
     }
 }
 
@@ -63,14 +85,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn offsets_are_whole_milliseconds_and_lead_to_moments_of_records() {
+    fn offsets_are_milliseconds_later_or_earlier_and_no_more_than_time_has() {
         let by = Duration::from_micros(7_999);
-        assert_eq!(
-            (Offset::after(by).from(Timestamp(-5)), Offset::before(by).from(Timestamp(-5))),
-            (Timestamp(2), Timestamp(-12))
-        );
-        assert_eq!(Offset::after(Duration::MAX).from(Timestamp(5)), Timestamp(i64::MAX - 1));
-        assert_eq!(Offset::before(Duration::MAX).from(Timestamp(-5)), Timestamp(i64::MIN + 1));
+        assert_eq!((Offset::after(by).as_millis(), Offset::before(by).as_millis()), (7, -7));
+        assert_eq!(Offset::after(Duration::MAX).as_millis(), i64::MAX);
+        assert_eq!(Offset::before(Duration::MAX).as_millis(), -i64::MAX);
         assert_eq!(-Offset::before(Duration::MAX), Offset::after(Duration::MAX));
+        assert!(Offset::before(by) < Offset::NONE && Offset::NONE < Offset::after(Duration::from_nanos(1)));
+    }
+
+    #[test]
+    fn an_offset_of_parts_of_a_millisecond_is_a_fault_and_one_beyond_time_is_none() {
+        let fault = Offset::before(Duration::from_micros(1_500)).fault("bound");
+        assert_eq!(fault.unwrap(), "the bound is -1ms 500us: it must be whole milliseconds");
+        for by in [Duration::ZERO, Duration::from_millis(1), Duration::MAX] {
+            assert_eq!((Offset::after(by).fault("bound"), Offset::before(by).fault("bound")), (None, None));
+        }
     }
 }

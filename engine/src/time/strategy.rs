@@ -2,7 +2,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::{error::BoxError, id::WallTime, record::Record, time::Timestamp};
+use crate::{
+    error::BoxError,
+    id::WallTime,
+    record::Record,
+    time::{Offset, Timestamp},
+};
 
 /// How watermarks follow from records, for [`event_time`](crate::topology::Stream::event_time).
 ///
@@ -29,8 +34,7 @@ pub struct Alignment {
 }
 
 impl Alignment {
-    /// A split waits while its watermark is more than `max_drift` ahead of the slowest one in the group of this name. What is less than a millisecond of it does not
-    /// count.
+    /// A split waits while its watermark is more than `max_drift` ahead of the slowest one in the group of this name: whole milliseconds.
     pub fn group(name: impl Into<String>, max_drift: Duration) -> Self {
         Self { group: name.into(), max_drift }
     }
@@ -42,7 +46,7 @@ impl WatermarkStrategy<Bounded> {
         Self::bounded(Duration::ZERO)
     }
 
-    /// A record is at most `lateness` earlier than one in front of it in the same split. Those that are earlier still are late.
+    /// A record is at most `lateness` earlier than one in front of it in the same split: whole milliseconds. Those that are earlier still are late.
     pub fn bounded(lateness: Duration) -> Self {
         Self::own(Bounded { lateness })
     }
@@ -127,6 +131,11 @@ pub trait WatermarkGenerator<T>: Clone + Send + 'static {
 
     /// No record that is still to come is at this moment or earlier; [`MIN`](Timestamp::MIN) if nothing is known. Where it falls, the engine keeps to the highest.
     fn watermark(&self, state: &Self::State) -> Timestamp;
+
+    /// Why it makes no sense, one sentence each.
+    fn faults(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// See [`WatermarkStrategy::bounded`].
@@ -149,6 +158,10 @@ impl<T> WatermarkGenerator<T> for Bounded {
     fn watermark(&self, highest: &Option<Timestamp>) -> Timestamp {
         // A record of the very lowest time that may come is not late.
         highest.map_or(Timestamp::MIN, |highest| Timestamp(highest.before(self.lateness).0.saturating_sub(1)))
+    }
+
+    fn faults(&self) -> Vec<String> {
+        Offset::after(self.lateness).fault("disorder").into_iter().collect()
     }
 }
 

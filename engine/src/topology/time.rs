@@ -6,7 +6,7 @@ use crate::{
         Operator, alignment_member::AlignmentMember, event_time::EventTime, ingestion_time::IngestionTime,
         processing_time::ProcessingTimeStep, split_clock,
     },
-    time::{IntoTimestamp, WatermarkGenerator, WatermarkStrategy},
+    time::{IntoTimestamp, Offset, WatermarkGenerator, WatermarkStrategy},
     topology::{fault::TopologyFault, graph::StepIndex, stream::Stream},
 };
 
@@ -67,7 +67,8 @@ impl<O: Operator> Stream<O> {
     {
         let (name, reads_splits) = (name.into(), self.head.splits.is_some());
         let by_split = reads_splits && !self.delays;
-        self.graph.lock().faults.extend(misplaced(&name, &strategy, reads_splits, by_split));
+        let faults = cut(&name, &strategy).chain(misplaced(&name, &strategy, reads_splits, by_split));
+        self.graph.lock().faults.extend(faults);
         let step = self.add_clock("event_time", name, by_split);
         let group = strategy.alignment.as_ref().map(|alignment| self.graph.lock().align(step, &alignment.group));
         self.then(step, move |upstream, context| {
@@ -111,6 +112,17 @@ impl<O: Operator> Stream<O> {
         }
         step
     }
+}
+
+/// What could not be counted with as it was given.
+fn cut<T, G: WatermarkGenerator<T>>(
+    name: &str,
+    strategy: &WatermarkStrategy<G>,
+) -> impl Iterator<Item = TopologyFault> + use<T, G> {
+    let drift = strategy.alignment.as_ref().and_then(|alignment| Offset::after(alignment.max_drift).fault("drift"));
+    let faults: Vec<_> = strategy.generator.faults().into_iter().chain(drift).collect();
+    let of = format!("the watermarks of '{name}'");
+    faults.into_iter().map(move |message| TopologyFault::Setting { message: format!("{of}: {message}") })
 }
 
 /// What a step is to do that it would never do where it stands.

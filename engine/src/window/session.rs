@@ -52,7 +52,7 @@ impl Session<FixedGap> {
 }
 
 impl<T, F: Fn(&T) -> Duration> Session<GapBy<T, F>> {
-    /// A gap that depends on the record. Less than a millisecond counts as one.
+    /// A gap that depends on the record: whole milliseconds of it, and at least one.
     pub fn gap_by(function: F) -> Self {
         Self { gap: GapBy { function, of: PhantomData } }
     }

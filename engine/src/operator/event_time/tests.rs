@@ -557,6 +557,21 @@ fn idleness_is_refused_where_nothing_could_tell_of_it() {
 }
 
 #[test]
+fn strategies_of_parts_of_a_millisecond_are_refused() {
+    let topology = Topology::new("job");
+    let stream = topology.source("numbers", source(&Given::default(), 1, false));
+    let (disorder, drift) = (Duration::from_micros(1_500), Duration::from_micros(999));
+    let strategy = WatermarkStrategy::bounded(disorder).align(Alignment::group("group", drift));
+    stream.event_time("stamped", strategy, |time| Timestamp(*time)).sink_at_least_once("rows", Nowhere);
+    let Err(error) = Plan::new(topology, settings(1)) else { panic!("they would be cut") };
+    for said in
+        ["disorder is 1ms 500us: it must be whole milliseconds", "drift is 999us: it must be whole milliseconds"]
+    {
+        assert!(error.to_string().contains(&format!("the watermarks of 'stamped': the {said}")), "{error}");
+    }
+}
+
+#[test]
 fn ingestion_times_never_fall_even_if_the_clock_is_behind_after_a_restart() {
     let given = Given::default();
     let topology = Topology::new("job");

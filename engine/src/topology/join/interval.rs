@@ -19,31 +19,36 @@ use crate::{
     },
 };
 
-/// How much later than a left record its right partners may be.
+/// How many milliseconds later than a left record its right partners may be.
 #[derive(Clone, Copy)]
 struct Within {
-    lower: Offset,
-    upper: Offset,
+    lower: i64,
+    upper: i64,
 }
 
 impl Within {
-    /// What comes later than this finds no left record of `time` any more, and so it can go when time has come there.
+    /// What comes later than this finds no left record of `time` any more, and so it can go when time has come there: at the last moment, if not before.
     fn left_until(self, time: Timestamp) -> Timestamp {
-        self.upper.from(time)
+        from(time, self.upper).min(Timestamp::LAST)
     }
 
     fn right_until(self, time: Timestamp) -> Timestamp {
-        (-self.lower).from(time)
+        from(time, -self.lower).min(Timestamp::LAST)
     }
 
     /// The times at which partners of a left record may be.
     fn of_left(self, time: Timestamp) -> RangeInclusive<Timestamp> {
-        self.lower.from(time)..=self.upper.from(time)
+        from(time, self.lower)..=from(time, self.upper)
     }
 
     fn of_right(self, time: Timestamp) -> RangeInclusive<Timestamp> {
-        (-self.upper).from(time)..=(-self.lower).from(time)
+        from(time, -self.upper)..=from(time, -self.lower)
     }
+}
+
+/// The moment so much later; one that no record has if there is none.
+fn from(time: Timestamp, millis: i64) -> Timestamp {
+    Timestamp(time.0.saturating_add(millis))
 }
 
 /// The function of such a join.
@@ -179,7 +184,7 @@ impl<K: Key, A: Record, B: Record> ConnectedStreams<K, A, B, Timestamp> {
     /// }
     /// ```
     ///
-    /// Bounds that are not negative may be durations: `Duration::ZERO..=Duration::from_secs(60)`.
+    /// Bounds that are not negative may be durations: `Duration::ZERO..=Duration::from_secs(60)`. They are whole milliseconds, as times are.
     pub fn interval_join<R, D, F>(
         self,
         name: impl Into<String>,
@@ -192,14 +197,15 @@ impl<K: Key, A: Record, B: Record> ConnectedStreams<K, A, B, Timestamp> {
         F: FnMut(&K, &A, &B) -> R + Clone + Send + 'static,
     {
         let (name, (lower, upper)) = (name.into(), within.into_inner());
-        let within = Within { lower: lower.into(), upper: upper.into() };
-        if within.lower > within.upper {
-            let (lower, upper) = (within.lower.as_millis(), within.upper.as_millis());
-            let message = format!(
-                "join '{name}' is of records within {lower} ms and {upper} ms, and nothing is: the first bound must not be above the second"
-            );
-            self.either.stream.graph.lock().faults.push(TopologyFault::Setting { message });
-        }
+        let (lower, upper): (Offset, Offset) = (lower.into(), upper.into());
+        let within = Within { lower: lower.as_millis(), upper: upper.as_millis() };
+        let nothing = (lower > upper).then(|| {
+            let Within { lower, upper } = within;
+            format!("it is of records within {lower} ms and {upper} ms, and nothing is: the first bound must not be above the second")
+        });
+        let faults = [lower.fault("first bound"), upper.fault("second bound"), nothing].into_iter().flatten();
+        let faults = faults.map(|message| TopologyFault::Setting { message: format!("join '{name}': {message}") });
+        self.either.stream.graph.lock().faults.extend(faults);
         self.joined(name, move |late| IntervalJoin { within, function, late })
     }
 }

@@ -605,3 +605,50 @@ fn an_interval_that_nothing_is_within_is_a_fault() {
     assert_eq!(faults.len(), 1);
     assert!(faults[0].contains("'step'") && faults[0].contains("within 5 ms and -5 ms"), "{faults:?}");
 }
+
+#[test]
+fn bounds_of_an_interval_that_are_not_whole_milliseconds_are_faults() {
+    let streams = connected::<u32, u32, Timestamp>();
+    let graph = streams.either.stream.graph.clone();
+    let micros = |of| Offset::after(Duration::from_micros(of));
+    let _ = streams.interval_join("step", -micros(1_500)..=micros(999), |_, a, b| (*a, *b));
+    let faults: Vec<_> = graph.lock().faults.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        faults,
+        [
+            "join 'step': the first bound is -1ms 500us: it must be whole milliseconds",
+            "join 'step': the second bound is 999us: it must be whole milliseconds",
+        ]
+    );
+}
+
+#[test]
+fn an_interval_without_end_is_no_fault() {
+    let streams = connected::<u32, u32, Timestamp>();
+    let graph = streams.either.stream.graph.clone();
+    let all = Offset::before(Duration::MAX)..=Offset::after(Duration::MAX);
+    let _ = streams.interval_join("step", all, |_, a, b| (*a, *b));
+    assert!(graph.lock().faults.is_empty());
+}
+
+#[test]
+fn records_that_are_not_near_are_no_pair_at_the_ends_of_time_either() {
+    let (first, last) = (i64::MIN + 1, i64::MAX - 1);
+    for (lower, upper) in [(5, 10), (-10, -5)] {
+        let stream = connected::<u32, u32, Timestamp>().interval_join("step", millis(lower, upper), |_, a, b| (*a, *b));
+        let mut job = Job::new(stream, 1);
+        let at = |time, value: Either<u32, u32>| (1, time, value);
+        job.do_all(&[
+            Event::Batch(vec![
+                at(first, Left(0)),
+                at(first, Right(0)),
+                at(first + 1, Left(1)),
+                at(first + 1, Right(1)),
+            ]),
+            Event::Mark(0),
+            Event::Batch(vec![at(last, Left(2)), at(last, Right(2)), at(last - 1, Left(3)), at(last - 1, Right(3))]),
+            Event::Mark(END),
+        ]);
+        assert_eq!(job.rows, []);
+    }
+}
