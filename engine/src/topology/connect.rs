@@ -324,16 +324,18 @@ impl<K: Key, A: Record, B: Record, S: Stamp> ConnectedStreams<K, A, B, S> {
         F: FnMut(&K, A, &mut D::View<'_>, &mut Collector<'_, R>) + Clone + Send + 'static,
         G: FnMut(&K, B, &mut D::View<'_>, &mut Collector<'_, R>) + Clone + Send + 'static,
     {
-        let step = self.either.add("process", name.into(), states.declared());
+        let name = name.into();
+        self.late.are_none(&name, &self.either.stream.graph);
+        let step = self.either.add("process", name, states.declared());
         for edge in &self.either.stream.head.inputs {
             let is_right = self.right.contains(edge);
             let lift = if is_right { Lift::right_input::<K, B, S>() } else { Lift::left_input::<K, A, S>() };
             self.either.stream.graph.lock().edges[edge.0].lift = Some(lift);
         }
-        self.either.stream.then(step, move |_, context| {
+        self.late.bound(self.either.stream.then(step, move |_, context| {
             let tables = states.tables(&table_place(&context.address(step), context));
             CoProcessStep::<K, A, B, D, R, F, G, S>::new(step, tables, on_left.clone(), on_right.clone())
-        })
+        }))
     }
 
     /// Calls a [`KeyedCoProcess`] with each record of either stream and each timer that it sets. All that is said of [timers](KeyedStream::process_fn) holds.
@@ -342,7 +344,9 @@ impl<K: Key, A: Record, B: Record, S: Stamp> ConnectedStreams<K, A, B, S> {
         name: impl Into<String>,
         function: F,
     ) -> Stream<Timed<K, ProcessTimed<K, Either<A, B>, S, CoProcess<F, A, B>>>> {
-        self.either.process_fn(name, CoProcess { function, _records: PhantomData })
+        let name = name.into();
+        self.late.are_none(&name, &self.either.stream.graph);
+        self.late.bound(self.either.process_fn(name, CoProcess { function, _records: PhantomData }))
     }
 
     /// The same with closures: `on_left` is called with each record of the first stream, `on_right` with those of the second, `on_timer` with each timer that they set.

@@ -7,6 +7,8 @@ use crate::{
     time::{Stamp, Timestamp},
     topology::{
         connect::{ConnectedStreams, KeyedCoProcess},
+        fault::TopologyFault,
+        graph::SharedGraph,
         side_output::SideOutput,
         stream::Stream,
         window::late::Late,
@@ -32,6 +34,17 @@ impl<A: Record, B: Record, S: Stamp> LateSides<A, B, S> {
         (Late::to(tag.0), Late::to(tag.1))
     }
 
+    /// Notes that `step` has no late records, where some were to go somewhere.
+    pub(in crate::topology) fn are_none(&self, step: &str, graph: &SharedGraph) {
+        let calls = [self.left.as_ref().map(|_| "late_left_to"), self.right.as_ref().map(|_| "late_right_to")];
+        let faults = calls.into_iter().flatten().map(|call| TopologyFault::Setting {
+            message: format!(
+                "'{step}' is no join by event time, and nothing is late there: leave `{call}` out (a function of your own gives to a side output by `emit_to`, bound to its step by `with_side`)"
+            ),
+        });
+        graph.lock().faults.extend(faults);
+    }
+
     /// Lets the last step of `joined` give to them.
     pub(in crate::topology) fn bound<O: Operator<Time = S>>(self, joined: Stream<O>) -> Stream<O> {
         let joined = self.left.iter().fold(joined, |joined, side| joined.with_side(side));
@@ -40,7 +53,8 @@ impl<A: Record, B: Record, S: Stamp> LateSides<A, B, S> {
 }
 
 impl<K: Key, A: Record, B: Record> ConnectedStreams<K, A, B, Timestamp> {
-    /// Gives those records of the first stream to a side output that come too late for the join that follows. Without it they are dropped, and counted.
+    /// Gives those records of the first stream to a side output that come too late for the join that follows. Without it they are dropped, and counted. Nothing is late in a
+    /// [`lookup_join`](Self::lookup_join).
     ///
     /// ```
     /// # use std::time::Duration;

@@ -652,3 +652,20 @@ fn records_that_are_not_near_are_no_pair_at_the_ends_of_time_either() {
         assert_eq!(job.rows, []);
     }
 }
+
+#[test]
+fn a_side_output_for_late_records_of_a_step_that_has_none_is_a_fault_that_says_so() {
+    let streams = connected::<u32, Option<u32>, Timestamp>();
+    let graph = streams.either.stream.graph.clone();
+    let late = streams.either.side_output::<u32>("late");
+    let none = streams.either.side_output::<Option<u32>>("none");
+    let table = state::value("table");
+    let streams = streams.late_left_to(&late).late_right_to(&none);
+    let _ = streams.lookup_join("step", table, |_, a, b| Some((a, b.copied())));
+    let graph = graph.lock();
+    let faults: Vec<_> = graph.faults.iter().map(ToString::to_string).collect();
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[0].contains("'step'") && faults[0].contains("leave `late_left_to` out"), "{faults:?}");
+    assert!(faults[1].contains("'step'") && faults[1].contains("leave `late_right_to` out"), "{faults:?}");
+    assert!(graph.sides.iter().all(|side| side.bound_to.len() == 1), "nothing else is said of them");
+}
