@@ -1,19 +1,18 @@
 //! Any function of the records of two streams and their key's states.
 //!
-//! Each stream has an input of its own, so that nothing is asked record by record of which it is. One table serves both.
+//! Each stream has an input of its own, so that nothing is asked record by record of which it is. The tables are those of the first, and serve both.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::{BoxError, Error},
-    id::CheckpointId,
+    error::BoxError,
     key::Key,
     operator::{
-        OpenContext, Operator, SnapshotBuilder, Stateful, Step,
+        Operator, Stateful, Step,
         either::{Lift, batch_of, keyed},
         emitted::Emitted,
         input::Input,
-        keyed::hand_out,
+        keyed::{KeyedInput, hand_out},
         process::Collector,
     },
     panic_site::running,
@@ -51,9 +50,8 @@ impl Lift {
 
 pub(crate) struct CoProcessStep<K: Key, A, B: Record, D: KeyedStates<K>, T, F, G, Z> {
     step: StepIndex,
-    left: Input<(K, A), Z>,
+    left: KeyedInput<K, A, D::Tables, Z>,
     right: Input<(K, OfRight<B>), Z>,
-    tables: D::Tables,
     out: Emitted<T, Z>,
     on_left: F,
     on_right: G,
@@ -62,41 +60,30 @@ pub(crate) struct CoProcessStep<K: Key, A, B: Record, D: KeyedStates<K>, T, F, G
 impl<K: Key, A: Record, B: Record, D: KeyedStates<K>, T, F, G, Z: Stamp> CoProcessStep<K, A, B, D, T, F, G, Z> {
     /// The tables are empty; they get their content when the chain is opened.
     pub(crate) fn new(step: StepIndex, tables: D::Tables, on_left: F, on_right: G) -> Self {
-        let (left, right) = (Input::new(None), Input::new(None));
-        Self { step, left, right, tables, out: Emitted::nothing(), on_left, on_right }
+        let (left, right) = (KeyedInput::new(Input::new(None), tables), Input::new(None));
+        Self { step, left, right, out: Emitted::nothing(), on_left, on_right }
     }
 }
 
 impl<K: Key, A: Record, B: Record, D: KeyedStates<K>, T: Send, F: Send, G: Send, Z: Stamp> Stateful
     for CoProcessStep<K, A, B, D, T, F, G, Z>
 {
-    fn open(&mut self, context: &OpenContext) -> Result<(), Error> {
-        self.tables.restore(context)
-    }
-
-    fn snapshot(&mut self, snapshot: &mut SnapshotBuilder) -> Result<(), BoxError> {
-        self.tables.snapshot(snapshot)
-    }
-
-    fn completed(&mut self, checkpoint: CheckpointId) {
-        self.tables.completed(checkpoint);
-    }
 }
 
 impl<K: Key, A: Record, B: Record, D: KeyedStates<K>, T: Send, F: Send, G: Send, Z: Stamp> Step
     for CoProcessStep<K, A, B, D, T, F, G, Z>
 {
     fn upstream(&mut self) -> Option<&mut dyn Step> {
-        None
+        Some(&mut self.left)
     }
 
     fn feed(&mut self, batch: Box<dyn Batch>) {
         if (&*batch as &dyn std::any::Any).is::<Vec<Stamped<(K, OfRight<B>), Z>>>() {
             self.right.feed(batch);
+            self.left.tables.batch_came();
         } else {
             self.left.feed(batch);
         }
-        self.tables.batch_came();
     }
 
     fn has_leftover(&mut self) -> bool {
@@ -110,10 +97,6 @@ impl<K: Key, A: Record, B: Record, D: KeyedStates<K>, T: Send, F: Send, G: Send,
     fn rest_of_batch(&mut self) -> Result<Option<Vec<u8>>, BoxError> {
         let left = self.left.rest_of_batch()?;
         if left.is_some() { Ok(left) } else { self.right.rest_of_batch() }
-    }
-
-    fn heap_is_spent(&mut self) -> bool {
-        self.tables.heap_is_spent()
     }
 
     fn take_records_in(&mut self) -> u64 {
@@ -140,15 +123,15 @@ where
     where
         S: FnMut(&mut Slice<'_>, T, Z) -> Flow,
     {
-        let Self { step, left, right, tables, out, on_left, on_right } = self;
+        let Self { step, left, right, out, on_left, on_right } = self;
         out.resume(slice, sink)?;
-        hand_out(left, tables, slice, |tables, slot, key, record, time, slice| {
+        left.drive(slice, |tables, slot, key, record, time, slice| {
             with_states::<K, D, _>(tables, slot, &key, slice, |states| {
                 running(*step, || on_left(&key, record, states, &mut out.collector()))
             });
             out.hand_out(time, slice, sink)
         })?;
-        hand_out(right, tables, slice, |tables, slot, key, OfRight(record), time, slice| {
+        hand_out(right, &mut left.tables, slice, |tables, slot, key, OfRight(record), time, slice| {
             with_states::<K, D, _>(tables, slot, &key, slice, |states| {
                 running(*step, || on_right(&key, record, states, &mut out.collector()))
             });

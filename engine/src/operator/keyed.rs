@@ -47,7 +47,7 @@ const AHEAD: usize = 16;
 /// Records with their keys, and the state of the step that takes them.
 pub struct KeyedInput<K, T, B, S = NoTime> {
     input: Input<(K, T), S>,
-    tables: B,
+    pub(super) tables: B,
 }
 
 impl<K: Key, T: Record, B: KeyedTables<K>, S: Stamp> KeyedInput<K, T, B, S> {
