@@ -1,8 +1,10 @@
 //! State that released versions have written is read for good: a fixture of each format is kept in `fixtures/`, as `NAME.FORMAT`.
 //!
-//! When a format number goes up, `cargo test -p cofferdam-testkit --test formats -- --ignored` writes the fixtures of the new one beside the old ones; list it in `NEWEST`, and what was there in `OLDER`.
+//! When a format number goes up, `cargo test -p cofferdam-testkit --test formats -- --ignored` writes the fixtures of the new one beside the old ones; list it in `NEWEST`, and what was there in `OLDER`. `timed` has a savepoint of its own.
 
 #![allow(clippy::unwrap_used)]
+
+mod timed;
 
 use std::{
     collections::BTreeMap,
