@@ -15,7 +15,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, value_parser};
 use cofferdam::prelude::*;
 use cofferdam_examples::{
-    nexmark::{queries::Query, rows::Rows, source::Events},
+    nexmark::{queries::Query, resumed, rows::Rows, source::Events},
     options::JobOptions,
     paced::Paced,
     run::{self, say},
@@ -29,7 +29,7 @@ struct Options {
     #[arg(value_name = "QUERY", required_unless_present = "bench")]
     what: Option<String>,
 
-    /// How many events: a job that goes on may be given more, and goes on to there [default: 1000000, with --bench 10000000]
+    /// How many events: a job that goes on may be given more than it has read, and goes on to there [default: 1000000, with --bench 10000000]
     #[arg(long, value_name = "N")]
     events: Option<u64>,
 
@@ -89,8 +89,10 @@ fn query(name: &str, options: &Options) -> Result<run::Report, Error> {
         parallelism: options.parallelism,
         rate: options.rate,
     };
-    let events = Paced::new(options.source(1_000_000), job.rate);
-    run::run_job(query.topology(events, Rows::Files(job.out.clone())), &[], &job)
+    let events = options.source(1_000_000);
+    resumed::check(&job.state, &events)?;
+    let topology = query.topology(Paced::new(events, job.rate), Rows::Files(job.out.clone()));
+    run::run_job(topology, &[], &job)
 }
 
 fn done(result: Result<(), Error>) -> ExitCode {
