@@ -7,7 +7,7 @@ use cofferdam_engine::{
     Timestamp, WatermarkStrategy,
     checkpoint::coordinator::JobEnd,
     topology::Topology,
-    window::{Session, Sliding, Trigger, Tumbling},
+    window::{Global, Session, Sliding, Trigger, Tumbling},
 };
 use cofferdam_testkit::{Faults, Setup, Simulation};
 
@@ -19,6 +19,8 @@ use super::{
 const SIZE: i64 = 60;
 const SLIDE: i64 = 25;
 const GAP: i64 = 12;
+/// The last moment there is: that of a global window's row.
+const LAST: i64 = i64::MAX - 1;
 /// Records a row of the trigger.
 const PART: usize = 3;
 
@@ -47,6 +49,10 @@ fn oracle() -> Vec<Row> {
             if count > 0 {
                 rows.push(("sliding", sensor, start, count));
             }
+        }
+        let starts = (0..10).map(|nth| LAST - LAST % SLIDE - nth * SLIDE);
+        for start in starts.take_while(|start| LAST - start < SIZE) {
+            rows.push(("of all", sensor, start, times.len() as u64));
         }
         for session in times.chunk_by(|one, next| next - one <= GAP) {
             rows.push(("session", sensor, session[0], session.len() as u64));
@@ -87,12 +93,20 @@ fn run(seed: u64, setup: Setup, faults: Faults, rescales: bool) -> Vec<Row> {
             .trigger(Trigger::count(PART as u64).or_at_end().purging())
             .count("parts")
             .map(|row| ("parts".to_string(), row.key, row.window.start.as_millis(), row.value));
-        sliding.union(sessions).union(parts).sink("rows", sink.clone());
+        let of_all = keyed()
+            .window(Global)
+            .count("all")
+            .key_by(|row| row.key)
+            .window(Sliding::of(millis(SIZE)).every(millis(SLIDE)))
+            .sum("of all", |row| row.value)
+            .map(|row| ("of all".to_string(), row.key, row.window.start.as_millis(), row.value));
+        sliding.union(sessions).union(parts).union(of_all).sink("rows", sink.clone());
         topology
     };
     let end = Simulation::new(seed, setup, faults, topology).run();
     assert!(matches!(end, Ok(JobEnd::Finished)), "seed {seed}: {end:?}");
-    let named = |name: &str| ["sliding", "session", "parts"].into_iter().find(|known| *known == name).unwrap();
+    let named =
+        |name: &str| ["sliding", "session", "parts", "of all"].into_iter().find(|known| *known == name).unwrap();
     let rows = rows.snapshot().into_iter();
     let mut rows: Vec<Row> = rows.map(|(name, key, start, count)| (named(&name), key, start, count)).collect();
     rows.sort_unstable();
