@@ -289,6 +289,10 @@ where
         self.has_answers || self.requests.to_leave().is_some() || self.requests.to_ask().is_some()
     }
 
+    fn holds_records(&mut self) -> bool {
+        self.has_due()
+    }
+
     fn asks(&mut self) -> bool {
         true
     }

@@ -189,6 +189,11 @@ pub trait Step: Stateful {
         self.upstream().is_some_and(|upstream| upstream.has_due())
     }
 
+    /// Whether some of what is due comes before every record that has not come yet. A barrier need not wait for it.
+    fn holds_records(&mut self) -> bool {
+        self.upstream().is_some_and(|upstream| upstream.holds_records())
+    }
+
     /// Whether requests are under way. The end waits for them, a snapshot does not.
     fn is_pending(&mut self) -> bool {
         self.upstream().is_some_and(|upstream| upstream.is_pending())

@@ -101,8 +101,8 @@ impl<'a, K: Key, D: KeyedStates<K>, N: Key + Ord, O, S: Stamp> Context<'a, K, D,
         self.at.emit_to(side, record, self.time);
     }
 
-    /// Sets a timer of this key: once event time has reached `time`, it fires. If it is past already, at once, behind this record. The same as [`set_timer_tagged`](Self::set_timer_tagged) with the
-    /// tag that is the default.
+    /// Sets a timer of this key: once event time has reached `time`, it fires. If it is past already, at once, behind this record. A timer that always sets
+    /// itself for a time already past keeps what comes behind it waiting for ever. The same as [`set_timer_tagged`](Self::set_timer_tagged) with the tag that is the default.
     pub fn set_timer(&mut self, time: Timestamp) -> bool
     where
         S: HasEventTime,

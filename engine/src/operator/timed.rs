@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! watermark --> a round: group after group does what is due | nothing is due: the clocks jump
-//! drive     --> what was given leaves | the round goes on | the wall clock's turn | records
+//! drive     --> what was given leaves | the wall clock's turn, some calls at most | the round goes on | records
 //! snapshot  --> the logic's tables, and the clock of each key group: in the midst of a round, too
 //! ```
 //! What is due, and what it means, is for the [`TimedLogic`] to know. See `docs/decisions/0020`.
@@ -10,6 +10,7 @@
 //! # Invariants
 //! - The watermark behind the step is in front of all that is due and has not left. In a round it goes no further than the round before.
 //! - No record is handled during a round.
+//! - What the wall clock makes due takes turns with rounds and with records, as it may set itself anew for ever.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -123,8 +124,6 @@ pub enum Done {
 /// What a logic may ask of the moment.
 pub struct Moment<'a> {
     clocks: &'a GroupClocks,
-    /// What the round at hand goes to.
-    reached: Timestamp,
     pub(crate) slice: &'a Slice<'a>,
     step: StepIndex,
     /// The input has ended: nothing may become due any more.
@@ -132,10 +131,10 @@ pub struct Moment<'a> {
 }
 
 impl Moment<'_> {
-    /// How far time has come for `key`: the clock of its group, and in a round what that goes to.
+    /// How far time has come for `key`: the clock of its group, and what the round goes to if it is that group's turn.
     #[inline]
     pub(crate) fn clock<K: Key>(&self, key: &K) -> Timestamp {
-        self.clocks.of_key(key).max(self.reached)
+        self.clocks.shown_of_key(key)
     }
 
     /// How far time had come for `key` in front of the round at hand; without a round, how far it has come.
@@ -159,6 +158,9 @@ fn passed(now: WallTime) -> Timestamp {
 /// Records whose state is fetched while as many are handled, and what fires between two looks at the slice.
 pub(crate) const AHEAD: usize = 16;
 
+/// Calls by the wall clock in a row, before a round, records or other input have their turn.
+const WAKES: u32 = 16;
+
 /// See the module.
 pub struct Timed<K: Key, L: TimedLogic<K>> {
     step: StepIndex,
@@ -174,6 +176,8 @@ pub struct Timed<K: Key, L: TimedLogic<K>> {
     /// When the wall clock makes something due, and whether it has.
     wake_at: Option<ProcessingTime>,
     is_woken: bool,
+    /// Calls by the wall clock since something else had its turn.
+    wakes: u32,
     /// The round at hand began at the end of the input. If the end has come during a round, what is set in that fires in the next one.
     is_last: bool,
 }
@@ -197,6 +201,7 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
             settled: Timestamp::MIN,
             wake_at: None,
             is_woken: false,
+            wakes: 0,
             is_last: false,
         }
     }
@@ -224,9 +229,10 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
         }
     }
 
-    /// When the wall clock makes something due.
+    /// When the wall clock makes something due, beside the round at hand.
     fn next_wake(&mut self) -> Option<WallTime> {
-        let due = if self.logic.goes_by_clock() { self.logic.next_due() } else { None };
+        let begins_rounds = self.logic.goes_by_clock() && !self.clocks.is_in_round();
+        let due = if begins_rounds { self.logic.next_due() } else { None };
         let due = due.map(|due| WallTime(u64::try_from(due.0.saturating_add(1)).unwrap_or(0)));
         self.logic.next_wake().into_iter().chain(due).min()
     }
@@ -236,16 +242,19 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
         // Groups that were restored ahead of the inputs say nothing of the records to come.
         let reached = self.head.time.min(self.clocks.even());
         let due = self.logic.next_due().filter(|_| self.clocks.is_in_round());
-        let reached = due.map_or(reached, |due| reached.min(Timestamp(due.0.saturating_sub(1))));
+        let woken = self.logic.next_wake().filter(|_| self.is_woken).map(Timestamp::from);
+        let reached =
+            due.into_iter().chain(woken).fold(reached, |reached, due| reached.min(Timestamp(due.0.saturating_sub(1))));
         let behind = if reached == Timestamp::MAX { 0 } else { self.logic.behind() };
         Timestamp(reached.0.saturating_sub(behind))
     }
 
-    /// Finds out when the wall clock makes something due.
+    /// Finds out when the wall clock makes something due: at the end all that is left, behind the last round.
     fn look(&mut self, slice: &Slice<'_>) {
         let next = self.next_wake();
-        self.wake_at = next.map(|time| slice.when(time));
-        self.is_woken = next.is_some_and(|time| self.is_end() || time <= slice.wall_time());
+        let is_due = |time| if self.is_end() { !self.clocks.is_in_round() } else { time <= slice.wall_time() };
+        self.is_woken = next.is_some_and(is_due);
+        self.wake_at = next.map(|time| if self.is_woken { ProcessingTime::default() } else { slice.when(time) });
     }
 
     /// Calls the logic.
@@ -257,8 +266,7 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
         let turn = self.clocks.turn();
         let is_end = turn.map_or(self.is_end(), |(_, to)| self.is_last || to == Timestamp::MAX);
         let Self { step, logic, clocks, out, .. } = self;
-        let reached = turn.map_or(Timestamp::MIN, |(_, to)| to);
-        let moment = Moment { clocks, reached, slice, step: *step, is_end };
+        let moment = Moment { clocks, slice, step: *step, is_end };
         running(*step, || code(logic, &moment, out)).map_err(|cause| StepError::stop(*step, cause))
     }
 
@@ -280,26 +288,29 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
     ) -> Flow {
         loop {
             self.hand_out(slice, sink)?;
+            self.look(slice);
+            if self.is_woken && self.wakes < WAKES {
+                slice.take(1)?;
+                self.wakes += 1;
+                let to = if self.is_end() { WallTime(u64::MAX) } else { slice.wall_time() };
+                self.call(slice, |logic, at, out| logic.wake(to, at, out))?;
+                self.follow(slice);
+                continue;
+            }
             if let Some((group, to)) = self.clocks.turn() {
                 slice.take(1)?;
+                self.wakes = 0;
                 if self.call(slice, |logic, at, out| logic.fire(group, to, at, out))? == Done::All {
                     self.clocks.group_is_through();
                     self.follow(slice);
                 }
                 continue;
             }
-            self.look(slice);
-            if self.is_woken {
-                slice.take(1)?;
-                let to = if self.is_end() { WallTime(u64::MAX) } else { slice.wall_time() };
-                self.call(slice, |logic, at, out| logic.wake(to, at, out))?;
-                self.follow(slice);
-                continue;
-            }
             if let Some(aside) = self.logic.aside() {
                 aside.handle(slice)?;
             }
             if self.input.ahead().is_empty() {
+                self.wakes = 0;
                 return Ok(());
             }
             self.records(slice, sink)?;
@@ -320,6 +331,7 @@ impl<K: Key, L: TimedLogic<K>> Timed<K, L> {
         self.ask(0, hints);
         while !self.input.ahead().is_empty() {
             let taken = slice.take(AHEAD.min(self.input.ahead().len()))?;
+            self.wakes = 0;
             self.ask(taken, next);
             for (used, hint) in (1..).zip(&hints[..taken]) {
                 let Some(Stamped { record: (key, record), time }) = self.input.next() else { break };
@@ -393,6 +405,7 @@ impl<K: Key, L: TimedLogic<K>> Stateful for Timed<K, L> {
         }
         // Only a slice has a clock: the first one looks at it.
         self.is_woken = self.next_wake().is_some();
+        self.wake_at = self.is_woken.then(ProcessingTime::default);
         Ok(())
     }
 
@@ -452,10 +465,8 @@ impl<K: Key, L: TimedLogic<K>> Step for Timed<K, L> {
     fn watermark(&mut self, head: Watermark, slice: &Slice<'_>) -> Watermark {
         self.head = head;
         self.follow(slice);
-        if !self.clocks.is_in_round() {
-            self.look(slice);
-        }
-        if !self.is_woken && self.out.is_empty() {
+        self.look(slice);
+        if self.out.is_empty() {
             self.settled = self.settled.max(self.reached());
         }
         Watermark { time: self.settled, is_idle: head.is_idle && !self.has_due() && self.out.is_empty() }
@@ -467,6 +478,10 @@ impl<K: Key, L: TimedLogic<K>> Step for Timed<K, L> {
 
     fn has_due(&mut self) -> bool {
         self.clocks.is_in_round() || self.is_woken
+    }
+
+    fn holds_records(&mut self) -> bool {
+        self.clocks.is_in_round()
     }
 
     fn wake_at(&mut self) -> Option<ProcessingTime> {

@@ -12,7 +12,8 @@ pub enum Need {
     Turn,
     /// An element from a channel that can be read; from this moment on (if any) also a turn.
     Input(Option<ProcessingTime>),
-    /// Something that is under way to return; from this moment on (if any) a turn. Of its channels, no batch is read: what is in front of the first one is.
+    /// Something that is under way to return; from this moment on (if any) a turn. Of its channels, no batch is read: what is in front of the first one is. Also while it does
+    /// what comes before any further record: then a turn at once.
     Wait(Option<ProcessingTime>),
 }
 
@@ -33,8 +34,11 @@ impl Subtask {
         if self.participant.is_halted() {
             return Need::Input(None);
         }
-        if self.time_moved || self.chain.head().has_due() {
+        if self.time_moved {
             return Need::Turn;
+        }
+        if self.chain.head().holds_records() {
+            return Need::Wait(Some(ProcessingTime::default()));
         }
         let wake_at = self.chain.head().wake_at();
         if is_full {

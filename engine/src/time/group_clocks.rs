@@ -84,6 +84,15 @@ impl GroupClocks {
         }
     }
 
+    /// The latest that functions can have seen of the time of the group that `key` belongs to.
+    #[inline]
+    pub(crate) fn shown_of_key<K: Key>(&self, key: &K) -> Timestamp {
+        match self.round {
+            None => self.of_key(key),
+            Some(_) => self.shown(KeyGroup::of_hash(key.group_hash(), self.max_parallelism)),
+        }
+    }
+
     /// The clock that is furthest.
     pub(crate) fn furthest(&self) -> Timestamp {
         self.range.iter().map(|group| self.of(group)).max().unwrap_or(self.even)

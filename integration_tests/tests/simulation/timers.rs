@@ -2,12 +2,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use cofferdam::connector::CollectSink;
-use cofferdam_engine::{Timestamp, WatermarkStrategy, checkpoint::coordinator::JobEnd, state, topology::Topology};
+use cofferdam::connector::{CollectSink, Collected};
+use cofferdam_engine::{
+    BoxError, ProcessingTime, Read, Source, SplitReader, Timestamp, WatermarkStrategy, checkpoint::coordinator::JobEnd,
+    state, topology::Topology,
+};
 use cofferdam_testkit::{Faults, Request, Setup, Simulation};
 
 use super::{
-    seeds::{all, seeds, starts},
+    cases::counts_in_order,
+    seeds::{all, faults, seeds, starts},
     time::{LATENESS, Readings, SPLITS, aligned, length, time, unaligned},
 };
 
@@ -110,5 +114,140 @@ fn and_stopped_at_any_step_and_started_again() {
         for stops in [vec![steps / 2], vec![steps * 7 / 8], (1..40).map(|n| steps * 2 / 3 + n * 7).collect()] {
             assert_eq!(run(&stops).0, oracle(), "seed {seed}, stopped at {stops:?}");
         }
+    }
+}
+
+/// Numbers, and then silence; or ever more of them.
+struct Numbers {
+    count: u64,
+}
+
+struct Next {
+    number: u64,
+    count: u64,
+}
+
+impl Source for Numbers {
+    type Record = u64;
+    type Split = ();
+    type Position = u64;
+    type Reader = Next;
+
+    fn is_bounded(&self) -> bool {
+        false
+    }
+
+    fn splits(&self, _: u32) -> Result<Vec<()>, BoxError> {
+        Ok(vec![()])
+    }
+
+    fn open(&self, (): &(), position: Option<&u64>) -> Result<Next, BoxError> {
+        Ok(Next { number: position.copied().unwrap_or(0), count: self.count })
+    }
+}
+
+impl SplitReader for Next {
+    type Record = u64;
+    type Position = u64;
+
+    fn read(&mut self, now: ProcessingTime) -> Result<Read<u64>, BoxError> {
+        if self.number == self.count {
+            return Ok(Read::NotBefore(now.after(Duration::from_millis(10))));
+        }
+        self.number += 1;
+        Ok(Read::Record(self.number - 1))
+    }
+
+    fn position(&mut self) -> Result<u64, BoxError> {
+        Ok(self.number)
+    }
+}
+
+/// When a timer of [`Anew::ByEventTime`] is due.
+const DUE: u64 = 50;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Anew {
+    ByWallClock,
+    ByEventTime,
+}
+
+/// Counts by key the numbers of a source, each a millisecond behind the one before it; beside that, timers set themselves anew for the moment that they fire at, for ever.
+fn anew(anew: Anew, count: u64, seed: u64, setup: Setup, faults: Faults) -> (Simulation, Collected<(u64, u64)>) {
+    let (sink, rows) = CollectSink::new();
+    let topology = move || {
+        let topology = Topology::new("anew");
+        topology
+            .source("numbers", Numbers { count })
+            .event_time("time", WatermarkStrategy::monotonous(), |number| Timestamp::from_millis(*number as i64))
+            .key_by(|number| number % 4)
+            .process_with_timers(
+                "counts",
+                state::value::<u64>("count"),
+                move |_, cx| {
+                    let count = cx.states().update(
+                        || 0,
+                        |count| {
+                            *count += 1;
+                            *count
+                        },
+                    );
+                    match anew {
+                        Anew::ByWallClock if count == 1 => drop(cx.set_wall_timer(Duration::ZERO)),
+                        Anew::ByEventTime if count == 1 => drop(cx.set_timer(Timestamp::from_millis(DUE as i64))),
+                        _ => {}
+                    }
+                    cx.emit((*cx.key(), count));
+                },
+                |timer, cx| match timer.is_wall {
+                    true => drop(cx.set_wall_timer(Duration::ZERO)),
+                    false => drop(cx.set_timer(timer.time)),
+                },
+            )
+            .sink("rows", sink.clone());
+        topology
+    };
+    (Simulation::new(seed, setup, faults, topology), rows)
+}
+
+/// Stops it, three times: each time it has gone on.
+fn stops(seed: u64, simulation: &mut Simulation, mut has_gone_on: impl FnMut(&Simulation) -> bool) {
+    for _ in 0..3 {
+        let end = simulation.run_steps(1_500);
+        assert!(end.is_none(), "seed {seed}: {end:?}");
+        simulation.request(Request::Stop);
+        // An attempt may fail, and the host asks again.
+        let end = (0..10).find_map(|_| simulation.run_steps(20_000));
+        assert!(matches!(end, Some(Ok(JobEnd::Stopped))), "seed {seed}: {end:?}");
+        assert!(has_gone_on(simulation), "seed {seed}");
+    }
+}
+
+#[test]
+fn one_that_sets_itself_anew_by_the_wall_clock_keeps_neither_records_nor_checkpoints_nor_a_stop_waiting() {
+    for seed in seeds(5_000..5_060) {
+        let setup = if seed % 2 == 0 { aligned(seed) } else { unaligned(seed) };
+        let (mut simulation, rows) = anew(Anew::ByWallClock, u64::MAX, seed, setup, faults(seed));
+        let mut given = 0;
+        stops(seed, &mut simulation, |_| std::mem::replace(&mut given, rows.snapshot().len()) < rows.snapshot().len());
+        let rows = rows.snapshot();
+        counts_in_order(&rows, rows.iter().map(|(key, _)| *key));
+    }
+}
+
+/// With records behind it too, where barriers may overtake these; else with none.
+#[test]
+fn one_that_sets_itself_anew_by_event_time_keeps_neither_checkpoints_nor_a_stop_waiting() {
+    for seed in seeds(6_000..6_060) {
+        let (setup, count) = if seed % 2 == 0 { (aligned(seed), DUE + 2) } else { (unaligned(seed), u64::MAX) };
+        let (mut simulation, rows) = anew(Anew::ByEventTime, count, seed, setup, Faults::none());
+        let mut checkpoints = 0;
+        stops(seed, &mut simulation, |simulation| {
+            let committed = simulation.committed().len();
+            std::mem::replace(&mut checkpoints, committed) + 1 < committed
+        });
+        assert!(rows.snapshot().len() > DUE as usize, "seed {seed}: it is due");
+        let rows = rows.snapshot();
+        counts_in_order(&rows, rows.iter().map(|(key, _)| *key));
     }
 }

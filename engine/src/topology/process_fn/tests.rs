@@ -89,6 +89,8 @@ impl KeyedProcess<u32, Command> for Script {
             4 => drop(cx.set_timer_tagged(Timestamp(time - 5), 0)),
             5 if is_wall => drop(cx.set_wall_timer_tagged(Duration::from_millis(10), 5)),
             5 => drop(cx.set_timer_tagged(Timestamp(time + 10), 5)),
+            6 if is_wall => drop(cx.set_wall_timer_tagged(Duration::ZERO, 6)),
+            6 => drop(cx.set_timer_tagged(Timestamp(time), 6)),
             _ => {}
         }
         cx.emit((*cx.key(), Some((time, tag, is_wall)), fired, cx.event_time().0));
@@ -487,13 +489,14 @@ fn an_error_names_the_step() {
 /// What left a subtask.
 #[derive(Debug, PartialEq)]
 enum Sent {
-    Timers(Vec<i64>),
+    Record,
+    Timer(i64),
     Mark(i64),
     Barrier,
     End,
 }
 
-/// Gives a whole subtask these elements, and takes what leaves it.
+/// Gives a whole subtask these elements, as it can use them, and takes what leaves it.
 fn through_a_subtask(elements: Vec<StreamElement>) -> (Vec<Sent>, usize) {
     let stream = keyed::<Command, Timestamp>().process_fn("step", Script).map(|row| row);
     let operator = built(&stream, 0, 1);
@@ -507,20 +510,21 @@ fn through_a_subtask(elements: Vec<StreamElement>) -> (Vec<Sent>, usize) {
     let mut subtask = Subtask::new(id, &context, Arc::new([]), chain, vec![edge], &CheckpointConfig::default());
     subtask.open(&context).unwrap();
     let (clock, mut sent, mut snapshots) = (Hand::default(), Vec::new(), 0);
-    let mut elements = elements.into_iter();
+    let mut elements = elements.into_iter().peekable();
     for _ in 0..10_000 {
         let input = match subtask.need() {
             Need::Room => None,
             Need::Turn => Some(SubtaskInput::Resume),
-            Need::Input(Some(until)) if until <= clock.now() => {
-                let next = elements.next().map(|element| SubtaskInput::Element(ChannelIndex(0), element));
-                Some(next.unwrap_or(SubtaskInput::Resume))
+            need @ (Need::Input(until) | Need::Wait(until)) => {
+                let wants =
+                    |next: &StreamElement| matches!(need, Need::Input(_)) || !matches!(next, StreamElement::Batch(_));
+                match elements.next_if(wants) {
+                    Some(element) => Some(SubtaskInput::Element(ChannelIndex(0), element)),
+                    None if until.is_some_and(|until| until <= clock.now()) => Some(SubtaskInput::Resume),
+                    None if subtask.flush() => None,
+                    None => return (sent, snapshots),
+                }
             }
-            Need::Input(_) | Need::Wait(_) if subtask.flush() => None,
-            Need::Input(_) | Need::Wait(_) => match elements.next() {
-                Some(element) => Some(SubtaskInput::Element(ChannelIndex(0), element)),
-                None => return (sent, snapshots),
-            },
         };
         if let Some(input) = input {
             let (mut stride, mut effects) = (1024, Vec::new());
@@ -531,24 +535,28 @@ fn through_a_subtask(elements: Vec<StreamElement>) -> (Vec<Sent>, usize) {
             snapshots += effects.iter().filter(is_snapshot).count();
         }
         while let Some(element) = subtask.take_ready(ChannelIndex(0)) {
-            sent.push(match element {
+            match element {
                 StreamElement::Batch(batch) => {
                     let batch: Box<dyn Any> = batch;
                     let rows: Vec<Stamped<Row, Timestamp>> = *batch.downcast().unwrap();
-                    Sent::Timers(rows.into_iter().filter_map(|row| row.record.1.map(|timer| timer.0)).collect())
+                    sent.extend(rows.iter().map(|row| row.record.1.map_or(Sent::Record, |timer| Sent::Timer(timer.0))));
                 }
-                StreamElement::Watermark(mark) => Sent::Mark(mark.time.0),
-                StreamElement::Barrier(..) => Sent::Barrier,
-                StreamElement::EndOfInput => Sent::End,
-            });
+                StreamElement::Watermark(mark) => sent.push(Sent::Mark(mark.time.0)),
+                StreamElement::Barrier(..) => sent.push(Sent::Barrier),
+                StreamElement::EndOfInput => sent.push(Sent::End),
+            }
         }
     }
-    panic!("it spins: {:?}", subtask.need());
+    panic!("it spins: {:?}, {} left, {snapshots} snapshots", subtask.need(), elements.len());
+}
+
+fn batch(commands: impl IntoIterator<Item = Command>) -> StreamElement {
+    let record = |command| Stamped { record: (7_u32, command), time: Timestamp(0) };
+    StreamElement::Batch(Box::new(commands.into_iter().map(record).collect::<Vec<_>>()))
 }
 
 fn set(times: &[i64]) -> StreamElement {
-    let record = |time: &i64| Stamped { record: (7_u32, Set(*time, 0)), time: Timestamp(0) };
-    StreamElement::Batch(Box::new(times.iter().map(record).collect::<Vec<_>>()))
+    batch(times.iter().map(|time| Set(*time, 0)))
 }
 
 fn element(mark: i64) -> StreamElement {
@@ -562,26 +570,78 @@ fn barrier(halt: bool) -> StreamElement {
 
 #[test]
 fn through_a_subtask_timers_leave_in_front_of_their_watermark_and_of_the_end() {
-    let (sent, _) = through_a_subtask(vec![set(&[10, 20, 30]), element(20), barrier(false), StreamElement::EndOfInput]);
-    let fired: Vec<_> = sent.into_iter().filter(|sent| *sent != Sent::Timers(Vec::new())).collect();
-    assert_eq!(fired, [Sent::Timers(vec![10, 20]), Sent::Mark(20), Sent::Barrier, Sent::Timers(vec![30]), Sent::End]);
+    let elements = vec![set(&[10, 20, 30]), element(20), set(&[30]), barrier(false), StreamElement::EndOfInput];
+    let (sent, _) = through_a_subtask(elements);
+    let fired: Vec<_> = sent.into_iter().filter(|sent| *sent != Sent::Record).collect();
+    let (ten, twenty, thirty) = (Sent::Timer(10), Sent::Timer(20), Sent::Timer(30));
+    assert_eq!(fired, [ten, twenty, Sent::Mark(20), Sent::Barrier, thirty, Sent::End]);
 }
 
 #[test]
 fn behind_the_barrier_of_a_stop_nothing_fires() {
     let (sent, snapshots) = through_a_subtask(vec![set(&[10, 20]), element(5), barrier(true), element(50)]);
     assert_eq!((sent.last(), snapshots), (Some(&Sent::Barrier), 1));
-    assert!(sent.iter().all(|sent| !matches!(sent, Sent::Timers(timers) if !timers.is_empty())), "{sent:?}");
+    assert!(!sent.iter().any(|sent| matches!(sent, Sent::Timer(_))), "{sent:?}");
 }
 
 /// How many timers have fired in front of the first barrier, and behind it.
 fn fired(sent: &[Sent]) -> [usize; 2] {
     let barrier = sent.iter().position(|sent| *sent == Sent::Barrier).unwrap();
-    let count = |sent: &[Sent]| {
-        let timers = sent.iter().map(|sent| if let Sent::Timers(timers) = sent { timers.len() } else { 0 });
-        timers.sum()
-    };
+    let count = |sent: &[Sent]| sent.iter().filter(|sent| matches!(sent, Sent::Timer(_))).count();
     [count(&sent[..barrier]), count(&sent[barrier..])]
+}
+
+#[test]
+fn a_barrier_that_comes_while_timers_fire_passes_between_two_of_them() {
+    let times: Vec<i64> = (1..=1000).collect();
+    let (sent, snapshots) = through_a_subtask(vec![set(&times), element(1000), barrier(false)]);
+    let [before, behind] = fired(&sent);
+    assert!(behind > 0, "{before} have fired, and the barrier waited for them");
+    assert_eq!((before + behind, sent.last(), snapshots), (1000, Some(&Sent::Mark(1000)), 1));
+}
+
+#[test]
+fn records_behind_a_watermark_wait_for_all_that_it_makes_due() {
+    let times: Vec<i64> = (1..=100).collect();
+    let (sent, _) = through_a_subtask(vec![set(&times), element(50), element(100), set(&[200]), element(150)]);
+    let of_the_last = sent.iter().rposition(|sent| *sent == Sent::Record).unwrap();
+    let fired = sent[..of_the_last].iter().filter(|sent| matches!(sent, Sent::Timer(_))).count();
+    assert_eq!(fired, 100, "{sent:?}");
+}
+
+#[test]
+fn a_timer_that_sets_itself_for_a_time_past_does_not_keep_a_stop_waiting() {
+    let (sent, snapshots) = through_a_subtask(vec![batch([Set(10, 6)]), element(20), barrier(true)]);
+    assert_eq!((sent.last(), snapshots), (Some(&Sent::Barrier), 1));
+    assert!(!sent.contains(&Sent::Mark(20)), "it is still due");
+}
+
+#[test]
+fn a_timer_by_the_wall_clock_that_sets_itself_for_now_takes_turns_with_records_watermarks_and_barriers() {
+    let many = || set(&[i64::MAX; 100]);
+    let (sent, snapshots) = through_a_subtask(vec![batch([Wall(0, 6)]), many(), many(), element(5), barrier(true)]);
+    assert_eq!(sent.iter().filter(|sent| **sent == Sent::Record).count(), 201);
+    assert!(sent.iter().filter(|sent| matches!(sent, Sent::Timer(_))).count() > 2, "it has turns, too");
+    assert_eq!((&sent[sent.len() - 2..], snapshots), (&[Sent::Mark(5), Sent::Barrier][..], 1));
+}
+
+#[test]
+fn timers_by_the_wall_clock_do_not_wait_for_those_that_a_watermark_makes_due() {
+    let mut job = script(1);
+    job.do_all(&[Event::Batch((0..40).flat_map(|key| [(key, 0, Set(10, 6)), (key, 0, Wall(1, 0))]).collect())]);
+    job.mark(0, 20);
+    job.taken();
+    job.clock.set(1);
+    for _ in 0..1_000 {
+        job.step(0);
+    }
+    let rows = by_key(&job.taken());
+    let is_wall = |row: &&(Row, i64)| row.0.1.is_some_and(|(_, _, is_wall)| is_wall);
+    assert!(rows.len() == 40 && rows.values().all(|rows| rows.iter().filter(is_wall).count() == 1));
+    assert!(rows.values().all(|rows| rows.is_sorted_by_key(|(row, _)| row.3)), "time only ever grows");
+    let reached = rows.values().flatten().filter(|(row, _)| row.3 == 20);
+    let groups: BTreeSet<_> = reached.map(|(row, _)| KeyGroup::of_hash(row.0.hash64(), GROUPS).0).collect();
+    assert_eq!(groups.len(), 1, "time has come nowhere else");
 }
 
 #[test]

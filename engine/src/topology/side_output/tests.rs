@@ -15,7 +15,7 @@ use crate::{
     key_group::{KeyGroup, KeyGroupRange},
     operator::{Input, Operator, Stateful, Step},
     record::Record,
-    slice::{Flow, Slice},
+    slice::{Clock, Flow, Slice},
     state,
     subtask::{Need, SubtaskEffect, SubtaskInput, tests::Hand, tests::NoState},
     time::{NoTime, Stamp, Stamped, Timestamp},
@@ -141,6 +141,9 @@ impl Rig {
                     for channel in (0..self.deployed.outputs.len() as u32).map(ChannelIndex) {
                         sent.entry(channel).or_default().extend(self.take(channel));
                     }
+                }
+                Need::Wait(Some(until)) if until <= self.clock.now() => {
+                    drop(self.try_step(SubtaskInput::Resume).unwrap())
                 }
                 Need::Input(_) | Need::Wait(_) if self.deployed.subtask.flush() => {}
                 Need::Input(_) | Need::Wait(_) => return sent,
