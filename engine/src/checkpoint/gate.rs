@@ -231,16 +231,16 @@ impl<B: InFlight> InputGate<B> {
 
     /// Whether an element of `channel` may be taken off it now.
     pub fn can_read(&self, channel: ChannelIndex) -> bool {
-        !self.has_replay() && (!self.is_blocked(channel.index()) || self.stashed < self.limit)
+        !self.has_replay(true) && (!self.is_blocked(channel.index()) || self.stashed < self.limit)
     }
 
     /// Whether [`replay`](Self::replay) has something to give.
-    pub fn has_replay(&self) -> bool {
+    pub fn has_replay(&self, wants_batch: bool) -> bool {
         #[cfg(mutation)]
         if mutation::is(Mutation::ReplayAfterNewInput) && !self.has_new_input {
             return false;
         }
-        self.stashed > 0 && (0..self.channels.len()).any(|i| self.is_replayable(i))
+        self.stashed > 0 && (0..self.channels.len()).any(|i| self.is_replayable(i, wants_batch))
     }
 
     /// When to tell the gate that [time has passed](Self::time_passed).
@@ -259,8 +259,11 @@ impl<B: InFlight> InputGate<B> {
         self.collecting.front().is_some_and(|collecting| collecting.arrived[channel])
     }
 
-    fn is_replayable(&self, channel: usize) -> bool {
-        !self.channels[channel].stash.is_empty() && !self.is_blocked(channel) && !self.is_kept(channel)
+    fn is_replayable(&self, channel: usize, wants_batch: bool) -> bool {
+        let next = self.channels[channel].stash.front();
+        next.is_some_and(|next| wants_batch || !matches!(next, StreamElement::Batch(_)))
+            && !self.is_blocked(channel)
+            && !self.is_kept(channel)
     }
 
     /// Whether a channel's records are kept, as nothing may follow the barrier that halts.
@@ -315,12 +318,19 @@ impl<B: InFlight> InputGate<B> {
         self.barrier(channel, barrier, all, now, events)
     }
 
-    /// Takes the oldest stashed element of a channel that is no longer blocked. `false` if there is none: channels may be read again.
-    pub fn replay(&mut self, now: ProcessingTime, events: &mut Vec<GateEvent<B>>) -> Result<bool, BoxError> {
-        if self.stashed == 0 || !self.has_replay() {
+    /// Takes the oldest stashed element of a channel that is no longer blocked, if it is no batch or one is wanted. `false` if there is none: with batches wanted, channels may be
+    /// read again.
+    pub fn replay(
+        &mut self,
+        wants_batch: bool,
+        now: ProcessingTime,
+        events: &mut Vec<GateEvent<B>>,
+    ) -> Result<bool, BoxError> {
+        if self.stashed == 0 || !self.has_replay(wants_batch) {
             return Ok(false);
         }
-        let Some(channel) = (0..self.channels.len()).find(|i| self.is_replayable(*i)) else { return Ok(false) };
+        let next = (0..self.channels.len()).find(|i| self.is_replayable(*i, wants_batch));
+        let Some(channel) = next else { return Ok(false) };
         let Some(element) = self.channels[channel].stash.pop_front() else { return Ok(false) };
         self.stashed -= 1;
         self.pass(ChannelIndex(channel as u32), element, now, events)?;

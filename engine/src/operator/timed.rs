@@ -159,7 +159,7 @@ fn passed(now: WallTime) -> Timestamp {
 pub(crate) const AHEAD: usize = 16;
 
 /// Calls by the wall clock in a row, before a round, records or other input have their turn.
-const WAKES: u32 = 16;
+const WAKES: u32 = 4;
 
 /// See the module.
 pub struct Timed<K: Key, L: TimedLogic<K>> {

@@ -16,7 +16,7 @@
 //!   records.
 //! - A watermark leaves behind every record that came before it, and in front of every barrier: so the channel knows by then what the snapshot knows, and to say it
 //!   again after a restart changes nothing.
-//! - A barrier waits for what is due only as far as the records in front of it do.
+//! - A barrier waits for what is due only if records are in front of it.
 //! - Nothing is made due by time behind the barrier of a stop.
 //! - A barrier that comes while the end makes something due passes between: what has not been done is in the snapshot.
 //!

@@ -27,7 +27,8 @@ impl Subtask {
             return Need::Room;
         }
         let is_full = self.is_full();
-        let has_replay = self.gate.has_replay() && !is_full;
+        let wants_batch = !is_full && !self.chain.head().holds_records();
+        let has_replay = self.gate.has_replay(wants_batch);
         if self.chain.head().has_leftover() || self.participant.has_boundary() || has_replay {
             return self.need_before_end(has_replay).unwrap_or(Need::Turn);
         }

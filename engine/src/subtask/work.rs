@@ -21,17 +21,20 @@ impl Subtask {
             if self.chain.tail().is_blocked() {
                 return Ok(());
             }
+            let mut is_through = true;
             if !self.participant.is_halted() || self.chain.head().has_leftover() {
                 match self.run_chain(slice, effects) {
                     Ok(()) => {}
-                    // A full batch is no reason to keep a boundary waiting.
-                    Err(Stop::Yield) => return self.boundary(slice, effects),
+                    Err(Stop::Yield) => is_through = false,
                     Err(Stop::Failed(error)) => return Err(error),
                 }
             }
+            // A full batch is no reason to keep a boundary waiting.
             self.boundary(slice, effects)?;
-            if self.is_full() || !self.gate.replay(slice.now(), &mut self.events)? {
-                break;
+            // Nor is what batches have to wait for.
+            let wants_batch = is_through && !self.is_full();
+            if self.chain.head().has_leftover() || !self.gate.replay(wants_batch, slice.now(), &mut self.events)? {
+                if is_through { break } else { return Ok(()) }
             }
             self.gate_events(effects)?;
         }

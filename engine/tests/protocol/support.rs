@@ -163,7 +163,7 @@ impl Gate {
         loop {
             let mut went_on = false;
             let events = self.ask(|gate, events| {
-                went_on = gate.replay(at(0), events)?;
+                went_on = gate.replay(true, at(0), events)?;
                 Ok(())
             });
             all.extend(events.0);

@@ -203,7 +203,7 @@ impl<O: Record> Driver<O> {
                 let mut events = Vec::new();
                 let now = self.clock.now();
                 self.gate.receive(channel, element, now, &mut events).map_err(not_encoded)?;
-                while self.gate.replay(now, &mut events).map_err(not_encoded)? {}
+                while self.gate.replay(true, now, &mut events).map_err(not_encoded)? {}
                 events.into_iter().for_each(|event| self.take(event));
             }
         }

@@ -145,7 +145,7 @@ impl Node {
 
     /// Whether something is left over that needs no input.
     pub fn can_turn(&self) -> bool {
-        self.feeding.is_some() || self.gate.has_replay()
+        self.feeding.is_some() || self.gate.has_replay(true)
     }
 
     /// Goes on with what is left over.
@@ -157,7 +157,7 @@ impl Node {
             return effects;
         }
         self.ask_gate(job, |gate, events| {
-            assert!(gate.replay(EARLY, events).is_ok(), "a record can always be copied");
+            assert!(gate.replay(true, EARLY, events).is_ok(), "a record can always be copied");
         })
     }
 
@@ -276,7 +276,7 @@ impl Node {
             assert!(self.gate.time_passed(EARLY, &mut events).is_ok(), "a record can always be copied");
             events.drain(..).for_each(|event| self.gate_event(job, event, effects));
             self.boundaries(job, effects);
-            if self.in_turns || !self.gate.replay(EARLY, &mut events).unwrap_or(false) {
+            if self.in_turns || !self.gate.replay(true, EARLY, &mut events).unwrap_or(false) {
                 return;
             }
             events.into_iter().for_each(|event| self.gate_event(job, event, effects));
