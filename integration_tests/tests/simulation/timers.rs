@@ -215,10 +215,12 @@ fn stops(seed: u64, simulation: &mut Simulation, mut has_gone_on: impl FnMut(&Si
     for _ in 0..3 {
         let end = simulation.run_steps(1_500);
         assert!(end.is_none(), "seed {seed}: {end:?}");
-        simulation.request(Request::Stop);
-        // An attempt may fail, and the host asks again.
-        let end = (0..10).find_map(|_| simulation.run_steps(20_000));
-        assert!(matches!(end, Some(Ok(JobEnd::Stopped))), "seed {seed}: {end:?}\n{}", simulation.trace());
+        // A process that dies has forgotten it, and an attempt that fails may end the job: the host asks again.
+        let is_stopped = (0..10).any(|_| {
+            simulation.request(Request::Stop);
+            matches!(simulation.run_steps(20_000), Some(Ok(JobEnd::Stopped)))
+        });
+        assert!(is_stopped, "seed {seed}");
         assert!(has_gone_on(simulation), "seed {seed}");
     }
 }
