@@ -11,7 +11,7 @@ use crate::{
         either::{Either, Lift},
         keyed::table_place,
         process::Collector,
-        process_timed::ProcessTimed,
+        process_timed::{ProcessTimed, TimeRule},
         timed::Timed,
     },
     record::Record,
@@ -127,6 +127,11 @@ pub trait KeyedCoProcess<K: Key, A, B, S: Stamp = Timestamp>: Clone + Send + 'st
         Ok(())
     }
 
+    #[doc(hidden)]
+    fn rule(&self) -> TimeRule {
+        TimeRule::default()
+    }
+
     /// Records dropped as late since the last call.
     #[doc(hidden)]
     fn take_late(&mut self) -> u64 {
@@ -180,6 +185,10 @@ where
         cx: &mut Context<'_, K, F::States, F::Timer, F::Out, S>,
     ) -> Result<(), BoxError> {
         self.function.on_timer(timer, cx)
+    }
+
+    fn rule(&self) -> TimeRule {
+        self.function.rule()
     }
 
     fn take_late(&mut self) -> u64 {

@@ -5,7 +5,10 @@ use std::ops::RangeInclusive;
 use crate::{
     error::BoxError,
     key::Key,
-    operator::{Operator, process_timed::Context},
+    operator::{
+        Operator,
+        process_timed::{Context, TimeRule},
+    },
     record::Record,
     state,
     time::{Offset, Stamped, Timestamp},
@@ -149,6 +152,12 @@ where
         Ok(())
     }
 
+    /// With other bounds the timers that are set would be at the wrong moments, and what is gone could have matched.
+    fn rule(&self) -> TimeRule {
+        let Within { lower, upper } = self.within;
+        TimeRule { of: format!("interval join from {lower} ms to {upper} ms"), ..TimeRule::default() }
+    }
+
     fn take_late(&mut self) -> u64 {
         self.late.0.take() + self.late.1.take()
     }
@@ -184,7 +193,8 @@ impl<K: Key, A: Record, B: Record> ConnectedStreams<K, A, B, Timestamp> {
     /// }
     /// ```
     ///
-    /// Bounds that are not negative may be durations: `Duration::ZERO..=Duration::from_secs(60)`. They are whole milliseconds, as times are.
+    /// Bounds that are not negative may be durations: `Duration::ZERO..=Duration::from_secs(60)`. They are whole milliseconds, as times are. A start with other bounds over the
+    /// state of this step is refused.
     pub fn interval_join<R, D, F>(
         self,
         name: impl Into<String>,

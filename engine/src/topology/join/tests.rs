@@ -10,13 +10,13 @@ use std::{
 use proptest::prelude::*;
 
 use crate::{
-    operator::{Operator, Step, either::Either, process::Collector},
+    operator::{Operator, Stateful, Step, either::Either, process::Collector},
     record::Record,
     state::{self, Ttl},
     time::{ByClock, Offset, Stamp, Timestamp},
     topology::{
         ConnectedStreams, Stream,
-        by_hand::{Event, Interruption, Job, interruptions, kept, keyed},
+        by_hand::{Event, Interruption, Job, built, interruptions, kept, keyed},
         join::LateSides,
         window::{ConnectedWindows, Groups, Side},
     },
@@ -593,6 +593,23 @@ fn of_300_k_records_what_can_still_match_is_kept() {
             // Read what was joined: it is checked elsewhere.
             job.taken();
         }
+    }
+}
+
+#[test]
+fn other_bounds_over_the_same_state_are_refused() {
+    let mut job = pairs(1, -10, 10);
+    job.do_all(&[batch(vec![(1, 5, Left(1))])]);
+    assert!(job.snapshot());
+    let opened = |lower, upper| {
+        let join = |key: &u32, a: &u32, b: &u32| (*key, *a, *b);
+        let stream = connected::<u32, u32, Timestamp>().interval_join("step", millis(lower, upper), join);
+        built(&stream, 0, 1).open(&job.stored.context(0, 1)).map_err(|error| error.to_string())
+    };
+    assert_eq!(opened(-10, 10), Ok(()));
+    for (lower, upper) in [(-10, 9), (-11, 10)] {
+        let error = opened(lower, upper).unwrap_err();
+        assert!(error.contains("from -10 ms to 10 ms") && error.contains("give it another name"), "{error}");
     }
 }
 
