@@ -86,12 +86,13 @@ impl<'a> TriggerContext<'a> {
         self.wall_time
     }
 
-    /// Asks for [`on_event_time`](WindowTrigger::on_event_time).
+    /// Asks for [`on_event_time`](WindowTrigger::on_event_time). If time has come there already, at once, behind the record; of what is asked for at a moment, that moment and
+    /// those before it count for nothing.
     pub fn wake_at(&mut self, time: Timestamp) {
         self.wakes.push(Wake::EventTime(time));
     }
 
-    /// Asks for [`on_clock`](WindowTrigger::on_clock).
+    /// Asks for [`on_clock`](WindowTrigger::on_clock), as [`wake_at`](Self::wake_at) does.
     pub fn wake_at_clock(&mut self, time: WallTime) {
         self.wakes.push(Wake::Clock(time));
     }

@@ -68,6 +68,14 @@ pub(super) fn of(windows: &impl Windows, lateness: i64, is_final: bool) -> Strin
     }
 }
 
+/// Whether what a trigger asks for when it is asked at `time` lies behind that: one that asks again and again for the same moment would be asked for ever.
+fn is_later(wake: Wake, time: Timestamp, is_wall: bool) -> bool {
+    match wake {
+        Wake::EventTime(at) => is_wall || at > time,
+        Wake::Clock(at) => !is_wall || Timestamp::from(at) > time,
+    }
+}
+
 impl<C, G> Firing<C, G> {
     pub(super) fn new(contents: C, trigger: G, (lateness, is_final): (i64, bool), is_session: bool) -> Self {
         Self { contents, trigger, lateness, is_session, is_final, wakes: Vec::new() }
@@ -198,6 +206,7 @@ impl<C, G> Firing<C, G> {
                 self.trigger.on_event_time(time, &mut entry.trigger, &mut context)
             };
             self.act::<K, T>(act, (key, window), entry, beside, &mut rows);
+            wakes.retain(|wake| is_later(*wake, time, is_wall));
         }
         if !is_wall && expires <= time {
             entries.remove(&span);

@@ -1,6 +1,7 @@
 //! When there are rows: each trigger, with crashes in between.
 
 use super::*;
+use crate::id::WallTime;
 use crate::operator::Stateful as _;
 use crate::window::{Act, TriggerContext, WindowTrigger};
 
@@ -185,6 +186,39 @@ fn ones_own_trigger_is_asked_and_obeyed() {
     assert_eq!(given(&mut job), [(vec![0, 1, 2, 3], 99)], "the third odd one takes all of it out");
     job.do_all(&[Event::Mark(END)]);
     assert_eq!(given(&mut job), []);
+}
+
+/// Asks for the moment at which it is asked.
+#[derive(Clone)]
+struct Again;
+
+impl WindowTrigger<Record> for Again {
+    type State = ();
+
+    fn on_record(&self, _: &Record, _: Timestamp, (): &mut (), cx: &mut TriggerContext<'_>) -> Act {
+        cx.wake_at(Timestamp(10));
+        cx.wake_at_clock(cx.wall_time());
+        Act::Go
+    }
+
+    fn on_event_time(&self, time: Timestamp, (): &mut (), cx: &mut TriggerContext<'_>) -> Act {
+        (0..=10).for_each(|by| cx.wake_at(Timestamp(time.0 - by)));
+        Act::Fire
+    }
+
+    fn on_clock(&self, time: WallTime, (): &mut (), cx: &mut TriggerContext<'_>) -> Act {
+        cx.wake_at_clock(time);
+        Act::Fire
+    }
+
+    fn on_merge(&self, (): &mut (), (): ()) {}
+}
+
+#[test]
+fn a_trigger_that_asks_for_the_moment_at_hand_is_not_asked_for_ever() {
+    let mut job = job(Trigger::own(Again), 1_000);
+    job.do_all(&[batch(&[(5, 0)]), Event::Mark(500)]);
+    assert_eq!(given(&mut job), [(vec![0], 99), (vec![0], 99)], "once by each clock");
 }
 
 #[test]
