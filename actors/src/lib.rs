@@ -62,11 +62,13 @@ pub mod prelude {
             stats::{CheckpointHistory, CheckpointStats},
         },
         key_newtype,
+        operator::Operator,
         pattern::{Match, Pattern},
         state::{self, Aggregate, AggregatingState, ListState, MapState, Merge, ReducingState, Ttl},
-        time::Offset,
+        time::{ByClock, NoTime, Offset, Stamp, WatermarkGenerator},
         topology::{
-            Context, Fired, KeyedBroadcastProcess, KeyedCoProcess, KeyedProcess, Part, SideOutput, SideTag, Topology,
+            ConnectedStreams, Context, Fired, KeyedBroadcastProcess, KeyedCoProcess, KeyedProcess, KeyedStream, Part,
+            SharedStream, SideOutput, SideTag, Stream, Topology,
         },
         window::{self, Count, Global, Session, Sliding, Trigger, Tumbling, Window, Windowed},
     };

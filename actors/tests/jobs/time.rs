@@ -31,13 +31,38 @@ fn oracle() -> Vec<Row> {
     counts.into_iter().collect()
 }
 
+/// Each hundredth record of a split says how far time has come.
+#[derive(Clone)]
+struct Hundredths;
+
+impl WatermarkGenerator<u64> for Hundredths {
+    type State = (u64, Option<Timestamp>);
+
+    fn observe(&self, (count, reached): &mut Self::State, _: &u64, time: Timestamp) {
+        *count += 1;
+        if count.is_multiple_of(100) {
+            *reached = Some(time);
+        }
+    }
+
+    fn watermark(&self, (_, reached): &Self::State) -> Timestamp {
+        reached.unwrap_or(Timestamp::MIN)
+    }
+}
+
+fn by_window<G: WatermarkGenerator<u64>>(
+    numbers: Stream<impl Operator<Out = u64, Time = NoTime>>,
+    strategy: WatermarkStrategy<G>,
+) -> KeyedStream<(u64, u64), u64, Timestamp> {
+    let numbers = numbers.event_time("time", strategy, |n| Timestamp::from_millis(*n as i64));
+    numbers.key_by(|n| (n % 7, n / WINDOW * WINDOW))
+}
+
 /// Counts by window, which a timer at its end gives.
-fn windows(sink: CollectSink<Row>) -> Topology {
+fn windows<G: WatermarkGenerator<u64>>(sink: CollectSink<Row>, strategy: WatermarkStrategy<G>) -> Topology {
     let topology = Topology::new("windows");
-    topology
-        .source("numbers", Generator::bounded(RECORDS, |n| n).rate(5_000))
-        .event_time("time", WatermarkStrategy::monotonous(), |n| Timestamp::from_millis(*n as i64))
-        .key_by(|n| (n % 7, n / WINDOW * WINDOW))
+    let numbers = topology.source("numbers", Generator::bounded(RECORDS, |n| n).rate(5_000));
+    by_window(numbers, strategy)
         .process_with_timers(
             "counts",
             state::value::<u64>("count"),
@@ -58,12 +83,21 @@ fn windows(sink: CollectSink<Row>) -> Topology {
 
 #[test]
 fn a_job_stopped_and_started_on_other_numbers_of_subtasks_fires_each_timer_once() {
+    each_timer_fires_once(WatermarkStrategy::monotonous);
+}
+
+#[test]
+fn so_it_does_with_watermarks_of_ones_own() {
+    each_timer_fires_once(|| WatermarkStrategy::own(Hundredths));
+}
+
+fn each_timer_fires_once<G: WatermarkGenerator<u64>>(strategy: impl Fn() -> WatermarkStrategy<G>) {
     let (sink, rows) = CollectSink::new();
     let state = tempdir().unwrap();
     let start = |parallelism| {
         let checkpoints = CheckpointConfig::every(Duration::from_millis(20));
         let engine = Engine::builder().parallelism(parallelism).checkpoints(checkpoints);
-        engine.backend(Lmdb::at(state.path())).start_blocking(windows(sink.clone())).unwrap()
+        engine.backend(Lmdb::at(state.path())).start_blocking(windows(sink.clone(), strategy())).unwrap()
     };
     for parallelism in [2, 3, 1] {
         let job = start(parallelism);
