@@ -81,7 +81,7 @@ struct Args {
     #[arg(long)]
     hot: Option<u64>,
     /// Subtasks of each chain.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     parallelism: u32,
     /// Checkpoint interval; without it, none but the last. REC: 100 unless set; LAT: 1000.
     #[arg(long)]
@@ -96,8 +96,8 @@ struct Args {
     #[arg(long, default_value_t = 1024)]
     batch_size: usize,
     /// `compare` and `ratio`: how many pairs.
-    #[arg(long, default_value_t = 5)]
-    pairs: usize,
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    pairs: u64,
     /// Run although fail points are compiled in: to measure what they cost.
     #[arg(long)]
     with_fail_points: bool,
@@ -181,6 +181,10 @@ fn main() {
             "fail points are in this build, by the feature `failpoints` of cofferdam-engine: run `cargo bench -p cofferdam`, without --workspace, \
              or say --with-fail-points"
         );
+        std::process::exit(2);
+    }
+    if args.name() == Name::Latency && args.seconds.unwrap_or(30) <= args.warm {
+        eprintln!("LAT: nothing is timed in the first --warm {} seconds: give --seconds more than that", args.warm);
         std::process::exit(2);
     }
     let variant = if args.what.len() == 2 { args.what[0].as_str() } else { "engine" };

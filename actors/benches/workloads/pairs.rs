@@ -38,7 +38,7 @@ fn without_option(args: &[String], option: &str) -> Vec<String> {
 /// Runs the pairs and prints their ratios.
 fn pairs(args: &Args, own: &[String], (name, other): (&str, &[String])) {
     let mut ratios = Vec::new();
-    for pair in 1..=args.pairs.max(5) {
+    for pair in 1..=args.pairs {
         let other = child(other);
         let engine = child(own);
         if args.seconds.is_none() {
