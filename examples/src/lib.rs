@@ -55,3 +55,18 @@ struct Patterns;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/time/side_outputs.md")]
 struct SideOutputs;
+
+/// Runs the programs of the page on watermarks.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/time/watermarks.md")]
+struct Watermarks;
+
+/// Runs the program of the page on timers.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/time/timers.md")]
+struct Timers;
+
+/// Runs the program of the page on two streams.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/time/two-streams.md")]
+struct TwoStreams;
