@@ -16,12 +16,13 @@ use cofferdam_examples::{
     options::{self, JobOptions},
     paced::Paced,
     run::{run, run_job},
+    settings,
 };
 
 /// Finds how many steps each number takes to 1
 #[derive(Parser)]
 struct Options {
-    /// From 1 to this number: a job that goes on may be given a greater one, and goes on to there
+    /// From 1 to this number: a resumed run has to be told the same number
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     numbers: u64,
 
@@ -32,6 +33,7 @@ struct Options {
 fn main() -> ExitCode {
     let Options { numbers, job } = options::parse("collatz");
     run(|| {
+        settings::check(&job.state, [("--numbers", numbers.into())])?;
         let numbers = Paced::new(Generator::bounded(numbers, |i| i + 1), job.rate);
         run_job(collatz::topology(numbers, FileSink::json_lines(&job.out)), &[], &job)
     })

@@ -19,6 +19,7 @@ use cofferdam_examples::{
     options::{self, JobOptions},
     paced::Paced,
     run::{run, run_job},
+    settings,
 };
 
 /// Adds up the delays of departures by day, airport and weather
@@ -32,7 +33,7 @@ struct Options {
     #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/data/weather-2013-q1.csv.gz"))]
     weather: PathBuf,
 
-    /// Let word of each departure come up to so many minutes behind the schedule, at random but in every run alike [default: in the order of the file]
+    /// Let word of each departure come up to so many minutes behind the schedule, at random but in every run alike, and a resumed run has to be told the same [default: in the order of the file]
     #[arg(long, value_name = "MINUTES", value_parser = value_parser!(u16).range(1..=1440))]
     disorder: Option<u16>,
 
@@ -43,6 +44,7 @@ struct Options {
 fn main() -> ExitCode {
     let Options { departures, weather, disorder, job } = options::parse("flight_weather");
     run(|| {
+        settings::check(&job.state, [("--disorder", disorder.into())])?;
         let (read, rows) = (FileSource::csv(&departures), FileSink::json_lines(&job.out));
         let read_weather = FileSource::csv(&weather);
         let topology = match disorder {

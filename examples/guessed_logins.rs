@@ -14,6 +14,7 @@ use cofferdam_examples::{
     options::{self, JobOptions},
     paced::Paced,
     run::{run, run_job},
+    settings,
 };
 
 /// Finds who logs in within ten minutes of three failures in a row
@@ -30,6 +31,7 @@ struct Options {
 fn main() -> ExitCode {
     let Options { log_ins, job } = options::parse("guessed_logins");
     run(|| {
+        settings::check(&job.state, [("--log-ins", log_ins.into())])?;
         let read = Paced::new(Generator::bounded(log_ins, Login::numbered), job.rate);
         let topology = logins::topology(read, FileSink::json_lines(&job.out));
         run_job(topology, &[], &job)

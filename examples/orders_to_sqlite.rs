@@ -14,12 +14,13 @@ use cofferdam_examples::{
     orders,
     paced::Paced,
     run::{run, run_job},
+    settings,
 };
 
 /// Adds up orders in a SQLite database
 #[derive(Parser)]
 struct Options {
-    /// Make up so many orders: a job that goes on may be given more, and goes on to there
+    /// Make up so many orders: a resumed run has to be told the same number
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     orders: u64,
 
@@ -30,6 +31,7 @@ struct Options {
 fn main() -> ExitCode {
     let Options { orders, job } = options::parse("orders_to_sqlite");
     run(|| {
+        settings::check(&job.state, [("--orders", orders.into())])?;
         let orders = Paced::new(Generator::bounded(orders, orders::order), job.rate);
         let accounts = orders::accounts(job.out.join("orders.db"));
         run_job(orders::topology(orders, accounts), &[], &job)

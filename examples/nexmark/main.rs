@@ -15,10 +15,11 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, value_parser};
 use cofferdam::prelude::*;
 use cofferdam_examples::{
-    nexmark::{queries::Query, resumed, rows::Rows, source::Events},
+    nexmark::{queries::Query, rows::Rows, source::Events},
     options::JobOptions,
     paced::Paced,
     run::{self, say},
+    settings,
 };
 
 /// Runs the queries of Nexmark
@@ -29,7 +30,7 @@ struct Options {
     #[arg(value_name = "QUERY", required_unless_present = "bench")]
     what: Option<String>,
 
-    /// How many events: a job that goes on may be given more than it has read, and goes on to there [default: 1000000, with --bench 10000000]
+    /// How many events: a resumed run has to be told the same number [default: 1000000, with --bench 10000000]
     #[arg(long, value_name = "N")]
     events: Option<u64>,
 
@@ -53,7 +54,7 @@ struct Options {
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     rate: Option<u32>,
 
-    /// Microseconds of event time from one event to the next
+    /// Microseconds of event time from one event to the next: likewise
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..))]
     apart: u32,
 
@@ -90,7 +91,8 @@ fn query(name: &str, options: &Options) -> Result<run::Report, Error> {
         rate: options.rate,
     };
     let events = options.source(1_000_000);
-    resumed::check(&job.state, &events)?;
+    let told = [("QUERY", name.into()), ("--events", events.count().into()), ("--apart", options.apart.into())];
+    settings::check(&job.state, told)?;
     let topology = query.topology(Paced::new(events, job.rate), Rows::Files(job.out.clone()));
     run::run_job(topology, &[], &job)
 }

@@ -4,7 +4,6 @@
 //! |---|---|
 //! | [`source`] | the events |
 //! | [`queries`] | the queries, and the table of them |
-//! | [`resumed`] | what a job has read before it goes on |
 //! | [`rows`] | where a query's rows go |
 //! | [`digest`] | rows in one number, to be compared with those of another engine |
 //! | [`utc`] | days, hours and minutes |
@@ -14,7 +13,6 @@
 
 pub mod digest;
 pub mod queries;
-pub mod resumed;
 pub mod rows;
 pub mod source;
 pub mod utc;

@@ -8,11 +8,13 @@ use std::{
 
 use cofferdam::prelude::*;
 
+use crate::beside::{self, has_state};
+
 /// Refuses inputs that are not there, and those that the state in `state` does not read. Remembers them if there is no state yet.
 pub fn check(state: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let named: BTreeSet<PathBuf> = inputs.iter().map(absolute).collect();
-    let file = beside(state);
+    let file = beside::path(state, "inputs");
     let known = if has_state(state) { read(&file) } else { None };
     if let Some(known) = &known
         && without_links(known) != without_links(&named)
@@ -34,17 +36,6 @@ pub fn check(state: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
     Ok(())
 }
 
-/// `<state>.inputs`: in the directory itself there is room for nothing else.
-fn beside(state: &Path) -> PathBuf {
-    let mut path = std::path::absolute(state).unwrap_or_else(|_| state.to_owned()).into_os_string();
-    path.push(".inputs");
-    path.into()
-}
-
-fn has_state(state: &Path) -> bool {
-    fs::read_dir(state).is_ok_and(|mut entries| entries.next().is_some())
-}
-
 /// Nothing if nobody knows: the state may have come from elsewhere.
 fn read(file: &Path) -> Option<BTreeSet<PathBuf>> {
     let text = fs::read_to_string(file).ok()?;
@@ -56,14 +47,7 @@ fn read(file: &Path) -> Option<BTreeSet<PathBuf>> {
 fn remember(file: &Path, inputs: &BTreeSet<PathBuf>) -> io::Result<()> {
     // A name that is not Unicode is refused by the source.
     let text: String = inputs.iter().map(|path| format!("{}\0\n", path.display())).collect();
-    if let Some(parent) = file.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    let mut temporary = file.as_os_str().to_owned();
-    temporary.push(".tmp");
-    fs::write(&temporary, text)?;
-    fs::File::open(&temporary)?.sync_all()?;
-    fs::rename(temporary, file)
+    beside::write(file, &text)
 }
 
 /// Each path in its one spelling, if there is such a file; a glob as it is.

@@ -10,11 +10,12 @@
 //! | [`orders`] | orders, and the topology that adds them up in a database |
 //! | [`nexmark`] | the events and the queries of Nexmark |
 //! | [`options`] | the command line |
-//! | [`inputs`] | remembers what a job reads |
+//! | [`inputs`], [`settings`] | remember what a job reads, and what it was told: in files [`beside`] its state |
 //! | [`run`] | starts a job, shows progress while it runs and a table at its end |
 //! | [`sqlite_sink`] | a two-phase sink on SQLite |
 //! | [`paced`], [`several`], [`disordered`] | sources made of other sources: slowed down, one after the other, out of order |
 
+pub mod beside;
 pub mod collatz;
 pub mod disordered;
 pub mod flight_weather;
@@ -27,6 +28,7 @@ pub mod options;
 pub mod orders;
 pub mod paced;
 pub mod run;
+pub mod settings;
 pub mod several;
 pub mod sqlite_sink;
 pub mod words;
