@@ -9,7 +9,12 @@
 //! when its day is over gives the day's row anew. In the order of the file none does; with `--disorder 600`, as if word of a departure came up to ten hours behind the schedule, hundreds do, and nothing else
 //! changes. Kill it at any moment (`kill -9`), start it again by the same command: the last row of each day, airport and kind of weather is in the end that of an undisturbed run.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Parser, value_parser};
 use cofferdam::prelude::*;
@@ -45,6 +50,7 @@ fn main() -> ExitCode {
     let Options { departures, weather, disorder, job } = options::parse("flight_weather");
     run(|| {
         settings::check(&job.state, [("--disorder", disorder.into())])?;
+        [&departures, &weather].into_iter().try_for_each(|file| refuse_without_header(file))?;
         let (read, rows) = (FileSource::csv(&departures), FileSink::json_lines(&job.out));
         let read_weather = FileSource::csv(&weather);
         let topology = match disorder {
@@ -58,4 +64,15 @@ fn main() -> ExitCode {
         let topology = topology.map_err(|cause| Error::refused(cause.to_string()))?;
         run_job(topology, &[departures, weather], &job)
     })
+}
+
+/// All months of the weather would be unknown, without a word. A file that is not there is refused with the others.
+fn refuse_without_header(file: &Path) -> Result<(), Error> {
+    match fs::metadata(file) {
+        Ok(metadata) if metadata.is_file() && metadata.len() == 0 => {
+            let message = format!("'{}' is empty: not even a header row is in it", file.display());
+            Err(Error::refused(message))
+        }
+        _ => Ok(()),
+    }
 }

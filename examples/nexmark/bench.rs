@@ -9,6 +9,7 @@ use std::{
 
 use cofferdam::prelude::*;
 use cofferdam_examples::{
+    beside,
     nexmark::{
         queries::{QUERIES, Query},
         rows::Rows,
@@ -28,6 +29,7 @@ pub fn run(options: &Options, only: Option<&str>) -> Result<(), Error> {
         None => QUERIES.iter().collect(),
     };
     let events = options.source(10_000_000);
+    refuse_what_would_not_be_measured(options, &events, &chosen)?;
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     let parallelism = options.parallelism.unwrap_or(cores);
     let generator = rate(&events, generated(&events, parallelism));
@@ -44,6 +46,25 @@ pub fn run(options: &Options, only: Option<&str>) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+/// Rates of no events are none, rows go nowhere, and a job that goes on reads only what is left.
+fn refuse_what_would_not_be_measured(options: &Options, events: &Events, chosen: &[&Query]) -> Result<(), Error> {
+    if events.count() == 0 {
+        return Err(Error::refused("--bench measures events a second: say a number of --events above 0"));
+    }
+    if let Some(out) = &options.out {
+        let message = format!("--bench publishes no rows: leave out '--out {}', or leave out --bench", out.display());
+        return Err(Error::refused(message));
+    }
+    let states = options.state.iter().flat_map(|state| chosen.iter().map(move |query| state.join(query.name)));
+    match states.into_iter().find(|state| beside::has_state(state)) {
+        Some(state) => Err(Error::refused(format!(
+            "--bench measures whole runs, and a job has begun in {} before: give --state a directory of its own",
+            state.display()
+        ))),
+        None => Ok(()),
+    }
 }
 
 struct Run {
@@ -77,10 +98,6 @@ fn queried(query: &Query, events: &Events, parallelism: u32, options: &Options) 
     };
     let began = Instant::now();
     let job = engine.start_blocking(query.topology(Paced::new(events.clone(), options.rate), Rows::Nowhere))?;
-    if let Some(StartedFrom::Finished(_)) = job.status().started_from {
-        let message = format!("{} has finished there before: give --state a directory of its own", query.name);
-        return Err(Error::refused(message));
-    }
     show(&job, query, events.count());
     job.wait_blocking()?;
     let seconds = began.elapsed().as_secs_f64();
