@@ -89,6 +89,8 @@ where
         let (waiting, begun) = cx.states();
         let records = waiting.remove(&time).unwrap_or_default();
         let mut partials = begun.get_mut().map(std::mem::take).unwrap_or_default();
+        let deadline = |partials: &[Partial<T>]| pattern.shape().deadline(partials.first()?.began);
+        let was = deadline(&partials);
         let mut rows = Vec::new();
         for record in &records {
             let found = pattern.advance(&mut partials, time, record);
@@ -97,15 +99,20 @@ where
             );
         }
         pattern.expire(&mut partials, time);
-        let first = partials.first().map(|partial| partial.began);
+        let due = deadline(&partials);
+        // What waits for that moment has the same timer.
+        let stale = was.filter(|was| due != Some(*was) && !waiting.contains(was));
         if partials.is_empty() {
             begun.clear()
         } else {
             begun.set(partials)
         }
         rows.into_iter().for_each(|row| cx.emit(row));
-        if let Some(deadline) = first.and_then(|began| pattern.shape().deadline(began)) {
-            cx.set_timer(deadline);
+        if let Some(stale) = stale {
+            cx.cancel_timer(stale);
+        }
+        if let Some(due) = due {
+            cx.set_timer(due);
         }
         Ok(())
     }

@@ -136,12 +136,14 @@ fn a_record_behind_the_watermark_is_dropped_and_counted() {
     assert_eq!(job.subtasks[0].take_late(), 1);
 }
 
-/// Keys with matches that have begun, by the blocks of a first checkpoint.
-fn begun(job: &mut Job<impl Operator>) -> u32 {
+/// Entries of each state, by the blocks of a first checkpoint.
+fn kept<const N: usize>(job: &mut Job<impl Operator>, states: [&str; N]) -> [u32; N] {
     assert!(job.snapshot());
     let (_, deltas) = &job.stored.deltas[0];
-    let blocks = deltas.iter().filter(|delta| delta.address.state == "begun").flat_map(|delta| &delta.blocks);
-    blocks.map(|block| block.entries).sum()
+    states.map(|state| {
+        let blocks = deltas.iter().filter(|delta| &*delta.address.state == state).flat_map(|delta| &delta.blocks);
+        blocks.map(|block| block.entries).sum()
+    })
 }
 
 #[test]
@@ -149,8 +151,33 @@ fn keys_that_fall_silent_keep_nothing_once_they_are_out_of_time() {
     for (time, expected) in [(9 + TIME, 50), (10 + TIME, 0)] {
         let mut job = guessed(1, false);
         job.do_all(&[Event::Batch((0..50).map(|user| (user, 10, (user, false))).collect()), Event::Mark(time)]);
-        assert_eq!(begun(&mut job), expected, "at {time}");
+        assert_eq!(kept(&mut job, ["begun"]), [expected], "at {time}");
     }
+}
+
+proptest! {
+    #[test]
+    fn timers_are_those_of_what_waits_and_of_the_first_match_begun(events in events(), is_overlapping in any::<bool>()) {
+        let before_the_end = &events[..events.len() - 1];
+        let mut job = guessed(1, is_overlapping);
+        job.do_all(before_the_end);
+        let [waiting, begun, timers] = kept(&mut job, ["waiting", "begun", "timers"]);
+        prop_assert!(timers <= waiting + begun, "{timers} timers for {waiting} times and {begun} keys");
+
+        let mut job = guessed(1, is_overlapping);
+        job.do_all(before_the_end);
+        job.do_all(&[Event::<Login>::Mark(400 + TIME)]);
+        prop_assert_eq!(kept(&mut job, ["waiting", "begun", "timers"]), [0, 0, 0]);
+    }
+}
+
+#[test]
+fn a_record_waiting_for_the_moment_a_broken_match_would_have_been_out_of_time_is_looked_at() {
+    let mut job = guessed(1, false);
+    let logins = [(10, false), (20, true), (10 + TIME, false)];
+    let logins = (0..).zip(logins).map(|(number, (time, succeeded))| (1, time, (number, succeeded)));
+    job.do_all(&[Event::<Login>::Batch(logins.collect()), Event::Mark(10), Event::Mark(20), Event::Mark(10 + TIME)]);
+    assert_eq!(kept(&mut job, ["waiting", "begun", "timers"]), [0, 1, 1]);
 }
 
 #[test]
