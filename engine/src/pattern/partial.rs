@@ -101,19 +101,33 @@ impl<T: Clone, C: Conditions<T>> Pattern<T, C> {
             }
         }
         of.is_fresh = false;
+        // The way that is the only one left goes on with the records themselves.
+        let only = if of.waits.is_empty() { fits.pop() } else { None };
         for stage in fits {
-            let (mut taken, stage) = (of.taken.clone(), usize::from(stage));
-            taken.resize_with(taken.len().max(stage + 1), Vec::new);
-            taken[stage].push(record.clone());
-            let at = of.at.iter().copied().chain([of.age]).collect();
-            let (waits, is_complete) = self.shape.behind(stage, taken[stage].len());
-            let next = Partial { began: of.began, taken, waits, is_fresh: true, age: of.age, at };
-            if is_complete {
-                found.push(next.clone());
-            }
-            if !next.waits.is_empty() {
-                partials.push(next);
-            }
+            self.take(of.clone(), stage.into(), record, partials, found);
+        }
+        match only {
+            Some(stage) => self.take(of, stage.into(), record, partials, found),
+            None if of.waits.is_empty() => {}
+            None => partials.push(of),
+        }
+    }
+
+    fn take(
+        &self,
+        mut of: Partial<T>,
+        stage: usize,
+        record: &T,
+        partials: &mut Vec<Partial<T>>,
+        found: &mut Vec<Partial<T>>,
+    ) {
+        of.taken.resize_with(of.taken.len().max(stage + 1), Vec::new);
+        of.taken[stage].push(record.clone());
+        of.at.push(of.age);
+        let (waits, is_complete) = self.shape.behind(stage, of.taken[stage].len());
+        (of.waits, of.is_fresh) = (waits, true);
+        if is_complete {
+            found.push(of.clone());
         }
         if !of.waits.is_empty() {
             partials.push(of);

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
+use std::{cell::Cell, collections::BTreeSet, rc::Rc};
 
 use proptest::prelude::*;
 
@@ -335,6 +335,28 @@ fn what_is_out_of_time_is_forgotten() {
     assert_eq!(partials.iter().map(|partial| partial.began.0).collect::<Vec<_>>(), [99]);
     pattern.expire(&mut partials, Timestamp(104));
     assert_eq!(partials, []);
+}
+
+/// A record that counts how often it, and others of its kind, have been copied.
+struct Counted(Rc<Cell<usize>>);
+
+impl Clone for Counted {
+    fn clone(&self) -> Self {
+        self.0.set(self.0.get() + 1);
+        Self(Rc::clone(&self.0))
+    }
+}
+
+#[test]
+fn a_match_that_goes_on_in_one_way_only_does_not_copy_what_it_has_taken() {
+    let any = Pattern::begin("any", |_: &Counted| true).one_or_more();
+    let pattern = any.next("none", |_| false).within(Duration::from_secs(60));
+    let (copies, mut partials) = (Rc::<Cell<usize>>::default(), Vec::new());
+    for time in 0..100 {
+        pattern.advance(&mut partials, Timestamp(time), &Counted(Rc::clone(&copies)));
+    }
+    assert_eq!(partials.len(), 100);
+    assert_eq!(copies.get(), (1..=100).sum::<usize>(), "each record once for each match that takes it");
 }
 
 fn faults<T, C>(pattern: Pattern<T, C>) -> String {
