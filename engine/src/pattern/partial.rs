@@ -37,11 +37,12 @@ impl<T> Partial<T> {
     /// See the invariants. One that waits takes a later record than one that has taken the same and one more.
     fn order(&self, other: &Self) -> Ordering {
         let counts = |partial: &Self| partial.taken.iter().map(Vec::len).collect::<Vec<_>>();
-        let by_record = self.at.iter().zip(&other.at).map(|(own, others)| own.cmp(others)).find(|order| order.is_ne());
+        let by_record =
+            || self.at.iter().zip(&other.at).map(|(own, others)| own.cmp(others)).find(|order| order.is_ne());
         other
             .age
             .cmp(&self.age)
-            .then(by_record.unwrap_or(Ordering::Equal))
+            .then_with(|| by_record().unwrap_or(Ordering::Equal))
             .then(other.at.len().cmp(&self.at.len()))
             .then_with(|| counts(other).cmp(&counts(self)))
     }
