@@ -52,7 +52,7 @@ fn topology(edge: Edge) -> Topology {
 
 /// Starts the job, waits until nothing moves but the sink, and gives back the first checkpoints that complete from then on.
 fn checkpoints(edge: Edge, config: CheckpointConfig, count: usize) -> Vec<CheckpointStats> {
-    // 8 batches of 50 in each mailbox: 4 s of work for the sink.
+    // 16 batches of 50 in each mailbox: 8 s of work for the sink.
     let engine = Engine::builder().checkpoints(config).batch_size(50).restart(RestartStrategy::None);
     let job = engine.start_blocking(topology(edge)).unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);

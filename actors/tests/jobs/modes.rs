@@ -38,7 +38,8 @@ fn run(mode: CheckpointMode) -> (BTreeMap<u64, u64>, Duration) {
     let (sink, rows) = CollectSink::new();
     let checkpoints = CheckpointConfig::every(Duration::from_millis(20)).mode(mode);
     let restart = RestartStrategy::FixedDelay { attempts: 1, delay: Duration::ZERO };
-    let engine = Engine::builder().parallelism(1).batch_size(16).checkpoints(checkpoints).restart(restart);
+    // What a full channel of the slow path holds takes a third of the job: barriers wait behind it.
+    let engine = Engine::builder().parallelism(1).batch_size(8).checkpoints(checkpoints).restart(restart);
     let job = engine.start_blocking(topology(fails.clone(), sink)).unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     while job.status().checkpoints_completed < 2 {
