@@ -216,8 +216,8 @@ impl CheckpointStore for DecayingStore {
         self.inner.newest()
     }
 
-    fn begin_attempt(&mut self) -> Result<Attempt, StoreError> {
-        self.inner.begin_attempt()
+    fn begin_attempt_after(&mut self, taken: Attempt) -> Result<Attempt, StoreError> {
+        self.inner.begin_attempt_after(taken)
     }
 
     fn highest(&mut self) -> Result<Option<CheckpointId>, StoreError> {

@@ -62,6 +62,7 @@ mutations! {
     AskedNotRestored "What a checkpoint was asking about is not asked again.",
     PanesNotRestored "Windows that are kept in panes begin anew when they are restored.",
     LateForgotten "Late records are neither given aside nor counted.",
+    AttemptsCountedAnew "A job that comes from a savepoint counts its attempts from one again.",
     MergedSessionLost "Of two sessions that become one, the later one's records are lost.",
 }
 

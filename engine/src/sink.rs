@@ -16,7 +16,7 @@ pub struct SinkContext {
     pub job_name: String,
     /// The sink's `uid`.
     pub operator: String,
-    /// The run of the job.
+    /// The run of the job. Greater than that of any run whose transactions the sink may be given, also if the job comes from a savepoint.
     pub attempt: Attempt,
     /// The checkpoint that this run started from.
     pub restored: CheckpointId,

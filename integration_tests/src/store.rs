@@ -106,8 +106,8 @@ impl CheckpointStore for RecordingStore {
         self.inner.highest()
     }
 
-    fn begin_attempt(&mut self) -> Result<Attempt, StoreError> {
-        self.inner.begin_attempt()
+    fn begin_attempt_after(&mut self, taken: Attempt) -> Result<Attempt, StoreError> {
+        self.inner.begin_attempt_after(taken)
     }
 
     fn commit(&mut self, commit: &CheckpointCommit) -> Result<CommitStats, StoreError> {

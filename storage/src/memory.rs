@@ -116,9 +116,9 @@ impl CheckpointStore for Store {
         Ok(self.place.lock().highest)
     }
 
-    fn begin_attempt(&mut self) -> Result<Attempt, StoreError> {
+    fn begin_attempt_after(&mut self, taken: Attempt) -> Result<Attempt, StoreError> {
         let mut place = self.place.lock();
-        place.attempt = place.attempt.next();
+        place.attempt = place.attempt.max(taken).next();
         Ok(place.attempt)
     }
 

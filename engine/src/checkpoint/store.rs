@@ -34,7 +34,7 @@ pub trait StateBackend: Send + Sync + 'static {
 /// |---|---|
 /// | [`newest`](CheckpointStore::newest) | the newest checkpoint committed or gone back to, `None` only for a place never used; damage is an error, never an older checkpoint |
 /// | [`highest`](CheckpointStore::highest) | never goes down |
-/// | [`begin_attempt`](CheckpointStore::begin_attempt) | a number greater than any before, durable on return |
+/// | [`begin_attempt`](CheckpointStore::begin_attempt), [`begin_attempt_after`](CheckpointStore::begin_attempt_after) | a number greater than any before, durable on return |
 /// | [`commit`](CheckpointStore::commit) | durable and whole on return; after an error unknown: drop the store, open it again and ask `newest`; with kind `NotStored` nothing has changed |
 /// | [`reader`](CheckpointStore::reader) | shows the newest checkpoint; not used once the next has been committed |
 /// | [`pin`](CheckpointStore::pin) | shows the checkpoint that is the newest now until it is dropped, whatever is committed: that checkpoint is kept beside the others for so long |
@@ -45,7 +45,12 @@ pub trait CheckpointStore: Send {
     fn newest(&mut self) -> Result<Option<CheckpointMetadata>, StoreError>;
 
     /// Counts the attempt up. Commits of earlier attempts are refused from now on.
-    fn begin_attempt(&mut self) -> Result<Attempt, StoreError>;
+    fn begin_attempt(&mut self) -> Result<Attempt, StoreError> {
+        self.begin_attempt_after(Attempt(0))
+    }
+
+    /// The same, to a number greater than `taken` as well: a job that comes from elsewhere may have had attempts that are not counted here.
+    fn begin_attempt_after(&mut self, taken: Attempt) -> Result<Attempt, StoreError>;
 
     /// The highest number that a checkpoint was ever committed with: above the newest one's after going back. `None` only for a place never used.
     fn highest(&mut self) -> Result<Option<CheckpointId>, StoreError>;

@@ -20,6 +20,7 @@ use crate::{
     fail_point::Point,
     id::{Attempt, CheckpointId},
     key_group::{KeyGroup, KeyGroupRange},
+    mutation::{self, Mutation},
     opening::StoreSlot,
     restore_point,
     topology::plan::Plan,
@@ -161,7 +162,9 @@ fn too_many(address: &StateAddress, group: KeyGroup) -> StoreError {
 /// Makes a savepoint the first checkpoint of a place without state.
 pub(crate) fn import(slot: &StoreSlot, plan: &Plan, import: Import) -> Result<Attempt, Error> {
     let settings = plan.settings();
-    let attempt = slot.with(|store| store.begin_attempt())?;
+    // What sinks have prepared bears the number of the attempt that did it: no attempt here may have that number too.
+    let taken = if mutation::is(Mutation::AttemptsCountedAnew) { Attempt(0) } else { import.metadata.attempt };
+    let attempt = slot.with(|store| store.begin_attempt_after(taken))?;
     let metadata = CheckpointMetadata { attempt, ..import.metadata };
     let (num_retained, fail_points) = (settings.checkpoints.num_retained, settings.fail_points.clone());
     let commit = CheckpointCommit { metadata, deltas: import.deltas, num_retained, fail_points };

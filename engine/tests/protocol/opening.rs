@@ -58,7 +58,7 @@ impl CheckpointStore for Failing {
         Ok(None)
     }
 
-    fn begin_attempt(&mut self) -> Result<Attempt, StoreError> {
+    fn begin_attempt_after(&mut self, _: Attempt) -> Result<Attempt, StoreError> {
         Ok(Attempt(1))
     }
 

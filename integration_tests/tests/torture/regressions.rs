@@ -1,7 +1,16 @@
 //! Mistakes of the engine's that faults at fail points have shown, each with the shortest schedule that shows it.
 
-use cofferdam_engine::{ErrorKind, RestartStrategy, checkpoint::coordinator::JobEnd, topology::Topology};
-use cofferdam_testkit::{Backend, Fault, Faults, Io, Point, Schedule, Setup, Simulation, Torture, reference};
+use std::fs;
+
+use cofferdam::connector::FileSink;
+use cofferdam_engine::{
+    ErrorKind, RestartStrategy,
+    checkpoint::{config::CheckpointConfig, coordinator::JobEnd},
+    topology::Topology,
+};
+use cofferdam_testkit::{
+    Backend, Fault, Faults, Io, Point, SavepointUse, Schedule, Setup, Simulation, Torture, reference,
+};
 
 fn simulation(schedule: &Schedule, change: impl FnOnce(&mut Setup)) -> Simulation {
     let io = Io::default();
@@ -54,4 +63,27 @@ fn a_look_up_in_a_store_that_was_closed_ends_the_attempt() {
     let schedule = Schedule::order(0).at(Point::CommitBegun, 2, Fault::Late);
     let torture = Torture::new(reference).backend(Backend::LmdbSmallHeap).state::<u64, u64>("count").records(8);
     torture.schedule(schedule).run().unwrap().assert_exactly_once();
+}
+
+/// Numbers in files.
+fn numbers_in_files(io: &Io) -> Topology {
+    let (out, written) = (io.directory(), io.directory());
+    io.output_elsewhere(move || {
+        let files = fs::read_dir(&written).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+        files.flat_map(|path| fs::read_to_string(path).unwrap().lines().map(String::from).collect::<Vec<_>>()).collect()
+    });
+    let topology = Topology::new("numbers");
+    topology.source("numbers", io.source((0..900u64).collect())).sink("rows", FileSink::lines(out));
+    topology
+}
+
+/// Its attempts were counted from one again. What the first of them had begun to write bore the name of what the savepoint's checkpoint was to publish: no attempt could go on, or rows were
+/// published that no checkpoint had.
+#[test]
+fn a_job_from_a_savepoint_that_fails_before_its_first_checkpoint_goes_on() {
+    let torture = Torture::new(numbers_in_files).savepoints(SavepointUse::Followed);
+    // No checkpoint but the savepoint's and the last one.
+    let torture =
+        torture.setup(|setup| setup.checkpoints(|checkpoints| CheckpointConfig { interval: None, ..checkpoints }));
+    torture.schedule(Schedule::order(1).at(Point::Trigger, 2, Fault::Panic)).run().unwrap().assert_exactly_once();
 }

@@ -195,10 +195,10 @@ impl CheckpointStore for Store {
         Ok(self.owned.standing.highest)
     }
 
-    fn begin_attempt(&mut self) -> Result<Attempt, StoreError> {
+    fn begin_attempt_after(&mut self, taken: Attempt) -> Result<Attempt, StoreError> {
         self.check_poison()?;
         self.writing(|store| {
-            let attempt = store.owned.root.attempt.next();
+            let attempt = store.owned.root.attempt.max(taken).next();
             let root = Root { claim: store.owned.log.claim, attempt, ..store.owned.root.clone() };
             store.put_root(root, store.owned.retained.clone())?;
             Ok(attempt)

@@ -11,7 +11,7 @@
 use std::{collections::BTreeSet, ops::Bound, path::Path, sync::Arc};
 
 use cofferdam_engine::{
-    CheckpointId, KeyGroup,
+    Attempt, CheckpointId, KeyGroup,
     checkpoint::snapshot::{CheckpointCommit, CheckpointMetadata, StateAddress},
 };
 use heed::RwTxn;
@@ -87,10 +87,10 @@ pub(super) struct Writer<'a, 't> {
 }
 
 impl Writer<'_, '_> {
-    /// Checks that the stored entry is the one that we know, then counts the attempt up.
-    pub(super) fn begin_attempt(&mut self, known: &Job) -> Result<Job, Failure> {
+    /// Checks that the stored entry is the one that we know, then counts the attempt up, above `taken`.
+    pub(super) fn begin_attempt(&mut self, known: &Job, taken: Attempt) -> Result<Job, Failure> {
         self.check_job(known)?;
-        let (job, _) = self.put_job(Job::new(known.attempt.next(), self.id(), known.checkpoint.clone()))?;
+        let (job, _) = self.put_job(Job::new(known.attempt.max(taken).next(), self.id(), known.checkpoint.clone()))?;
         Ok(job)
     }
 

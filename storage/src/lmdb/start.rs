@@ -257,8 +257,10 @@ pub(super) fn follows(note: &Note, job: &Job, found: Standing) -> bool {
         }
         _ => false,
     };
-    let began_attempt =
-        found.attempt == note.attempt.next() && found.newest == note.newest && found.highest == note.highest;
+    // A job that comes from elsewhere goes on counting from there.
+    let is_next_attempt =
+        if note.newest.is_none() { found.attempt > note.attempt } else { found.attempt == note.attempt.next() };
+    let began_attempt = is_next_attempt && found.newest == note.newest && found.highest == note.highest;
     began_attempt || (found.attempt == note.attempt && (is_next_checkpoint || was_sorted || went_back))
 }
 

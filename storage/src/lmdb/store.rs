@@ -256,11 +256,11 @@ impl CheckpointStore for Store {
         Ok(self.standing.highest)
     }
 
-    fn begin_attempt(&mut self) -> Result<Attempt, StoreError> {
+    fn begin_attempt_after(&mut self, taken: Attempt) -> Result<Attempt, StoreError> {
         self.writing(|store| {
             let (environment, job) = (&store.environment, &store.job);
             let job = environment.write(|transaction, databases| {
-                Writer { directory: &environment.directory, transaction, databases }.begin_attempt(job)
+                Writer { directory: &environment.directory, transaction, databases }.begin_attempt(job, taken)
             })?;
             store.committed(job, Passage::On)
         })?;

@@ -28,6 +28,20 @@ fn a_place_never_used_has_no_checkpoint_and_counts_attempts() {
 }
 
 #[test]
+fn attempts_go_on_above_those_that_were_elsewhere() {
+    each_backend(|backend| {
+        let mut store = backend.open().unwrap();
+        assert_eq!(store.begin_attempt_after(Attempt(41)).unwrap(), Attempt(42));
+        assert_eq!(store.begin_attempt_after(Attempt(7)).unwrap(), Attempt(43));
+        drop(store);
+        let mut store = backend.open().unwrap();
+        assert_eq!(store.begin_attempt().unwrap(), Attempt(44));
+        commit(&mut *store, Attempt(44), 1, Vec::new());
+        assert_eq!(store.newest().unwrap(), Some(metadata(Attempt(44), 1)));
+    });
+}
+
+#[test]
 fn the_newest_checkpoint_is_the_last_one_committed() {
     each_backend(|backend| {
         let mut store = backend.open().unwrap();

@@ -94,8 +94,8 @@ impl CheckpointStore for Store {
         self.0.newest()
     }
 
-    fn begin_attempt(&mut self) -> Result<Attempt, StoreError> {
-        self.0.begin_attempt()
+    fn begin_attempt_after(&mut self, taken: Attempt) -> Result<Attempt, StoreError> {
+        self.0.begin_attempt_after(taken)
     }
 
     fn highest(&mut self) -> Result<Option<CheckpointId>, StoreError> {

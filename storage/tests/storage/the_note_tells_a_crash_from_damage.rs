@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use cofferdam_engine::checkpoint::store::{StateBackend as _, StoreErrorKind};
+use cofferdam_engine::{
+    Attempt,
+    checkpoint::store::{StateBackend as _, StoreErrorKind},
+};
 use cofferdam_storage::Lmdb;
 
 use crate::{flip::show, support::*};
@@ -17,7 +20,7 @@ fn die_before_the_note(path: &Path, step: impl Fn(&Path)) {
 
 fn commit_one(path: &Path) {
     let mut store = Lmdb::at(path).open().unwrap();
-    let attempt = cofferdam_engine::Attempt(1);
+    let attempt = Attempt(1);
     commit(&mut *store, attempt, 1, vec![delta(1, "total", vec![full(0, b"new")])]);
 }
 
@@ -52,12 +55,22 @@ fn the_first_attempt_counts_too() {
 }
 
 #[test]
+fn and_the_first_one_of_a_job_that_comes_from_elsewhere() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(Lmdb::at(directory.path()).open().unwrap());
+    let note = fs::read(directory.path().join("NOTE")).unwrap();
+    Lmdb::at(directory.path()).open().unwrap().begin_attempt_after(Attempt(41)).unwrap();
+    fs::write(directory.path().join("NOTE"), note).unwrap();
+    assert_eq!(Lmdb::at(directory.path()).open().unwrap().begin_attempt().unwrap(), Attempt(43));
+}
+
+#[test]
 fn the_first_checkpoint_is_there_too() {
     let directory = tempfile::tempdir().unwrap();
     Lmdb::at(directory.path()).open().unwrap().begin_attempt().unwrap();
     let note = fs::read(directory.path().join("NOTE")).unwrap();
     let mut store = Lmdb::at(directory.path()).open().unwrap();
-    commit(&mut *store, cofferdam_engine::Attempt(1), 0, vec![]);
+    commit(&mut *store, Attempt(1), 0, vec![]);
     drop(store);
     fs::write(directory.path().join("NOTE"), note).unwrap();
     assert_eq!(newest(&mut *Lmdb::at(directory.path()).open().unwrap()), Some(0));
