@@ -59,7 +59,7 @@ pub fn topology(
 }
 
 /// The columns of the file of departures that count here.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct DepartureRow {
     origin: String,
     #[serde(deserialize_with = "number_or_na")]
@@ -72,7 +72,7 @@ pub struct DepartureRow {
 }
 
 /// The columns of the file of the weather that count here.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct WeatherRow {
     origin: String,
     #[serde(deserialize_with = "number_or_na")]

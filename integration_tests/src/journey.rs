@@ -160,6 +160,8 @@ impl Journey<'_> {
         self.simulation.request(Request::Stop);
         match self.simulation.run() {
             Ok(JobEnd::Stopped) => {}
+            // Between two attempts: it stops where it is, and says why the last one failed.
+            Err(_) if !self.schedule.injections.is_empty() => {}
             end => return end,
         }
         match self.simulation.export_last(self.files.path().join("last")) {

@@ -34,6 +34,7 @@ mod io;
 mod journey;
 mod judge;
 mod known_time;
+#[cfg(feature = "matrix")]
 pub mod matrix;
 mod memory_scratch;
 mod operator_harness;

@@ -3,8 +3,6 @@
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
 
-mod nexmark_answers;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
@@ -24,8 +22,10 @@ use cofferdam_examples::{
     },
     paced::Paced,
 };
-use cofferdam_testkit::{SourceHarness, Torture};
-use nexmark_answers::Answers;
+use cofferdam_testkit::{
+    SourceHarness,
+    matrix::nexmark::{Answers, digest, published},
+};
 
 /// Set to a Python that has DuckDB, or to 1 for `python3`.
 const ORACLE: &str = "COFFERDAM_ORACLE";
@@ -42,14 +42,7 @@ fn run(query: &Query, events: Events, parallelism: u32) -> Digest {
         .restart(RestartStrategy::None);
     let job = engine.start_blocking(topology).unwrap();
     assert_eq!(job.wait_blocking().unwrap(), JobEnd::Finished);
-    let text = published(&out);
-    nexmark_answers::digest(query, text.lines())
-}
-
-/// What lies in the files of a directory.
-fn published(out: &Path) -> String {
-    let files = fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
-    files.map(|path| fs::read_to_string(path).unwrap()).collect()
+    digest(query, published(&out).unwrap().lines()).unwrap()
 }
 
 /// Runs every query, and says which of them give other rows.
@@ -90,32 +83,6 @@ fn every_query_is_there_and_the_database_has_been_asked_it() {
     assert_eq!(QUERIES.iter().map(|query| query.name.to_owned()).collect::<BTreeSet<_>>(), official);
     for answers in Answers::all() {
         assert_eq!(answers.digests.keys().cloned().collect::<BTreeSet<_>>(), official);
-    }
-}
-
-/// A simulation of the query over a few events, in a process that fails again and again.
-fn tortured(query: &'static Query, events: u64) -> Torture {
-    Torture::new(move |io| {
-        let (out, rows) = (io.directory(), io.directory());
-        // Rows that later ones replace may differ from order to order.
-        io.output_elsewhere(move || vec![format!("{:?}", nexmark_answers::digest(query, published(&rows).lines()))]);
-        query.topology(Paced::new(Events::new(events).apart(200_000), None), Rows::Files(out))
-    })
-}
-
-#[test]
-fn every_query_gives_the_same_rows_under_drawn_faults() {
-    for query in QUERIES {
-        let report = tortured(query, 4000).seeds(100..104).run();
-        report.unwrap_or_else(|error| panic!("{}: {error}", query.name)).assert_exactly_once();
-    }
-}
-
-#[test]
-fn queries_that_wait_for_time_give_the_same_rows_under_drawn_faults() {
-    for name in ["q5", "q7", "q8", "q9", "q11", "q16", "q19"] {
-        let report = tortured(Query::named(name).unwrap(), 150).seeds(0..15).run();
-        report.unwrap_or_else(|error| panic!("{name}: {error}")).assert_exactly_once();
     }
 }
 

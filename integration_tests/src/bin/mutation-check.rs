@@ -111,6 +111,7 @@ flight, whose barriers overtake or whose records go round; and the reference top
         let files = Variant { example: Example::StateTypes, ..Variant::reference(Backend::Files) };
         let followed = Variant { savepoints: SavepointUse::Followed, ..Variant::reference(Backend::Memory) };
         let timed = Variant::timed_alone().into_iter().chain(Variant::timed());
+        let timed = timed.filter(|variant| !variant.example.is_query());
         timed.chain([state_types, files, followed]).chain(Variant::with_savepoints())
     }
 

@@ -3,17 +3,25 @@
 //! | file | holds |
 //! |---|---|
 //! | `variant.rs` | which jobs, and a selection in which each two choices meet |
-//! | `topologies.rs` | what the jobs compute |
-//! | `windows.rs`, `joins.rs`, `requests.rs` | likewise, by event time |
+//! | `example.rs` | what the jobs compute |
+//! | `topologies.rs` | topologies of every kind of state |
+//! | `windows.rs`, `triggers.rs`, `joins.rs`, `tables.rs`, `requests.rs`, `clocks.rs` | what goes by time |
+//! | `nexmark.rs`, `flights_and_weather.rs` | examples as they are |
 //! | `page.rs` | the page, `docs/crash-matrix.md` |
 //!
 //! The program `crash-matrix` runs it. What an engine that is broken on purpose is caught by is another question, and another program's: `mutation-check`. Asked of all
 //! these jobs, it would run the same [`Part`]s.
 
+mod clocks;
+mod example;
+mod flights_and_weather;
 mod joins;
+pub mod nexmark;
 mod page;
 mod requests;
+mod tables;
 mod topologies;
+mod triggers;
 mod variant;
 mod windows;
 
@@ -21,7 +29,8 @@ use std::{collections::BTreeMap, fmt::Debug};
 
 use cofferdam_engine::fail_point::Point;
 
-pub use variant::{Example, Variant};
+pub use example::Example;
+pub use variant::Variant;
 
 use crate::{
     faults::every_fault,

@@ -2,82 +2,10 @@
 
 use std::fmt;
 
-use cofferdam_engine::{checkpoint::config::CheckpointMode, state::EntryKey, topology::Topology};
+use cofferdam_engine::checkpoint::config::CheckpointMode;
 
-use super::{
-    joins::{joins, joins_oracle},
-    requests::{requests, requests_oracle},
-    topologies::{Delays, flight_delays, halvings, held_back, state_types, timers, timers_oracle, word_count},
-    windows::{hot_items, hot_items_oracle, late_windows, late_windows_oracle},
-};
-use crate::{io::Io, journey::SavepointUse, reference, torture::Torture, trial::Backend};
-
-/// A topology of the matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Example {
-    /// The one of [`reference`](crate::reference).
-    Reference,
-    /// Counts words.
-    WordCount,
-    /// Adds up the delays of departures.
-    FlightDelays,
-    /// Keeps state of every type for each key.
-    StateTypes,
-    /// Holds numbers back in state of the operator: list, union and broadcast.
-    OperatorState,
-    /// Halves numbers in a loop.
-    Loop,
-    /// Counts by window, by timers.
-    Timers,
-    /// Puts numbers into windows that some of them come too late for.
-    LateWindows,
-    /// Finds the auctions with the most bids of late, by windows of windows.
-    HotItems,
-    /// Joins orders and payments, looks what follows what, and which rule is in force.
-    Joins,
-    /// Asks the outside, in order and in any order, and parts what is answered.
-    Requests,
-}
-
-impl Example {
-    /// Those that are run in every way; the loop and what goes by time have jobs of their own.
-    pub const ALL: [Self; 5] =
-        [Self::Reference, Self::WordCount, Self::FlightDelays, Self::StateTypes, Self::OperatorState];
-
-    fn build(self, io: &Io) -> Topology {
-        match self {
-            Self::Reference => reference(io),
-            Self::WordCount => word_count(io),
-            Self::FlightDelays => flight_delays(io),
-            Self::StateTypes => state_types(io),
-            Self::OperatorState => held_back(io),
-            Self::Loop => halvings(io),
-            Self::Timers => timers(io),
-            Self::LateWindows => late_windows(io),
-            Self::HotItems => hot_items(io),
-            Self::Joins => joins(io),
-            Self::Requests => requests(io),
-        }
-    }
-}
-
-impl fmt::Display for Example {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Reference => "reference",
-            Self::WordCount => "word count",
-            Self::FlightDelays => "flight delays",
-            Self::StateTypes => "state types",
-            Self::OperatorState => "operator state",
-            Self::Loop => "loop",
-            Self::Timers => "timers",
-            Self::LateWindows => "late windows",
-            Self::HotItems => "hot items",
-            Self::Joins => "joins",
-            Self::Requests => "requests",
-        })
-    }
-}
+use super::Example;
+use crate::{journey::SavepointUse, torture::Torture, trial::Backend};
 
 /// A job: what it computes, and how it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,62 +65,23 @@ impl Variant {
         [Example::Timers, Example::Requests].map(|example| Self { example, ..Self::reference(Backend::Memory) })
     }
 
-    /// Each of those that go by time: where next to nothing that is stored stays in memory, with barriers that overtake, and on another number of subtasks from a savepoint on.
-    pub fn timed() -> Vec<Self> {
-        let examples = [Example::Timers, Example::LateWindows, Example::HotItems, Example::Joins, Example::Requests];
-        let jobs = examples.map(|example| {
-            let aligned = Self { example, ..Self::reference(Backend::Memory) };
-            [
-                Self { backend: Backend::LmdbSmallHeap, ..aligned },
-                Self { unaligned: true, backend: Backend::Lmdb, ..aligned },
-                Self { savepoints: SavepointUse::Followed, backend: Backend::Files, ..aligned },
-            ]
-        });
-        jobs.into_iter().flatten().collect()
+    /// Twenty-five jobs in which each two values of two different choices meet.
+    pub fn pairwise() -> Vec<Self> {
+        let modes = [CheckpointMode::ExactlyOnce, CheckpointMode::AtLeastOnce];
+        square(Example::ALL).map(|(choice, variant)| Self { mode: modes[choice % 2], ..variant }).collect()
     }
 
-    /// Twenty-five jobs in which each two values of two different choices meet.
-    ///
-    /// Every topology has a row of five jobs. In each column of the square one value of a choice goes down the rows at a pace of its own, modulo five: of two such choices, as of a choice and
-    /// the row, each two numbers meet in just one place. A choice of fewer values than five has some of them more often.
-    pub fn pairwise() -> Vec<Self> {
-        let places = (0..5).flat_map(|row| (0..5).map(move |column| (row, column)));
-        let variant = |(row, column)| {
-            let number = |pace: usize| (column + pace * row) % 5;
-            Self {
-                example: Example::ALL[row],
-                parallelism: PARALLELISMS[number(0) % PARALLELISMS.len()],
-                mode: [CheckpointMode::ExactlyOnce, CheckpointMode::AtLeastOnce][number(1) % 2],
-                backend: Backend::ALL[number(2) % Backend::ALL.len()],
-                unaligned: false,
-                savepoints: SavepointUse::ALL[number(3) % SavepointUse::ALL.len()],
-            }
-        };
-        places.map(variant).collect()
+    /// Five jobs of each that goes by time, likewise. Barriers wait or overtake, and all are exactly-once: a count that has a record twice is another row, so at least once there is nothing to
+    /// compare with.
+    pub fn timed() -> Vec<Self> {
+        square(Example::timed()).map(|(choice, variant)| Self { unaligned: choice % 2 == 1, ..variant }).collect()
     }
 
     /// The job under test, and nothing to run yet.
     pub fn torture(self) -> Torture {
-        let torture = Torture::new(move |io| self.example.build(io));
-        let torture = torture.mode(self.mode).parallelism(self.parallelism).backend(self.backend);
+        let torture = self.example.torture().mode(self.mode).parallelism(self.parallelism).backend(self.backend);
         let torture = torture.savepoints(self.savepoints);
-        let torture = if self.unaligned { torture.unaligned(2) } else { torture };
-        match self.example {
-            Example::Reference => torture.state::<u64, u64>("count"),
-            Example::WordCount => torture.state::<String, u64>("count"),
-            Example::FlightDelays => torture.state::<(String, String), Delays>("delays"),
-            Example::StateTypes => torture
-                .named_state::<u64, u64>("states", "count")
-                .named_state::<EntryKey<u64, u64>, u64>("states", "list")
-                .named_state::<EntryKey<u64, u64>, u64>("states", "map")
-                .named_state::<EntryKey<u64, u64>, u64>("states", "alive"),
-            Example::OperatorState | Example::Loop => torture,
-            Example::Timers => checked(torture, timers_oracle()),
-            Example::LateWindows => checked(torture, late_windows_oracle()),
-            Example::HotItems => checked(torture, hot_items_oracle()),
-            Example::Joins => checked(torture, joins_oracle()),
-            Example::Requests => checked(torture, requests_oracle()),
-        }
+        if self.unaligned { torture.unaligned(2) } else { torture }
     }
 
     pub(super) fn mode_name(self) -> &'static str {
@@ -222,19 +111,23 @@ impl Variant {
     }
 }
 
-/// Whether the rows of each output are those of a loop.
-fn checked(torture: Torture, expected: Vec<Vec<String>>) -> Torture {
-    torture.check("the rows of a loop", move |outcome| {
-        expected.iter().enumerate().try_for_each(|(output, expected)| {
-            let mut rows: Vec<_> = outcome.outputs[output].iter().map(|row| row.text.clone()).collect();
-            rows.sort_unstable();
-            let missing = expected.iter().find(|row| rows.binary_search(row).is_err());
-            match missing {
-                _ if rows == *expected => Ok(()),
-                Some(row) => Err(format!("output {output}: {row} is missing")),
-                None => Err(format!("output {output} has {} rows instead of {}", rows.len(), expected.len())),
-            }
-        })
+/// A row of five jobs for each topology, and for each job the number of one more choice.
+///
+/// In each column of the square one value of a choice goes down the rows at a pace of its own, modulo five: of two such choices, as of a choice and the row, each two numbers meet in just one
+/// place of five rows. A choice of fewer values than five has some of them more often.
+fn square(examples: impl IntoIterator<Item = Example>) -> impl Iterator<Item = (usize, Variant)> {
+    let rows = (0..).zip(examples);
+    let places = rows.flat_map(|(row, example)| (0..5).map(move |column| (row, column, example)));
+    places.map(|(row, column, example)| {
+        let number = |pace: usize| (column + pace * row) % 5;
+        let variant = Variant {
+            example,
+            parallelism: PARALLELISMS[number(0) % PARALLELISMS.len()],
+            backend: Backend::ALL[number(2) % Backend::ALL.len()],
+            savepoints: SavepointUse::ALL[number(3) % SavepointUse::ALL.len()],
+            ..Variant::reference(Backend::Memory)
+        };
+        (number(1), variant)
     })
 }
 
@@ -259,12 +152,32 @@ mod tests {
     fn choices(variant: &Variant) -> [usize; 5] {
         let place = |found: Option<usize>| found.unwrap();
         [
-            place(Example::ALL.iter().position(|example| *example == variant.example)),
+            Example::ALL.iter().position(|example| *example == variant.example).unwrap_or(Example::ALL.len()),
             place(PARALLELISMS.iter().position(|parallelism| *parallelism == variant.parallelism)),
             usize::from(variant.mode == CheckpointMode::AtLeastOnce),
             place(Backend::ALL.iter().position(|backend| *backend == variant.backend)),
             place(SavepointUse::ALL.iter().position(|savepoints| *savepoints == variant.savepoints)),
         ]
+    }
+
+    #[test]
+    fn each_topology_that_goes_by_time_meets_each_value_of_every_choice_and_all_queries_are_among_them() {
+        for example in Example::timed() {
+            let jobs: Vec<_> = Variant::timed().into_iter().filter(|variant| variant.example == example).collect();
+            let [mut parallelisms, mut backends, mut uses, mut overtakes] = [(); 4].map(|()| BTreeSet::new());
+            for job in jobs {
+                assert_eq!(job.mode, CheckpointMode::ExactlyOnce);
+                let [_, parallelism, _, backend, savepoints] = choices(&job);
+                parallelisms.insert(parallelism);
+                backends.insert(backend);
+                uses.insert(savepoints);
+                overtakes.insert(usize::from(job.unaligned));
+            }
+            assert_eq!([parallelisms, backends, uses, overtakes].map(|met| met.len()), [3, 4, 4, 2], "{example}");
+        }
+        let queries: Vec<_> =
+            Example::timed().filter(|example| example.is_query()).map(|example| example.to_string()).collect();
+        assert_eq!(queries, (0..=22).map(|number| format!("q{number}")).collect::<Vec<_>>());
     }
 
     #[test]

@@ -9,8 +9,6 @@ mod inputs;
 mod kill_support;
 mod loops;
 mod nexmark;
-#[path = "../nexmark_answers/mod.rs"]
-mod nexmark_answers;
 mod points;
 #[path = "../reaching/mod.rs"]
 mod reaching;
