@@ -528,7 +528,8 @@ pub struct SharedStream<T, S = NoTime> {
 }
 
 impl<T: Record + Clone, S: Stamp> SharedStream<T, S> {
-    /// One more stream of all the records.
+    /// One more stream of all the records, in a chain of its own. On as many subtasks as the shared one it has the records of each in their order; on any other number they are dealt out
+    /// in turn, and those of a key may overtake each other: where their order counts, give both the same [`parallelism`](Stream::parallelism).
     pub fn stream(&self) -> Stream<Input<T, S>> {
         let mut graph = self.graph.lock();
         let edge = graph.add_edge(self.chain, EdgeKind::Forward, S::IS_TIMED);
