@@ -10,7 +10,7 @@ use crate::{
     record::Record,
     state::{
         descriptor::StateDescriptor,
-        entry_index::EntryIndex,
+        entry_index::{EntryIndex, Users},
         entry_key::{EntryKey, EntryRef},
         keyed_states::{KeyedTables, TablePlace, restore_whole},
         keyed_table::{KeyedTable, Slot},
@@ -165,7 +165,7 @@ impl<K: Key, U: Key + Ord, V: Record, L: Lifetime> EntriesOf<'_, K, U, V, L> {
 
     /// Every user key, expired ones among them, in order.
     pub(crate) fn users(&self) -> impl DoubleEndedIterator<Item = &U> {
-        self.entries.index.of(self.key).into_iter().flatten()
+        self.entries.index.of(self.key).into_iter().flat_map(Users::iter)
     }
 
     /// Every entry that is seen, in the order of the user keys; reads nothing.
@@ -182,9 +182,8 @@ impl<K: Key, U: Key + Ord, V: Record, L: Lifetime> EntriesOf<'_, K, U, V, L> {
     /// Those of [`all`](Self::all) whose user keys lie in a range.
     pub(crate) fn range(&self, users: impl RangeBounds<U>) -> impl DoubleEndedIterator<Item = (&U, &V)> {
         let own = self.entries.index.of(self.key);
-        own.into_iter()
-            .flat_map(move |own| own.range((users.start_bound(), users.end_bound())))
-            .filter_map(move |user| self.entry(user))
+        let users = own.map(|own| own.range(users));
+        users.into_iter().flatten().filter_map(move |user| self.entry(user))
     }
 
     pub(crate) fn iter(&mut self) -> impl Iterator<Item = (&U, &V)> {
