@@ -40,7 +40,7 @@ mod check {
 
 Written by `mutation-check`, not by hand (the command is in its [source](../integration_tests/src/bin/mutation-check.rs)). A harness that finds nothing may be one that looks nowhere. So
 the engine is broken on purpose ([mutation.rs](../engine/src/mutation.rs)), in one way after the other, and jobs of the [crash matrix](crash-matrix.md) are run until a run breaks a promise: first the
-reference topology at every fail point, in memory; then those that go by time, and jobs on the other backends, with state of every type, and with savepoints; then jobs with records in
+reference topology at every fail point, in memory; then query 0 of Nexmark, which publishes files, under drawn schedules; then those that go by time, and jobs on the other backends, with state of every type, and with savepoints; then jobs with records in
 flight, whose barriers overtake or whose records go round; and the reference topology under drawn schedules. `0:` is a run without any fault in order 0.
 
 | what is broken | found after runs | what was seen | first schedule that shows it |
@@ -51,6 +51,9 @@ flight, whose barriers overtake or whose records go round; and the reference top
 
     /// Drawn schedules, if the exhaustive ones find nothing.
     const SEEDS: u64 = 4_000;
+
+    /// Drawn schedules of each job that publishes files.
+    const IN_FILES: u64 = 200;
 
     /// What found a mutation.
     struct Caught {
@@ -86,8 +89,10 @@ flight, whose barriers overtake or whose records go round; and the reference top
         let drawn = Torture::new(reference).state::<u64, u64>("count").seeds(0..SEEDS).until_failure();
         let in_flight = Variant::in_flight().map(|variant| variant.torture().every_fail_point().until_failure());
         let others = others().map(|variant| variant.torture().each_fault_once().until_failure());
+        let in_files = Variant::timed().into_iter().filter(|variant| variant.example == Example::Query(0));
+        let in_files = in_files.map(|variant| variant.torture().seeds(0..IN_FILES).until_failure());
         let mut runs = 0;
-        for torture in [exhaustive].into_iter().chain(others).chain(in_flight).chain([drawn]) {
+        for torture in [exhaustive].into_iter().chain(in_files).chain(others).chain(in_flight).chain([drawn]) {
             match torture.run() {
                 Ok(report) => {
                     runs += report.runs();
