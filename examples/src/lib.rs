@@ -68,6 +68,11 @@ struct Watermarks;
 #[doc = include_str!("../../docs/time/timers.md")]
 struct Timers;
 
+/// Runs the program of the page on asynchronous I/O.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/time/async.md")]
+struct Async;
+
 /// Runs the program of the page on two streams.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/time/two-streams.md")]

@@ -34,7 +34,7 @@ struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
 
-    /// Only jobs whose description has this in it, as "joins" or "LMDB"; writes no page unless --out says where
+    /// Only jobs whose description has this in it, as "joins", "LMDB" or "q1,"; writes no page unless --out says where
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
 
@@ -75,13 +75,21 @@ fn run(options: &Options) -> io::Result<bool> {
         return Ok(false);
     }
     let named = |page: &Path, error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", page.display()));
+    let parts = options.parts();
+    if parts.is_empty() {
+        let only = options.only.as_deref().unwrap_or_default();
+        let message = format!(
+            "no job's description has '{only}' in it: they are those of docs/crash-matrix.md, as 'q1, exactly-once'"
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
     let mut page = None;
     if let Some(path) = options.page() {
         // Now and not after everything was run: a page that cannot be written is known at once.
         let file = fs::File::options().create(true).append(true).open(path).map_err(|error| named(path, error))?;
         page = Some((path, file));
     }
-    let matrix = run_parts(&options.parts());
+    let matrix = run_parts(&parts);
     for finding in matrix.total().findings {
         println!("{finding}");
     }
@@ -116,4 +124,15 @@ fn run_parts(parts: &[Part]) -> Matrix {
 fn pace(runs: u32, time: Duration) -> String {
     let seconds = time.as_secs_f64();
     format!("{runs} schedules in {seconds:.1} s, {:.0} a minute", f64::from(runs) / seconds * 60.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selection_of_nothing_is_an_error() {
+        let options = Options::parse_from(["crash-matrix", "--only", "no such job"]);
+        assert!(run(&options).unwrap_err().to_string().contains("no such job"));
+    }
 }

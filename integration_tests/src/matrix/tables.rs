@@ -61,6 +61,7 @@ pub(super) fn tables(io: &Io) -> Topology {
         .share();
     let prices = topology
         .source("prices", io.source((0..PRICES).collect()))
+        .parallelism(1)
         .event_time("price time", strategy(), move |price| moment(priced_at(*price)))
         .share();
     let sold = || sales.stream().key_by(|sale| sold(*sale));
@@ -79,10 +80,18 @@ pub(super) fn tables(io: &Io) -> Topology {
     table()
         .temporal_join("at its price", |_, sale, price| Some((sale, price.copied())))
         .sink("sold rows", io.sink::<Sold>());
-    table()
-        // Which price is known is not said; but it is one of the key.
-        .lookup_join("known", state::value("table"), |key, sale, price| {
-            Some((price.is_none_or(|price| priced(*price) == *key), sale))
+    // From one subtask: those of a key come in their order. Which one is known is not said; but it is one of the key, and none that is older than what was known before.
+    let known = prices.stream().parallelism(1).keyed(|price| (priced(price), Some(price)));
+    sold()
+        .connect(known)
+        .lookup_join("known", state::value("table"), |key, sale, price| Some((*key, sale, price.copied())))
+        .key_by(|(key, ..)| *key)
+        .process_with("never older", state::value::<u64>("newest"), |_, (key, sale, price), newest, out| {
+            let is_of_key = price.is_none_or(|price| priced(price) == key);
+            out.emit((is_of_key && price.as_ref() >= newest.get(), sale));
+            if let Some(price) = price {
+                newest.set(price);
+            }
         })
         .sink("known rows", io.sink::<Priced>());
     both()
