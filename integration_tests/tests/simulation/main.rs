@@ -14,6 +14,7 @@ mod exactly_once;
 mod going_back;
 mod holding_sink;
 mod joins;
+mod kinds;
 mod loops;
 mod numbers;
 mod orphans;
