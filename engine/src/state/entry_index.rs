@@ -16,7 +16,7 @@ pub(crate) struct EntryIndex<K, U> {
     groups: Vec<HashTable<(K, Users<U>)>>,
 }
 
-/// The user keys of a key, in their order. Most keys of windows, timers and sessions have one: that takes no memory of its own, where the smallest tree has room for eleven.
+/// The user keys of a key, in their order. Most keys of windows and sessions have one: that takes no memory of its own, where the smallest tree has room for eleven.
 #[derive(Debug)]
 pub(crate) enum Users<U> {
     One(U),
